@@ -350,7 +350,14 @@ mod tests {
 
     #[test]
     fn jids_round_trip() {
-        for text in ["15551234567@s.whatsapp.net", "15551234567:12@s.whatsapp.net", "77@lid", "1203@g.us", "status@broadcast", "1@newsletter"] {
+        for text in [
+            "15551234567@s.whatsapp.net",
+            "15551234567:12@s.whatsapp.net",
+            "77@lid",
+            "1203@g.us",
+            "status@broadcast",
+            "1@newsletter",
+        ] {
             assert_eq!(text.parse::<Jid>().map(|j| j.to_string()), Ok(text.to_owned()));
         }
         for text in ["", "@lid", "123", "1:x@lid"] {

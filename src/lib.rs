@@ -1,1 +1,5 @@
-//! Verso.
+//! Verso: a self-hosted WhatsApp gateway.
+
+pub mod clock;
+pub mod event;
+pub mod ids;
