@@ -1,5 +1,6 @@
 //! Verso: a self-hosted WhatsApp gateway.
 
+pub mod actors;
 pub mod clock;
 pub mod event;
 pub mod ids;

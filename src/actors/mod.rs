@@ -1,0 +1,3 @@
+//! The runtime map: one file an actor, named after it.
+
+pub mod messages;
