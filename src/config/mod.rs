@@ -36,7 +36,15 @@ pub struct Loaded {
 /// Every problem of the text at once.
 pub fn load_text(text: &str, env: &ResolveEnv) -> Result<Loaded, Vec<Problem>> {
     let fail = |message: String| {
-        vec![Problem { key_path: KeyPath::default(), file: None, line: 0, column: 0, message, hint: None, incomplete: false }]
+        vec![Problem {
+            key_path: KeyPath::default(),
+            file: None,
+            line: 0,
+            column: 0,
+            message,
+            hint: None,
+            incomplete: false,
+        }]
     };
     let raw: raw::RawConfig = json5::from_str(text).map_err(|e| fail(e.to_string()))?;
     let Resolved { config, findings } = resolve(&raw, env);

@@ -52,7 +52,10 @@ fn bind_needs_token(raw: &RawConfig, env: &ResolveEnv, findings: &mut Findings) 
         );
     }
     if gateway.port == Some(0) {
-        findings.warn(KeyPath::of(&["gateway", "port"]), "port 0 takes a free port at every start; clients have to look it up");
+        findings.warn(
+            KeyPath::of(&["gateway", "port"]),
+            "port 0 takes a free port at every start; clients have to look it up",
+        );
     }
 }
 
@@ -71,12 +74,17 @@ fn heartbeats(raw: &RawConfig, findings: &mut Findings) {
 
 fn heartbeat(raw: &HeartbeatRaw, at: &KeyPath, findings: &mut Findings) {
     if raw.every.as_deref().is_some_and(|text| duration_text(text).is_none()) {
-        findings.problem(at.key("every"), "invalid duration (use ms, s, m, h)", "write for example \"30m\", or \"0m\" to switch it off");
+        findings.problem(
+            at.key("every"),
+            "invalid duration (use ms, s, m, h)",
+            "write for example \"30m\", or \"0m\" to switch it off",
+        );
     }
     let Some(hours) = &raw.active_hours else { return };
     let at = at.key("activeHours");
     for (key, value, end) in [("start", &hours.start, false), ("end", &hours.end, true)] {
-        let good = value.as_deref().is_none_or(|text| super::resolve::clock_text(text).is_some_and(|m| end || m < 1440));
+        let good =
+            value.as_deref().is_none_or(|text| super::resolve::clock_text(text).is_some_and(|m| end || m < 1440));
         if !good {
             findings.problem(at.key(key), "invalid time (use \"HH:MM\" 24h format)", "write for example \"08:30\"");
         }

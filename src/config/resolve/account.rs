@@ -115,10 +115,12 @@ impl Merge<'_> {
         let defaults = self.raw.channels.as_ref().and_then(|c| c.defaults.as_ref());
         let agent_defaults = self.raw.agents.as_ref().and_then(|a| a.defaults.as_ref());
         let group_policy = self.value(|r| r.group_policy.as_ref()).or_else(|| defaults.and_then(|d| d.group_policy));
-        let response_prefix = self
-            .value(|r| r.response_prefix.as_ref())
-            .or_else(|| messages.and_then(|m| m.response_prefix.clone()))
-            .map_or(ResponsePrefix::Unset, |p| if p == "auto" { ResponsePrefix::Auto } else { ResponsePrefix::Text(p) });
+        let response_prefix =
+            self.value(|r| r.response_prefix.as_ref())
+                .or_else(|| messages.and_then(|m| m.response_prefix.clone()))
+                .map_or(ResponsePrefix::Unset, |p| {
+                    if p == "auto" { ResponsePrefix::Auto } else { ResponsePrefix::Text(p) }
+                });
         let coalesce = self
             .value(|r| r.block_streaming_coalesce.as_ref())
             .or_else(|| agent_defaults.and_then(|d| d.block_streaming_coalesce.clone()))
@@ -214,7 +216,8 @@ impl Merge<'_> {
     fn debounce(&self) -> Duration {
         let inbound = self.raw.messages.as_ref().and_then(|m| m.inbound.as_ref());
         let by_channel = || inbound.and_then(|i| i.by_channel.as_ref()).and_then(|c| c.get("whatsapp").copied());
-        let ms = self.value(|r| r.debounce_ms.as_ref()).or_else(by_channel).or_else(|| inbound.and_then(|i| i.debounce_ms));
+        let ms =
+            self.value(|r| r.debounce_ms.as_ref()).or_else(by_channel).or_else(|| inbound.and_then(|i| i.debounce_ms));
         millis(ms.unwrap_or(0).into())
     }
 

@@ -135,7 +135,10 @@ impl Ctx<'_> {
                 if let Err(error) = regex::Regex::new(&pattern.replace('\u{8}', "\\b")) {
                     let why = error.to_string();
                     let why = why.lines().last().unwrap_or_default().trim_start_matches("error: ");
-                    findings.warn(at.index(i), format!("this pattern never matches, it is not a regular expression: {why}"));
+                    findings.warn(
+                        at.index(i),
+                        format!("this pattern never matches, it is not a regular expression: {why}"),
+                    );
                 }
             }
         }
@@ -166,21 +169,29 @@ impl Ctx<'_> {
             Some("none") => HeartbeatTarget::None,
             Some("whatsapp") => HeartbeatTarget::Whatsapp,
             Some(other) => {
-                findings.warn(at.key("target"), format!("Verso has no channel \"{other}\"; heartbeats of this agent go nowhere"));
+                findings.warn(
+                    at.key("target"),
+                    format!("Verso has no channel \"{other}\"; heartbeats of this agent go nowhere"),
+                );
                 HeartbeatTarget::None
             }
         };
         let model = own.model.or(base.model);
         let hours = own.active_hours.or(base.active_hours).unwrap_or_default();
-        let active_hours = match (hours.start.as_deref().and_then(clock_text), hours.end.as_deref().and_then(clock_text)) {
-            (Some(start), Some(end)) => {
-                Some(ActiveHours { start, end, timezone: hours.timezone.unwrap_or_else(|| "user".to_owned()) })
-            }
-            _ => None,
-        };
+        let active_hours =
+            match (hours.start.as_deref().and_then(clock_text), hours.end.as_deref().and_then(clock_text)) {
+                (Some(start), Some(end)) => {
+                    Some(ActiveHours { start, end, timezone: hours.timezone.unwrap_or_else(|| "user".to_owned()) })
+                }
+                _ => None,
+            };
         (!every.is_zero()).then(|| HeartbeatConfig {
             every,
-            prompt: own.prompt.or(base.prompt).filter(|p| !p.trim().is_empty()).unwrap_or_else(|| HEARTBEAT_PROMPT.to_owned()),
+            prompt: own
+                .prompt
+                .or(base.prompt)
+                .filter(|p| !p.trim().is_empty())
+                .unwrap_or_else(|| HEARTBEAT_PROMPT.to_owned()),
             model: self.model(model.as_deref(), at.key("model"), findings),
             target,
             to: own.to.or(base.to),
@@ -237,7 +248,11 @@ pub(super) fn agents(
             continue;
         }
         if made.iter().any(|(a, ..)| a.id == id) {
-            findings.problem(at.key("id"), format!("the agent id \"{id}\" is listed twice"), "give each agent its own id");
+            findings.problem(
+                at.key("id"),
+                format!("the agent id \"{id}\" is listed twice"),
+                "give each agent its own id",
+            );
             continue;
         }
         if entry.default == Some(true) && default.is_none() {
@@ -253,13 +268,13 @@ pub(super) fn agents(
             }
         }
     }
-    let default = default
-        .or_else(|| made.first().map(|(a, ..)| a.id.clone()))
-        .unwrap_or_else(|| AgentId::new(AgentId::MAIN));
+    let default =
+        default.or_else(|| made.first().map(|(a, ..)| a.id.clone())).unwrap_or_else(|| AgentId::new(AgentId::MAIN));
     let any_own = made.iter().any(|(_, heartbeat, _)| heartbeat.is_some());
     for (agent, own, at) in &mut made {
         if own.is_some() || (!any_own && agent.id == default) {
-            let at = if own.is_some() { at.key("heartbeat") } else { KeyPath::of(&["agents", "defaults", "heartbeat"]) };
+            let at =
+                if own.is_some() { at.key("heartbeat") } else { KeyPath::of(&["agents", "defaults", "heartbeat"]) };
             agent.heartbeat = ctx.heartbeat(*own, &at, findings);
         }
     }
@@ -311,7 +326,10 @@ pub(super) fn bindings(raw: &RawConfig, agents: &Agents, findings: &mut Findings
         if agents.get(&agent).is_none() {
             findings.warn(
                 at.key("agentId"),
-                format!("there is no agent \"{}\" in agents.list; \"{}\" answers instead", binding.agent_id, agents.default),
+                format!(
+                    "there is no agent \"{}\" in agents.list; \"{}\" answers instead",
+                    binding.agent_id, agents.default
+                ),
             );
             agent = agents.default.clone();
         }
@@ -379,7 +397,11 @@ pub(super) fn broadcast(raw: &RawConfig, agents: &Agents, findings: &mut Finding
             if agents.get(&agent).is_none() {
                 let place = if has_list { "add it there or remove it here" } else { "list it in agents.list" };
                 // Literal of behaviour.md 2.6.
-                findings.problem(at.key(key).index(i), format!("Unknown agent id \"{id}\" (not in agents.list)."), place);
+                findings.problem(
+                    at.key(key).index(i),
+                    format!("Unknown agent id \"{id}\" (not in agents.list)."),
+                    place,
+                );
             } else if !list.contains(&agent) {
                 list.push(agent);
             }

@@ -129,7 +129,11 @@ fn web(raw: &RawConfig, findings: &mut Findings) -> WebConfig {
     clamped("maxMs", reconnect.max_ms, policy.max.as_millis() as f64);
     clamped("factor", reconnect.factor, policy.factor);
     clamped("jitter", reconnect.jitter, policy.jitter);
-    WebConfig { enabled: web.enabled.unwrap_or(true), heartbeat: heartbeat_interval(web.heartbeat_seconds), reconnect: policy }
+    WebConfig {
+        enabled: web.enabled.unwrap_or(true),
+        heartbeat: heartbeat_interval(web.heartbeat_seconds),
+        reconnect: policy,
+    }
 }
 
 /// The bounds of behaviour.md 5.4.
