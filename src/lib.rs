@@ -3,3 +3,5 @@
 pub mod clock;
 pub mod event;
 pub mod ids;
+pub mod store;
+pub mod whatsapp;
