@@ -83,12 +83,14 @@ impl Gateway {
             tracing::warn!(target: "config", "{warning}");
         }
         boot.paths.prepare().map_err(|e| BootError::State(e.to_string()))?;
-        let journal = Journal::open(&boot.paths.state_db()).map_err(|e| BootError::State(e.to_string()))?;
+        let journal = Journal::open(&boot.paths.state_db(), boot.clock.clone()).map_err(|e| BootError::State(e.to_string()))?;
         let pool = tokio::runtime::Handle::current();
         let links = Links::new(boot.endpoint.clone(), pool.clone()).map_err(|e| BootError::Link(e.to_string()))?;
         let config = loaded.config;
 
-        let agents = AgentActor::new(journal.clone(), boot.paths.clone(), boot.clock.clone(), config.clone()).start();
+        let agents = AgentActor::new(journal.clone(), boot.paths.clone(), boot.clock.clone(), config.clone())
+            .map_err(|e| BootError::State(e.to_string()))?
+            .start();
         let router = RouterActor::new(journal.clone(), boot.paths.clone(), boot.clock.clone(), config.clone(), agents.clone())
             .map_err(|e| BootError::State(e.to_string()))?
             .start();
@@ -98,6 +100,7 @@ impl Gateway {
                 pool,
                 journal: journal.clone(),
                 router: router.clone().recipient(),
+                clock: boot.clock.clone(),
             },
             paths: boot.paths.clone(),
             clock: boot.clock.clone(),

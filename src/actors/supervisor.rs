@@ -459,7 +459,7 @@ impl SupervisorActor {
                     self.cx.router.do_send(AccountOnline {
                         account: self.id().clone(),
                         identity,
-                        connected_at: now,
+                        connected_at: Some(now),
                         supervisor: ctx.address(),
                     });
                     if let Some(socket) = &self.socket {

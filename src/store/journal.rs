@@ -178,6 +178,8 @@ pub struct Journal {
     orders: mpsc::Sender<Order>,
     commits: Arc<AtomicU64>,
     clock: crate::clock::Clock,
+    /// The last row that an earlier process wrote.
+    inherited: i64,
 }
 
 impl Journal {
@@ -190,6 +192,9 @@ impl Journal {
             crate::store::atomic::private_dir(dir)?;
         }
         let connection = open_connection(path)?;
+        let inherited = connection
+            .query_row("SELECT coalesce(max(seq), 0) FROM inbound", [], |r| r.get(0))
+            .map_err(|e| StoreError::Damaged { path: path.to_path_buf(), cause: e.to_string() })?;
         let (orders, inbox) = mpsc::channel();
         let commits = Arc::new(AtomicU64::new(0));
         let counter = commits.clone();
@@ -198,7 +203,7 @@ impl Journal {
             .name("journal".to_owned())
             .spawn(move || write_loop(&connection, &inbox, &counter, &file))
             .map_err(StoreError::io("start the writer of", path))?;
-        Ok(Self { orders, commits, clock })
+        Ok(Self { orders, commits, clock, inherited })
     }
 
     /// Transactions committed since it was opened.
@@ -278,22 +283,31 @@ impl Journal {
     /// # Errors
     /// When it is not on disk.
     pub async fn decide(&self, key: &MessageKey, state: InboundState, decision: serde_json::Value) -> Result<(), StoreError> {
-        let (key, now) = (key.clone(), self.clock.now());
+        self.run(note_decision(key, state, &decision, self.clock.now())).await
+    }
+
+    /// Notes the decision on a message without waiting for the disk: jobs keep their order, so whatever follows lands after it, and
+    /// a crash before it costs a second, equal decision.
+    pub fn decide_soon(&self, key: &MessageKey, state: InboundState, decision: serde_json::Value) {
+        let result = self.submit(note_decision(key, state, &decision, self.clock.now()), |result| {
+            if let Err(error) = result {
+                tracing::error!(target: "whatsapp/inbound", %error, "a decision was not noted");
+            }
+        });
+        if let Err(error) = result {
+            tracing::debug!(target: "whatsapp/inbound", %error, "a decision was not noted");
+        }
+    }
+
+    /// True when this account sent a message with this id through Verso.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub async fn is_ours(&self, account: &AccountId, id: &MessageId) -> Result<bool, StoreError> {
+        let (account, id) = (account.clone(), id.clone());
         self.run(move |db| {
-            db.prepare_cached(
-                "UPDATE inbound SET state = ?5, decision = ?6, decided_at = ?7
-                 WHERE account = ?1 AND chat = ?2 AND sender = ?3 AND id = ?4 AND state <> 'answered'",
-            )?
-            .execute(params![
-                key.account.as_str(),
-                key.chat.to_string(),
-                key.sender.to_string(),
-                key.id.as_str(),
-                state.as_str(),
-                decision.to_string(),
-                now
-            ])?;
-            Ok(())
+            db.prepare_cached("SELECT 1 FROM outbox WHERE account = ?1 AND id = ?2")?
+                .exists(params![account.as_str(), id.as_str()])
         })
         .await
     }
@@ -346,15 +360,16 @@ impl Journal {
         self.run(move |db| insert_part(db, &part, OutboxState::Sent, now)).await
     }
 
-    /// The messages of an account that wait for a decision or an answer, oldest first.
+    /// The messages of an account that an earlier process left without a decision or an answer, oldest first. What came in since
+    /// this process opened the journal is on its way already and not listed.
     ///
     /// # Errors
     /// When they cannot be read.
     pub async fn unanswered(&self, account: &AccountId) -> Result<Vec<InboundRow>, StoreError> {
-        let account = account.clone();
+        let (account, inherited) = (account.clone(), self.inherited);
         self.run(move |db| {
-            db.prepare_cached("SELECT * FROM inbound WHERE account = ?1 AND state IN ('new', 'admitted') ORDER BY seq")?
-                .query_map(params![account.as_str()], inbound_row)?
+            db.prepare_cached("SELECT * FROM inbound WHERE account = ?1 AND seq <= ?2 AND state IN ('new', 'admitted') ORDER BY seq")?
+                .query_map(params![account.as_str(), inherited], inbound_row)?
                 .collect()
         })
         .await
@@ -481,6 +496,31 @@ impl Journal {
             Ok(expired)
         })
         .await
+    }
+}
+
+fn note_decision(
+    key: &MessageKey,
+    state: InboundState,
+    decision: &serde_json::Value,
+    now: UnixMs,
+) -> impl FnOnce(&Connection) -> rusqlite::Result<()> + Send + 'static {
+    let (key, decision) = (key.clone(), decision.to_string());
+    move |db| {
+        db.prepare_cached(
+            "UPDATE inbound SET state = ?5, decision = ?6, decided_at = ?7
+             WHERE account = ?1 AND chat = ?2 AND sender = ?3 AND id = ?4 AND state <> 'answered'",
+        )?
+        .execute(params![
+            key.account.as_str(),
+            key.chat.to_string(),
+            key.sender.to_string(),
+            key.id.as_str(),
+            state.as_str(),
+            decision,
+            now
+        ])?;
+        Ok(())
     }
 }
 
