@@ -68,6 +68,7 @@ pub fn load(location: &Location) -> Result<Loaded, Rejected> {
     let text = read_text(&location.path).map_err(|why| Rejected {
         problems: vec![unreadable(&location.path, why)],
         files: vec![location.path.clone()],
+        fingerprint: 0,
     })?;
     load_edited(location, &text)
 }
@@ -108,8 +109,42 @@ fn unreadable(path: &Path, why: String) -> Problem {
         column: 0,
         message: format!("cannot read the config: {why}"),
         hint: Some("create it with at least {}, or point VERSO_CONFIG_PATH at it".to_owned()),
-        incomplete: false,
+        // Some editors delete the file and make it anew.
+        incomplete: !path.exists(),
     }
+}
+
+/// Every path whose change can change what `file` says: the file, and each symlink on the way to it.
+pub fn trail(file: &Path) -> Vec<PathBuf> {
+    let mut out = Vec::new();
+    let mut rest: Vec<std::path::PathBuf> = file.components().rev().map(|c| PathBuf::from(c.as_os_str())).collect();
+    let mut current = PathBuf::new();
+    while let Some(part) = rest.pop() {
+        let next = if part == Path::new("..") {
+            current.parent().map(Path::to_owned).unwrap_or_default()
+        } else {
+            current.join(&part)
+        };
+        match fs::read_link(&next) {
+            Ok(target) if out.len() < 40 => {
+                out.push(next.clone());
+                if target.is_absolute() {
+                    current = PathBuf::new();
+                }
+                rest.extend(target.components().rev().map(|c| PathBuf::from(c.as_os_str())));
+            }
+            _ => current = next,
+        }
+    }
+    out.push(current);
+    out
+}
+
+/// True when the file itself is a mount point, as a single file bound into a container is: replacing it outside is never seen inside.
+pub fn is_mount_point(file: &Path) -> bool {
+    let Ok(mounts) = fs::read_to_string("/proc/self/mountinfo") else { return false };
+    let file = file.display().to_string().replace(' ', "\\040");
+    mounts.lines().any(|line| line.split(' ').nth(4) == Some(file.as_str()))
 }
 
 /// How a file was replaced.

@@ -7,6 +7,7 @@
 //! Everything here is pure but [`file`], the one place that touches the disk.
 
 mod check;
+pub mod diff;
 pub mod file;
 mod include;
 mod legacy;
@@ -39,6 +40,8 @@ pub struct Loaded {
     pub warnings: Vec<Warning>,
     /// Every file it was read from, the main one first.
     pub files: Vec<PathBuf>,
+    /// Equal for equal texts of the same files.
+    pub fingerprint: u64,
 }
 
 /// A config that cannot be used.
@@ -48,6 +51,8 @@ pub struct Rejected {
     pub problems: Vec<Problem>,
     /// Every file that takes part in it, also the missing ones: a change of any of them may put it right.
     pub files: Vec<PathBuf>,
+    /// Equal for equal texts of the same files.
+    pub fingerprint: u64,
 }
 
 impl Rejected {
@@ -98,7 +103,7 @@ pub fn load(text: &str, context: Context<'_, '_>, env: &ResolveEnv) -> Result<Lo
     let mut sources = Sources::default();
     let mut findings = Findings::default();
     let (tree, mut problems) = read_tree(text, context, &mut sources, &mut findings);
-    let Some(tree) = tree else { return Err(Rejected { problems, files: sources.paths() }) };
+    let Some(tree) = tree else { return Err(Rejected { problems, files: sources.paths(), fingerprint: sources.fingerprint() }) };
     // What the schema refused is taken out, so that the rules can speak about the rest in the same breath.
     let refused: Vec<KeyPath> = findings.problems.iter().map(|f| f.path.clone()).collect();
     let config = meaning(&tree.without(&refused), env, &refused, &mut findings);
@@ -107,19 +112,20 @@ pub fn load(text: &str, context: Context<'_, '_>, env: &ResolveEnv) -> Result<Lo
         problems.push(Problem { key_path: f.path, hint: f.hint, ..sources.problem(pos, f.message) });
     }
     match config {
-        Some(config) if problems.is_empty() => {
+        Some(mut config) if problems.is_empty() => {
+            config.written = Arc::new(tree.to_value());
             let warning = |f: Finding| {
                 let pos = f.at.or_else(|| tree.locate(&f.path));
                 sources.warning(f.path, pos, f.message)
             };
             let warnings = findings.warnings.into_iter().map(warning).collect();
-            Ok(Loaded { config: Arc::new(config), warnings, files: sources.paths() })
+            Ok(Loaded { config: Arc::new(config), warnings, files: sources.paths(), fingerprint: sources.fingerprint() })
         }
         _ => {
             let files = sources.paths();
             let order = |p: &Problem| (files.iter().position(|f| Some(f) == p.file.as_ref()), p.line, p.column);
             problems.sort_by_key(order);
-            Err(Rejected { problems, files })
+            Err(Rejected { problems, files, fingerprint: sources.fingerprint() })
         }
     }
 }

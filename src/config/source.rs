@@ -1,5 +1,7 @@
 //! JSON5 text as a tree whose every node knows its file and position, so that errors can name both, also after includes and moves.
 
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
 use std::path::PathBuf;
 
 use indexmap::IndexMap;
@@ -161,6 +163,13 @@ impl Sources {
         let mut seen = std::collections::HashSet::new();
         out.retain(|p| seen.insert(p.clone()));
         out
+    }
+
+    /// Equal for equal texts of the same files.
+    pub fn fingerprint(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        (&self.files, &self.missing).hash(&mut hasher);
+        hasher.finish()
     }
 
     /// Notes a file that is wanted but could not be read: it may come.
