@@ -1,7 +1,11 @@
 //! Verso: a self-hosted WhatsApp gateway.
 
 pub mod actors;
+pub mod backoff;
 pub mod clock;
+pub mod command;
 pub mod config;
 pub mod event;
 pub mod ids;
+pub mod policy;
+pub mod routing;

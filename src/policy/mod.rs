@@ -1,0 +1,8 @@
+//! Who may wake an agent: pure rules over one message and a view of config and state.
+//!
+//! [`decide::decide`] is the only composer; the other modules answer one question each. Nothing here reads a clock, a file or a socket.
+
+pub mod allowlist;
+pub mod link_state;
+pub mod mention;
+pub mod pairing;
