@@ -117,8 +117,6 @@ pub enum Mention {
     Pattern,
     /// The account's number in the text.
     Number,
-    /// A reply to a message of this account.
-    Reply,
     /// Not at all.
     None,
 }

@@ -2,6 +2,7 @@
 
 pub mod bindings;
 pub mod session_key;
+pub mod target;
 
 /// The only channel that Verso serves, as it stands in session keys and bindings.
 pub const CHANNEL: &str = "whatsapp";
