@@ -184,7 +184,7 @@ impl Groups {
                 let mut done = Done::default();
                 let mut left = Vec::new();
                 for id in &ids {
-                    let result = self.remove(id, &[asker.person.clone()], asker);
+                    let result = self.remove(id, std::slice::from_ref(asker.person), asker);
                     let node = NodeBuilder::new("group").attr("id", id);
                     left.push(match result {
                         Ok((notices, rotate)) => {

@@ -152,7 +152,7 @@ async fn faults_hit_as_often_as_asked_and_then_the_file_comes() {
     assert_eq!(plain(&host, &get, b"").await.unwrap().status, 410);
     assert!(plain(&host, &get, b"").await.is_none_or(|a| a.cut), "a cut file is shorter than promised");
     let flipped = plain(&host, &get, b"").await.unwrap();
-    assert_eq!((flipped.body[0], &flipped.body[1..] == &file[1..]), (2, true));
+    assert_eq!((flipped.body[0], flipped.body[1..] == file[1..]), (2, true));
     assert_eq!(plain(&host, &get, b"").await.unwrap().body, file);
     assert_eq!(plain(&host, &get, b"").await.unwrap().body, file);
     assert_eq!(host.downloads(), 2);
