@@ -103,7 +103,7 @@ impl AppState {
             return refused(409, "conflict", patches.len() as u64, newer(patches));
         }
         let version = known + 1;
-        patch.version = MessageField::some(wa::SyncdVersion { version: Some(version), ..Default::default() });
+        patch.version = MessageField::some(wa::SyncdVersion { version: Some(version) });
         patches.push(patch);
         changed.push(Changed { collection: name.clone(), version });
         answer().attr("version", version).attr("type", "result").build()
@@ -116,27 +116,18 @@ impl AppState {
             raw_id: Some(self.key.raw_id),
             current_index: Some(device_indexes.iter().copied().max().unwrap_or(0)),
             device_indexes: device_indexes.to_vec(),
-            ..Default::default()
         };
         let key = wa::message::AppStateSyncKey {
-            key_id: MessageField::some(wa::message::AppStateSyncKeyId {
-                key_id: Some(self.key.id.to_vec()),
-                ..Default::default()
-            }),
+            key_id: MessageField::some(wa::message::AppStateSyncKeyId { key_id: Some(self.key.id.to_vec()) }),
             key_data: MessageField::some(wa::message::AppStateSyncKeyData {
                 key_data: Some(self.key.data.to_vec()),
                 fingerprint: MessageField::some(fingerprint),
                 timestamp: Some(now),
-                ..Default::default()
             }),
-            ..Default::default()
         };
         peer_message(wa::message::ProtocolMessage {
             r#type: Some(wa::message::protocol_message::Type::APP_STATE_SYNC_KEY_SHARE),
-            app_state_sync_key_share: MessageField::some(wa::message::AppStateSyncKeyShare {
-                keys: vec![key],
-                ..Default::default()
-            }),
+            app_state_sync_key_share: MessageField::some(wa::message::AppStateSyncKeyShare { keys: vec![key] }),
             ..Default::default()
         })
     }
@@ -188,11 +179,8 @@ pub fn history(chats: &[PastChat], names: &[(String, String)]) -> wa::Message {
             ..Default::default()
         }
     });
-    let pushnames = names.iter().map(|(jid, name)| wa::Pushname {
-        id: Some(jid.clone()),
-        pushname: Some(name.clone()),
-        ..Default::default()
-    });
+    let pushnames =
+        names.iter().map(|(jid, name)| wa::Pushname { id: Some(jid.clone()), pushname: Some(name.clone()) });
     let history = wa::HistorySync {
         sync_type: wa::history_sync::HistorySyncType::INITIAL_BOOTSTRAP,
         conversations: conversations.collect(),
@@ -226,7 +214,6 @@ fn past_message(chat: &str, message: &PastMessage) -> wa::HistorySyncMsg {
             from_me: Some(message.from_me),
             id: Some(message.id.clone()),
             participant: message.participant.clone(),
-            ..Default::default()
         }),
         message: MessageField::some(wa::Message { conversation: Some(message.text.clone()), ..Default::default() }),
         message_timestamp: Some(message.t),

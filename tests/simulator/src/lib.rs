@@ -1,3 +1,4 @@
 //! Simulator.
 pub mod appstate;
+pub mod groups;
 pub mod media;

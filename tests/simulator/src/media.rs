@@ -4,6 +4,8 @@
 //! start and signed by an own root, whose PEM ([`MediaHost::cert_pem`]) a client has to trust. A token is the URL-safe
 //! base64 of the SHA-256 of the encrypted file; the host checks it, as it checks the `auth` of the last `media_conn`.
 
+mod message;
+
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::io;
@@ -30,6 +32,8 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 use wacore_binary::Node;
 use wacore_binary::builder::NodeBuilder;
+
+pub use message::{Attachment, Kind};
 
 /// Largest single file the host keeps, in bytes.
 const MAX_FILE: usize = 128 * 1024 * 1024;

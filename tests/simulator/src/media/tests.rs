@@ -152,7 +152,7 @@ async fn faults_hit_as_often_as_asked_and_then_the_file_comes() {
     assert_eq!(plain(&host, &get, b"").await.unwrap().status, 410);
     assert!(plain(&host, &get, b"").await.is_none_or(|a| a.cut), "a cut file is shorter than promised");
     let flipped = plain(&host, &get, b"").await.unwrap();
-    assert_eq!((flipped.body[0], &flipped.body[1..] == &file[1..]), (2, true));
+    assert_eq!((flipped.body[0], flipped.body[1..] == file[1..]), (2, true));
     assert_eq!(plain(&host, &get, b"").await.unwrap().body, file);
     assert_eq!(plain(&host, &get, b"").await.unwrap().body, file);
     assert_eq!(host.downloads(), 2);
@@ -172,4 +172,41 @@ async fn the_port_closes_with_the_last_handle() {
     })
     .await
     .expect("the listener goes away");
+}
+
+#[tokio::test]
+async fn every_kind_of_attachment_survives_the_way_over_the_host() {
+    let host = MediaHost::start().await.unwrap();
+    for kind in [Kind::Image, Kind::Video, Kind::Audio, Kind::Document, Kind::Sticker] {
+        let captioned = matches!(kind, Kind::Image | Kind::Video | Kind::Document);
+        let sent = Attachment {
+            mime: Some("x/y".to_owned()),
+            caption: captioned.then(|| "look".to_owned()),
+            file_name: (kind == Kind::Document).then(|| "a.pdf".to_owned()),
+            voice: kind == Kind::Audio,
+            ..Attachment::new(kind, vec![1; 1000])
+        };
+        let message = host.attach(&sent, 100).unwrap();
+        assert_eq!(host.open(&message).unwrap(), Some(sent));
+        assert_eq!(Kind::parse(kind.as_str()), Some(kind));
+    }
+    assert_eq!(host.open(&Default::default()).unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_phone_says_why_it_cannot_open_media() {
+    let host = MediaHost::start().await.unwrap();
+    let good = host.attach(&Attachment::new(Kind::Image, *b"picture"), 100).unwrap();
+    let broken = |change: fn(&mut waproto::whatsapp::message::ImageMessage)| {
+        let mut message = good.clone();
+        let mut image = message.image_message.as_option().unwrap().clone();
+        change(&mut image);
+        message.image_message = waproto::buffa::MessageField::some(image);
+        host.open(&message).unwrap_err().to_string()
+    };
+    assert!(broken(|m| m.direct_path = Some("/v/x/none".into())).contains("nothing was uploaded"));
+    assert!(broken(|m| m.media_key = None).contains("media key"));
+    assert!(broken(|m| m.media_key = Some(vec![0; 32])).contains("MAC"));
+    assert!(broken(|m| m.file_sha256 = Some(vec![0; 32])).contains("hash"));
+    assert!(broken(|m| m.file_length = Some(1)).contains("length"));
 }
