@@ -1,6 +1,6 @@
 //! Messages on their way: from a device through the server to every device concerned, and the offline queue.
 
-use wacore_binary::{Jid, Node, NodeContent};
+use wacore_binary::{Jid, JidExt as _, Node, NodeContent};
 
 use crate::faults::Fault;
 use crate::stanza::{NodeExt, el};
@@ -200,8 +200,9 @@ fn damage(node: &mut Node) {
     for child in children.iter_mut().filter(|c| c.tag == "enc") {
         if let Some(NodeContent::Bytes(bytes)) = &mut child.content {
             let mut damaged = bytes.to_vec();
-            // The last bytes are the message's MAC, whichever kind it is.
-            if let Some(byte) = damaged.last_mut() {
+            // Two thirds in is ciphertext in every kind of message.
+            let at = damaged.len() * 2 / 3;
+            if let Some(byte) = damaged.get_mut(at) {
                 *byte ^= 1;
             }
             *bytes = damaged;

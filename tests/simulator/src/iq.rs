@@ -27,7 +27,13 @@ impl State {
             }
             Some(IqFault::Empty) => NOTHING,
             Some(IqFault::Error(code)) => Err((code, "internal-server-error")),
-            None => self.answer(conn, addr, iq),
+            None => match addr {
+                Some(addr) if namespace == "w:g2" => {
+                    self.group_question(conn, addr, iq);
+                    return;
+                }
+                _ => self.answer(conn, addr, iq),
+            },
         };
         self.reply(conn, iq, answer);
         for (conn, account, secret) in std::mem::take(&mut self.pairings_due) {
@@ -78,7 +84,6 @@ impl State {
             ("w:m", _) => Ok(vec![self.media.media_conn()]),
             ("w:profile:picture", _) => Err((404, "item-not-found")),
             ("w:mex", _) => Ok(vec![el("result").bytes(b"{\"data\":{}}".to_vec()).build()]),
-            ("w:g2", _) => self.group_question(addr, iq),
             _ => {
                 self.unknown_iqs.push(describe(iq));
                 NOTHING

@@ -52,7 +52,6 @@ pub(crate) struct Registration {
     pub pending: Option<Pending>,
     /// Set when linking by code has begun.
     pub code: Option<crate::pair_code::CodeLink>,
-    pub outcome: Option<Outcome>,
 }
 
 /// How a linking attempt ended.
@@ -93,7 +92,6 @@ impl Registration {
             refs: Vec::new(),
             pending: None,
             code: None,
-            outcome: None,
         })
     }
 }

@@ -113,9 +113,9 @@ impl Party {
     pub fn corrupt_session(&mut self, with: &ProtocolAddress) -> anyhow::Result<()> {
         let record = self.sessions.0.get_mut(with.as_str()).ok_or_else(|| anyhow!("no session with {with}"))?;
         let state = record.session_state_mut().ok_or_else(|| anyhow!("no current session with {with}"))?;
-        let chain = state.get_sender_chain_key()?;
-        state.set_sender_chain_key(&wacore_libsignal::protocol::ChainKey::new([7; 32], chain.index()));
-        Ok(())
+        let chain = state.get_sender_chain_key().map_err(|e| anyhow!("{e:?}"))?;
+        let broken = wacore_libsignal::protocol::ChainKey::new([7; 32], chain.index());
+        state.set_sender_chain_key(&broken).map_err(|e| anyhow!("{e:?}"))
     }
 
     /// Starts a new session from a bundle.

@@ -16,7 +16,8 @@ use crate::pairing::LinkError;
 use crate::state::Addr;
 use crate::world::{Timeout, World};
 
-pub(crate) use state::{PhoneState, Target};
+pub(crate) use send::{distribution, media_type, stanza_type};
+pub(crate) use state::{PhoneState, Sent, Target};
 pub use state::{Addressing, Reaction, Receipt, ReceiptKind, Received, Sign, Undecryptable};
 
 /// Identifier of a message.

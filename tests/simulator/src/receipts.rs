@@ -1,6 +1,6 @@
 //! Receipts, typing and presence: from one side to the other.
 
-use wacore_binary::{Jid, Node, NodeContent};
+use wacore_binary::{Jid, JidExt as _, Node, NodeContent};
 
 use crate::stanza::{NodeExt, el};
 use crate::state::{Addr, State, unix_now};

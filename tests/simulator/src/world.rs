@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -198,10 +198,6 @@ impl World {
 
     pub(crate) fn look<R>(&self, read: impl FnOnce(&State) -> R) -> R {
         read(&self.0.lock())
-    }
-
-    pub(crate) fn downgrade(&self) -> Weak<Inner> {
-        Arc::downgrade(&self.0)
     }
 
     pub(crate) async fn until<R>(

@@ -2,7 +2,7 @@
 
 use anyhow::Context;
 use waproto::buffa::{Message as _, MessageField};
-use wacore_binary::{Jid, Node};
+use wacore_binary::{Jid, JidExt as _, Node};
 use waproto::whatsapp as wa;
 
 use super::state::{Addressing, Received, Sent, Target};
