@@ -96,8 +96,7 @@ async fn images_go_both_ways_over_tls() {
     assert_eq!(image.caption.as_deref(), Some("look"));
     assert_eq!(companion.client.download(image).await.unwrap(), picture);
 
-    let upload =
-        companion.client.upload(picture.clone(), MediaType::Image, UploadOptions::default()).await.unwrap();
+    let upload = companion.client.upload(picture.clone(), MediaType::Image, UploadOptions::default()).await.unwrap();
     let sent = image_message(upload, ImageOptions { caption: Some("back".to_owned()), ..Default::default() });
     companion.client.send_message(&bob.jid(), sent).await.unwrap();
     let received = bob.expect_text("back").await.unwrap();

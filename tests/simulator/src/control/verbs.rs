@@ -28,7 +28,10 @@ pub const NAMES: &[(&str, &str)] = &[
     ("devices", "pn -> devices"),
     ("unlink", "pn, device"),
     ("reinstall", "pn, announced?"),
-    ("send", "from, to, via? (lid|pn), + content: text, mention?, quote? | image|video|audio|document|sticker (base64), caption?, mime?, file_name?, voice? -> id"),
+    (
+        "send",
+        "from, to, via? (lid|pn), + content: text, mention?, quote? | image|video|audio|document|sticker (base64), caption?, mime?, file_name?, voice? -> id",
+    ),
     ("group", "owner, subject, members, via? (lid|pn) -> group"),
     ("gsend", "from, group, + content as for send -> id"),
     ("gchange", "group, by, what, who?, text?"),
@@ -36,10 +39,19 @@ pub const NAMES: &[(&str, &str)] = &[
     ("type", "from, to, on?"),
     ("presence", "pn, online"),
     ("inbox", "pn -> messages, receipts, undecryptable"),
-    ("expect", "pn, + one of: text | media (id) | reaction (id) | receipt (id), kind? (delivered|read|played|retry) | typing (pn); each is returned once"),
+    (
+        "expect",
+        "pn, + one of: text | media (id) | reaction (id) | receipt (id), kind? (delivered|read|played|retry) | typing (pn); each is returned once",
+    ),
     ("kick", "pn, device, how (conflict|device_removed|stream_end|close|drop|freeze|a stream error code)"),
-    ("fault", "pn?, device?, kind, + ms | messages | error | xmlns, how (silent|empty|code) | reason, code?, seconds?; kind clear ends all; kind refuse takes n"),
-    ("media_fault", "on (upload|download), kind (status|slow|cut|flip|clear|expire_auth|remove), value?, times?, path?"),
+    (
+        "fault",
+        "pn?, device?, kind, + ms | messages | error | xmlns, how (silent|empty|code) | reason, code?, seconds?; kind clear ends all; kind refuse takes n",
+    ),
+    (
+        "media_fault",
+        "on (upload|download), kind (status|slow|cut|flip|clear|expire_auth|remove), value?, times?, path?",
+    ),
     ("trace", "since? -> lines, last"),
     ("stats", "-> sockets, devices, unknown_iqs, unanswered_iqs, uploads, downloads"),
     ("shutdown", ""),
@@ -391,7 +403,11 @@ struct Typing {
 
 fn typing(world: &World, asked: &Typing) -> Value {
     let (from, to) = (world.phone(&asked.from), world.phone(&asked.to));
-    if asked.on == Some(false) { from.stops_typing(&to) } else { from.types(&to) }
+    if asked.on == Some(false) {
+        from.stops_typing(&to)
+    } else {
+        from.types(&to)
+    }
     json!({})
 }
 
@@ -404,7 +420,11 @@ struct Presence {
 
 fn presence(world: &World, asked: &Presence) -> Value {
     let phone = world.phone(&asked.pn);
-    if asked.online { phone.comes_online() } else { phone.goes_offline() }
+    if asked.online {
+        phone.comes_online()
+    } else {
+        phone.goes_offline()
+    }
     json!({})
 }
 
@@ -472,9 +492,7 @@ struct Expect {
 async fn expect(world: &World, asked: Expect) -> Result<Value, Refused> {
     let phone = world.phone(&asked.pn);
     match (asked.text, asked.media, asked.reaction, asked.receipt, asked.typing) {
-        (Some(text), None, None, None, None) => {
-            Ok(shown(&phone.expect_text(text).await.map_err(Refused::timeout)?))
-        }
+        (Some(text), None, None, None, None) => Ok(shown(&phone.expect_text(text).await.map_err(Refused::timeout)?)),
         (None, Some(id), None, None, None) => {
             let received = phone.expect_message(|r| r.id == id).await.map_err(Refused::timeout)?;
             let mut facts = shown(&received);
