@@ -35,17 +35,17 @@ class Lines {
       for (const check of [...this.waiting]) check() }))
   }
 
-  /** The first line not yet taken that fits; it counts as taken. */
-  expect(what, fits) {
+  /** The first line that fits and was not taken before; it counts as taken unless `keep`. */
+  expect(what, fits, { keep = false } = {}) {
     return new Promise((resolve, reject) => {
       const give = () => {
         clearTimeout(timer)
         this.waiting.delete(check)
       }
       const check = () => {
-        const hit = this.lines.find(({ parsed, taken }) => !taken && fits(parsed))
+        const hit = this.lines.find(({ parsed, taken }) => (keep || !taken) && fits(parsed))
         if (hit) {
-          hit.taken = true
+          hit.taken ||= !keep
           give()
           resolve(hit.parsed)
         } else if (this.exit !== undefined) {
@@ -56,7 +56,7 @@ class Lines {
       const timer = setTimeout(() => {
         give()
         const last = this.lines.slice(-12).map(({ parsed }) => JSON.stringify(parsed).slice(0, 300)).join('\n  ')
-        reject(new Error(`${this.name}: no ${what} within ${patience / 1000} s; its last lines:\n  ${last}\n${this.stderr}`))
+        reject(new Error(`${this.name}: no ${what} within ${patience / 1000} s; its last lines:\n  ${last}`))
       }, patience)
       this.waiting.add(check)
       check()
@@ -114,9 +114,10 @@ function baileys(name) {
   return client
 }
 
-const status = (client, id, at_least) => client.expect(`status ${at_least} of ${id}`,
-  line => (line.ev === 'status' && line.id === id && line.status >= at_least) ||
-    (line.ev === 'receipt' && line.id === id && (at_least < 4 || line.read)))
+/** Waits until a message is delivered (3) or read (4); in groups Baileys reports each reader. */
+const status = (client, id, atLeast) => client.expect(`status ${atLeast} of ${id}`,
+  line => (line.ev === 'status' && line.id === id && line.status >= atLeast) ||
+    (line.ev === 'receipt' && line.id === id && (atLeast < 4 || line.read)), { keep: true })
 
 // A 1x1 PNG.
 const picture = Buffer.from('iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg==', 'base64')
