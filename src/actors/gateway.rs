@@ -24,8 +24,8 @@ use crate::actors::supervisor::{
 };
 use crate::actors::watcher::{ConfigFileChanged, WatcherActor};
 use crate::clock::{Clock, UnixMs};
-use crate::config::diff::{AccountOutcome, ConfigDiff, ReloadReceipt};
-use crate::config::file::ConfigSource;
+use crate::config::diff::ConfigDiff;
+use crate::config::file::{self, Location};
 use crate::config::model::Config;
 use crate::ids::{AccountId, MessageId};
 use crate::routing::target::Target;
@@ -37,8 +37,8 @@ use crate::whatsapp::{Endpoint, Links};
 pub struct Boot {
     /// Where state lies. The caller holds the lock of the state folder.
     pub paths: StatePaths,
-    /// Where the configuration comes from.
-    pub source: ConfigSource,
+    /// Where the configuration lies.
+    pub location: Location,
     /// The server to dial.
     pub endpoint: Endpoint,
     /// The time of day.
@@ -76,9 +76,7 @@ impl Gateway {
     /// # Errors
     /// When the configuration is wrong or the state folder cannot be used; nothing runs then.
     pub async fn start(boot: Boot) -> Result<Self, BootError> {
-        let loaded = crate::config::file::load(&boot.source).map_err(|problems| {
-            BootError::Config(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
-        })?;
+        let loaded = file::load(&boot.location).map_err(|rejected| BootError::Config(rejected.to_string()))?;
         for warning in &loaded.warnings {
             tracing::warn!(target: "config", "{warning}");
         }
@@ -109,7 +107,6 @@ impl Gateway {
         };
         let (events, _) = broadcast::channel(256);
         let started_at = boot.clock.now();
-        let source = boot.source;
         let addr = GatewayActor {
             config: config.clone(),
             revision: 1,
@@ -123,7 +120,7 @@ impl Gateway {
             router,
             agents,
             cx,
-            source,
+            location: boot.location,
             only: boot.only,
             watcher: None,
             stopping: false,
@@ -152,7 +149,7 @@ pub struct GatewayActor {
     router: Addr<RouterActor>,
     agents: Addr<AgentActor>,
     cx: SupervisorContext,
-    source: ConfigSource,
+    location: Location,
     only: Option<AccountId>,
     watcher: Option<Addr<WatcherActor>>,
     stopping: bool,
@@ -174,7 +171,7 @@ impl Actor for GatewayActor {
         }
         if self.only.is_none() {
             let watcher = WatcherActor::new(
-                self.source.path().to_path_buf(),
+                self.location.path.clone(),
                 self.files.clone(),
                 self.config.gateway.reload.clone(),
                 ctx.address().recipient(),
@@ -241,11 +238,12 @@ impl GatewayActor {
         if self.stopping {
             return Err(Refusal::Unavailable("the gateway is stopping".to_owned()));
         }
-        let loaded = match crate::config::file::load(&self.source) {
+        let loaded = match file::load(&self.location) {
             Ok(loaded) => loaded,
-            Err(problems) => {
-                let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
-                let text = lines.join("\n");
+            Err(rejected) => {
+                let lines: Vec<String> = rejected.problems.iter().map(ToString::to_string).collect();
+                let text = rejected.to_string();
+                self.watch(rejected.files);
                 if self.problems != lines {
                     tracing::error!(target: "config", revision = self.revision, "the edit is not applied, revision {} stays in force:\n{text}", self.revision);
                     self.problems = lines;
@@ -257,6 +255,7 @@ impl GatewayActor {
             }
         };
         self.problems.clear();
+        self.watch(loaded.files.clone());
         let diff = ConfigDiff::between(&self.config, &loaded.config);
         if diff.is_empty() {
             return Ok(self.last_reload.clone());
@@ -266,46 +265,43 @@ impl GatewayActor {
         }
         self.revision += 1;
         self.config = loaded.config;
-        if self.files != loaded.files {
-            self.files = loaded.files;
-            if let Some(watcher) = &self.watcher {
-                watcher.do_send(crate::actors::watcher::WatchFiles(self.files.clone()));
-            }
-        }
-        let receipt = ReloadReceipt::new(self.revision, &diff, self.cx.clock.now());
         self.apply(&diff, ctx);
+        let receipt = diff.receipt(self.revision, self.cx.clock.now());
         tracing::info!(target: "config", "{receipt}");
         self.last_reload = serde_json::to_value(&receipt).expect("a receipt is plain data");
         self.publish(GatewayEvent::Reload(self.last_reload.clone()));
         Ok(self.last_reload.clone())
     }
 
+    /// Tells the watcher which files make up the configuration, also the ones of an edit that was refused.
+    fn watch(&mut self, files: Vec<std::path::PathBuf>) {
+        if self.files != files {
+            self.files = files;
+            if let Some(watcher) = &self.watcher {
+                watcher.do_send(crate::actors::watcher::WatchFiles(self.files.clone()));
+            }
+        }
+    }
+
     /// Stops, applies, starts: in this order, so that an account directory is free before another account takes it.
     fn apply(&mut self, diff: &ConfigDiff, ctx: &mut Context<Self>) {
         self.router.do_send(ConfigChanged { config: self.config.clone(), revision: self.revision });
         self.agents.do_send(ConfigChanged { config: self.config.clone(), revision: self.revision });
-        for (id, outcome) in &diff.accounts {
-            match outcome {
-                AccountOutcome::Removed => {
+        for (id, change) in &diff.accounts {
+            match (self.config.account(id).cloned(), self.accounts.get(id)) {
+                (None, Some(_)) => {
                     if let Some(supervisor) = self.accounts.remove(id) {
                         supervisor.do_send(EndAccount);
                     }
                     self.statuses.remove(id);
                 }
-                AccountOutcome::Added => self.start_account(id, ctx),
-                _ => {
-                    if let (Some(supervisor), Some(account)) = (self.accounts.get(id), self.config.account(id)) {
-                        supervisor.do_send(ApplyAccount { account: account.clone(), web: self.config.web.clone() });
-                    }
+                (Some(_), None) => self.start_account(id, ctx),
+                // Also an account that is kept hears of `web.*`.
+                (Some(account), Some(supervisor)) => {
+                    tracing::debug!(target: "config", account = %id, %change, "applied");
+                    supervisor.do_send(ApplyAccount { account, web: self.config.web.clone() });
                 }
-            }
-        }
-        // `web.*` reaches every supervisor, also where the account itself is unchanged.
-        for (id, supervisor) in &self.accounts {
-            if let Some(account) = self.config.account(id)
-                && !diff.accounts.contains_key(id)
-            {
-                supervisor.do_send(ApplyAccount { account: account.clone(), web: self.config.web.clone() });
+                (None, None) => {}
             }
         }
     }

@@ -717,7 +717,7 @@ impl Handler<Unlink> for SupervisorActor {
     fn handle(&mut self, _: Unlink, _: &mut Self::Context) -> Self::Result {
         let account = self.id().clone();
         self.read_credentials();
-        let had = self.linked || credentials::any_files(&self.cx.paths, &self.auth_dir());
+        let had = self.linked || credentials::any_files(&self.auth_dir());
         let socket = self.socket.clone().filter(|_| had);
         let told = async move {
             if let Some(socket) = socket {

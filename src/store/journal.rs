@@ -689,7 +689,8 @@ fn open_connection(path: &Path) -> Result<Connection, StoreError> {
     }
     db.busy_timeout(std::time::Duration::from_secs(5)).map_err(broken)?;
     db.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;").map_err(broken)?;
-    let version: usize = db.query_row("PRAGMA user_version", [], |r| r.get(0)).map_err(broken)?;
+    let version: u32 = db.query_row("PRAGMA user_version", [], |r| r.get(0)).map_err(broken)?;
+    let version = version as usize;
     if version > MIGRATIONS.len() {
         return Err(StoreError::Damaged {
             path: path.to_path_buf(),
