@@ -19,14 +19,15 @@ use crate::actors::messages::{
 use crate::actors::router::{ConfigChanged, GetCounters, RouterActor};
 use crate::actors::socket::SocketContext;
 use crate::actors::supervisor::{
-    AccountChanged, ApplyAccount, BeginLogin, EndAccount, FollowLogin, Resume, SendNow, Suspend, SupervisorActor,
-    SupervisorContext, Unlink,
+    AccountChanged, ApplyAccount, BeginLogin, EndAccount, FollowLogin, Resume, SendNow, SupervisorActor,
+    SupervisorContext, Suspend, Unlink,
 };
 use crate::actors::watcher::{ConfigFileChanged, WatcherActor};
 use crate::clock::{Clock, UnixMs};
 use crate::config::diff::ConfigDiff;
 use crate::config::file::{self, Location};
 use crate::config::model::Config;
+use crate::config::{Loaded, Rejected};
 use crate::ids::{AccountId, MessageId};
 use crate::routing::target::Target;
 use crate::store::journal::Journal;
@@ -81,7 +82,8 @@ impl Gateway {
             tracing::warn!(target: "config", "{warning}");
         }
         boot.paths.prepare().map_err(|e| BootError::State(e.to_string()))?;
-        let journal = Journal::open(&boot.paths.state_db(), boot.clock.clone()).map_err(|e| BootError::State(e.to_string()))?;
+        let journal =
+            Journal::open(&boot.paths.state_db(), boot.clock.clone()).map_err(|e| BootError::State(e.to_string()))?;
         let pool = tokio::runtime::Handle::current();
         let links = Links::new(boot.endpoint.clone(), pool.clone()).map_err(|e| BootError::Link(e.to_string()))?;
         let config = loaded.config;
@@ -89,9 +91,10 @@ impl Gateway {
         let agents = AgentActor::new(journal.clone(), boot.paths.clone(), boot.clock.clone(), config.clone())
             .map_err(|e| BootError::State(e.to_string()))?
             .start();
-        let router = RouterActor::new(journal.clone(), boot.paths.clone(), boot.clock.clone(), config.clone(), agents.clone())
-            .map_err(|e| BootError::State(e.to_string()))?
-            .start();
+        let router =
+            RouterActor::new(journal.clone(), boot.paths.clone(), boot.clock.clone(), config.clone(), agents.clone())
+                .map_err(|e| BootError::State(e.to_string()))?
+                .start();
         let cx = SupervisorContext {
             socket: SocketContext {
                 links: Arc::new(links),
@@ -110,7 +113,7 @@ impl Gateway {
         let addr = GatewayActor {
             config: config.clone(),
             revision: 1,
-            files: loaded.files,
+            fingerprint: loaded.fingerprint,
             started_at,
             accounts: BTreeMap::new(),
             statuses: BTreeMap::new(),
@@ -139,7 +142,7 @@ impl Gateway {
 pub struct GatewayActor {
     config: Arc<Config>,
     revision: u64,
-    files: Vec<std::path::PathBuf>,
+    fingerprint: u64,
     started_at: UnixMs,
     accounts: BTreeMap<AccountId, Addr<SupervisorActor>>,
     statuses: BTreeMap<AccountId, AccountStatus>,
@@ -171,9 +174,9 @@ impl Actor for GatewayActor {
         }
         if self.only.is_none() {
             let watcher = WatcherActor::new(
-                self.location.path.clone(),
-                self.files.clone(),
+                self.location.clone(),
                 self.config.gateway.reload.clone(),
+                self.fingerprint,
                 ctx.address().recipient(),
             );
             self.watcher = Some(watcher.start());
@@ -233,29 +236,32 @@ impl GatewayActor {
         let _ = self.events.send(event);
     }
 
-    /// Reads the file and applies what changed. Keeps the configuration in force when the file is wrong.
-    fn reload(&mut self, ctx: &mut Context<Self>) -> Result<serde_json::Value, Refusal> {
+    /// Applies what changed in the file. Keeps the configuration in force when the file is wrong.
+    fn take(
+        &mut self,
+        outcome: Result<Loaded, Rejected>,
+        ctx: &mut Context<Self>,
+    ) -> Result<serde_json::Value, Refusal> {
         if self.stopping {
             return Err(Refusal::Unavailable("the gateway is stopping".to_owned()));
         }
-        let loaded = match file::load(&self.location) {
+        let loaded = match outcome {
             Ok(loaded) => loaded,
             Err(rejected) => {
                 let lines: Vec<String> = rejected.problems.iter().map(ToString::to_string).collect();
-                let text = rejected.to_string();
-                self.watch(rejected.files);
+                let refusal =
+                    format!("the edit is not applied, revision {} stays in force:\n{rejected}", self.revision);
                 if self.problems != lines {
-                    tracing::error!(target: "config", revision = self.revision, "the edit is not applied, revision {} stays in force:\n{text}", self.revision);
+                    tracing::error!(target: "config", revision = self.revision, "{refusal}");
                     self.problems = lines;
                     self.publish(GatewayEvent::Reload(serde_json::json!({
                         "applied": false, "revision": self.revision, "problems": self.problems,
                     })));
                 }
-                return Err(Refusal::Invalid(format!("the edit is not applied, revision {} stays in force:\n{text}", self.revision)));
+                return Err(Refusal::Invalid(refusal));
             }
         };
         self.problems.clear();
-        self.watch(loaded.files.clone());
         let diff = ConfigDiff::between(&self.config, &loaded.config);
         if diff.is_empty() {
             return Ok(self.last_reload.clone());
@@ -271,16 +277,6 @@ impl GatewayActor {
         self.last_reload = serde_json::to_value(&receipt).expect("a receipt is plain data");
         self.publish(GatewayEvent::Reload(self.last_reload.clone()));
         Ok(self.last_reload.clone())
-    }
-
-    /// Tells the watcher which files make up the configuration, also the ones of an edit that was refused.
-    fn watch(&mut self, files: Vec<std::path::PathBuf>) {
-        if self.files != files {
-            self.files = files;
-            if let Some(watcher) = &self.watcher {
-                watcher.do_send(crate::actors::watcher::WatchFiles(self.files.clone()));
-            }
-        }
     }
 
     /// Stops, applies, starts: in this order, so that an account directory is free before another account takes it.
@@ -312,16 +308,22 @@ const RESTARTING: &str = "the account is being restarted after an internal error
 impl Handler<ConfigFileChanged> for GatewayActor {
     type Result = ();
 
-    fn handle(&mut self, _: ConfigFileChanged, ctx: &mut Self::Context) {
-        let _ = self.reload(ctx);
+    fn handle(&mut self, changed: ConfigFileChanged, ctx: &mut Self::Context) {
+        // A refusal is logged, published and part of the status; nobody waits for it here.
+        let _ = self.take(changed.outcome, ctx);
     }
 }
 
 impl Handler<Reload> for GatewayActor {
-    type Result = Result<serde_json::Value, Refusal>;
+    type Result = ResponseActFuture<Self, Result<serde_json::Value, Refusal>>;
 
-    fn handle(&mut self, _: Reload, ctx: &mut Self::Context) -> Self::Result {
-        self.reload(ctx)
+    fn handle(&mut self, _: Reload, _: &mut Self::Context) -> Self::Result {
+        let location = self.location.clone();
+        let read = tokio::task::spawn_blocking(move || file::load(&location));
+        Box::pin(actix::fut::wrap_future(read).map(|read, me: &mut Self, ctx| match read {
+            Ok(outcome) => me.take(outcome, ctx),
+            Err(error) => Err(Refusal::Unavailable(error.to_string())),
+        }))
     }
 }
 

@@ -55,7 +55,8 @@ impl ConfigDiff {
     /// Compares what is in force with what is wanted.
     pub fn between(old: &Config, new: &Config) -> Self {
         let ids: BTreeSet<&AccountId> = old.accounts.keys().chain(new.accounts.keys()).collect();
-        let change = |id: &AccountId| account(old.accounts.get(id).map(AsRef::as_ref), new.accounts.get(id).map(AsRef::as_ref));
+        let change =
+            |id: &AccountId| account(old.accounts.get(id).map(AsRef::as_ref), new.accounts.get(id).map(AsRef::as_ref));
         let mut changed = Vec::new();
         differences(&old.written, &new.written, &KeyPath::default(), &mut changed);
         Self {
@@ -151,15 +152,26 @@ impl fmt::Display for ReloadReceipt {
             [] => f.write_str("nothing changed")?,
             keys => {
                 let shown = keys.iter().take(5).cloned().collect::<Vec<_>>().join(", ");
-                write!(f, "{} changed ({shown}", if keys.len() == 1 { "1 key".to_owned() } else { format!("{} keys", keys.len()) })?;
+                write!(
+                    f,
+                    "{} changed ({shown}",
+                    if keys.len() == 1 { "1 key".to_owned() } else { format!("{} keys", keys.len()) }
+                )?;
                 if keys.len() > 5 {
                     write!(f, ", and {} more", keys.len() - 5)?;
                 }
                 f.write_str(")")?;
             }
         }
-        for change in [AccountChange::Started, AccountChange::Stopped, AccountChange::Relinked, AccountChange::Refreshed, AccountChange::Kept] {
-            let ids: Vec<&str> = self.accounts.iter().filter(|(_, c)| **c == change).map(|(id, _)| id.as_str()).collect();
+        for change in [
+            AccountChange::Started,
+            AccountChange::Stopped,
+            AccountChange::Relinked,
+            AccountChange::Refreshed,
+            AccountChange::Kept,
+        ] {
+            let ids: Vec<&str> =
+                self.accounts.iter().filter(|(_, c)| **c == change).map(|(id, _)| id.as_str()).collect();
             if !ids.is_empty() {
                 write!(f, "; {change}: {}", ids.join(", "))?;
             }
@@ -192,7 +204,9 @@ mod tests {
     #[test]
     fn only_link_settings_touch_a_socket() {
         let two = "{ channels: { whatsapp: { accounts: { work: {}, home: {} } } } }";
-        let with = |work: &str| format!("{{ channels: {{ whatsapp: {{ accounts: {{ work: {{ {work} }}, home: {{}} }} }} }} }}");
+        let with = |work: &str| {
+            format!("{{ channels: {{ whatsapp: {{ accounts: {{ work: {{ {work} }}, home: {{}} }} }} }} }}")
+        };
         let at = "channels.whatsapp.accounts.work";
         check(two, two, "home kept, work kept", &[], &[]);
         check(two, &with("dmPolicy: 'disabled'"), "home kept, work refreshed", &[&format!("{at}.dmPolicy")], &[]);
@@ -201,12 +215,24 @@ mod tests {
         check(&with("enabled: false"), two, "home kept, work started", &[&format!("{at}.enabled")], &[]);
         check(two, &with("deviceName: 'X'"), "home kept, work refreshed", &[&format!("{at}.deviceName")], &[]);
         check(two, "{ channels: { whatsapp: { accounts: { home: {} } } } }", "home kept, work stopped", &[at], &[]);
-        check(two, "{ web: { enabled: false }, channels: { whatsapp: { accounts: { work: {}, home: {} } } } }", "home stopped, work stopped", &["web.enabled"], &[]);
+        check(
+            two,
+            "{ web: { enabled: false }, channels: { whatsapp: { accounts: { work: {}, home: {} } } } }",
+            "home stopped, work stopped",
+            &["web.enabled"],
+            &[],
+        );
     }
 
     #[test]
     fn a_default_written_out_or_overridden_changes_no_account() {
-        check("{}", "{ channels: { whatsapp: { dmPolicy: 'pairing' } } }", "default kept", &["channels.whatsapp.dmPolicy"], &[]);
+        check(
+            "{}",
+            "{ channels: { whatsapp: { dmPolicy: 'pairing' } } }",
+            "default kept",
+            &["channels.whatsapp.dmPolicy"],
+            &[],
+        );
         check("{}", "{ gateway: { port: 18789 } }", "default kept", &["gateway.port"], &[]);
         check("{}", "{ gateway: { port: 1 } }", "default kept", &["gateway.port"], &["gateway.port"]);
         check("{ // a comment\n }", "{}", "default kept", &[], &[]);

@@ -1,7 +1,9 @@
 //! The config on disk: find it, read it with its includes, replace it atomically. The only file of this folder that touches the disk.
 
+use std::collections::hash_map::DefaultHasher;
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
+use std::hash::{Hash, Hasher};
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
@@ -65,10 +67,11 @@ impl Location {
 /// # Errors
 /// Every problem at once.
 pub fn load(location: &Location) -> Result<Loaded, Rejected> {
-    let text = read_text(&location.path).map_err(|why| Rejected {
-        problems: vec![unreadable(&location.path, why)],
-        files: vec![location.path.clone()],
-        fingerprint: 0,
+    let text = read_text(&location.path).map_err(|why| {
+        let mut hasher = DefaultHasher::new();
+        why.hash(&mut hasher);
+        let problems = vec![unreadable(&location.path, why)];
+        Rejected { problems, files: vec![location.path.clone()], fingerprint: hasher.finish() }
     })?;
     load_edited(location, &text)
 }

@@ -126,9 +126,13 @@ impl AccountState {
             Self::NotLinked { cause: None } => "not linked to a phone".to_owned(),
             Self::NotLinked { cause: Some(cause) } => format!("not linked to a phone; the last login failed: {cause}"),
             Self::Linking { method: LinkMethod::Qr } => "waiting for a phone to scan the QR code".to_owned(),
-            Self::Linking { method: LinkMethod::Code } => "waiting for the pairing code to be typed on the phone".to_owned(),
+            Self::Linking { method: LinkMethod::Code } => {
+                "waiting for the pairing code to be typed on the phone".to_owned()
+            }
             Self::Connecting => "connecting".to_owned(),
-            Self::CatchingUp { pending: Some(n) } => format!("logged in, receiving {n} messages that came while offline"),
+            Self::CatchingUp { pending: Some(n) } => {
+                format!("logged in, receiving {n} messages that came while offline")
+            }
             Self::CatchingUp { pending: None } => "logged in, receiving what came while offline".to_owned(),
             Self::Connected { .. } => "connected".to_owned(),
             Self::Backoff { attempt, until, cause } => format!("{cause}; retry {attempt} in {} s", seconds(*until)),
@@ -159,7 +163,9 @@ impl AccountState {
             Self::NotLinked { .. } => Some(format!("run: verso channels login --channel whatsapp --account {account}")),
             Self::Linking { .. } => Some("on the phone: WhatsApp, Linked devices, Link a device".to_owned()),
             Self::Degraded { .. } => Some(format!("check the network, then run: {start}")),
-            Self::LoggedOut => Some(format!("link it again: verso channels login --channel whatsapp --account {account}")),
+            Self::LoggedOut => {
+                Some(format!("link it again: verso channels login --channel whatsapp --account {account}"))
+            }
             Self::Conflict => Some(format!("end the other program that uses these credentials, then run: {start}")),
             Self::Banned { .. } => Some(format!("follow the instructions of WhatsApp on the phone, then run: {start}")),
             Self::Outdated => Some("update Verso".to_owned()),
