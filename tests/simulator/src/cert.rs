@@ -37,7 +37,12 @@ impl Authority {
     }
 }
 
-fn certificate(serial: u32, issuer: u32, subject: &KeyPair, signer: &KeyPair) -> anyhow::Result<MessageField<NoiseCertificate>> {
+fn certificate(
+    serial: u32,
+    issuer: u32,
+    subject: &KeyPair,
+    signer: &KeyPair,
+) -> anyhow::Result<MessageField<NoiseCertificate>> {
     let details = noise_certificate::Details {
         serial: Some(serial),
         issuer_serial: Some(issuer),

@@ -61,9 +61,8 @@ impl World {
 
     /// All groups.
     pub fn groups(&self) -> Vec<Group> {
-        let found: Vec<(Jid, usize)> = self.look(|s| {
-            s.groups.iter().filter_map(|g| Some((g.jid(), *s.by_pn.get(&g.creator.pn)?))).collect()
-        });
+        let found: Vec<(Jid, usize)> =
+            self.look(|s| s.groups.iter().filter_map(|g| Some((g.jid(), *s.by_pn.get(&g.creator.pn)?))).collect());
         found.into_iter().map(|(jid, owner)| Group { world: self.clone(), jid, owner }).collect()
     }
 }
@@ -104,9 +103,7 @@ impl Group {
         let iq = change(&self.jid, what, &who, text).ok_or_else(|| (400, format!("no change is called {what:?}")))?;
         let answer = self.world.with(|s| s.group_iq(by.account, &iq));
         match answer.child("error") {
-            Some(error) => {
-                Err((error.text_or_empty("code").parse().unwrap_or_default(), error.text_or_empty("text")))
-            }
+            Some(error) => Err((error.text_or_empty("code").parse().unwrap_or_default(), error.text_or_empty("text"))),
             None => Ok(()),
         }
     }

@@ -40,8 +40,7 @@ impl State {
             self.start_pairing(conn, account, &secret);
         }
         let activates = fault.is_none() && self.faults.iq(&namespace).is_none();
-        if let (true, "passive", Some(addr), true) =
-            (activates, namespace.as_str(), addr, iq.child("active").is_some())
+        if let (true, "passive", Some(addr), true) = (activates, namespace.as_str(), addr, iq.child("active").is_some())
         {
             self.activate(conn, addr);
         }
@@ -131,10 +130,7 @@ impl State {
                     continue;
                 }
                 let id = self.stanza_id();
-                let node = Changed::notification(&changed)
-                    .attr("id", id)
-                    .attr("t", unix_now().to_string())
-                    .build();
+                let node = Changed::notification(&changed).attr("id", id).attr("t", unix_now().to_string()).build();
                 self.deliver(other, node);
             }
         }

@@ -125,7 +125,12 @@ fn secured(how: Handshake, noise: NoiseHandshake, client_static: [u8; 32], paylo
 }
 
 fn server_hello(ephemeral: &KeyPair, fixed: Option<Vec<u8>>, payload: Vec<u8>) -> Vec<u8> {
-    let hello = ServerHello { ephemeral: Some(public(ephemeral).to_vec()), r#static: fixed, payload: Some(payload), ..Default::default() };
+    let hello = ServerHello {
+        ephemeral: Some(public(ephemeral).to_vec()),
+        r#static: fixed,
+        payload: Some(payload),
+        ..Default::default()
+    };
     HandshakeMessage { server_hello: MessageField::some(hello), ..Default::default() }.encode_to_vec()
 }
 

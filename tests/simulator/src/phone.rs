@@ -17,8 +17,8 @@ use crate::state::Addr;
 use crate::world::{Timeout, World};
 
 pub(crate) use send::{distribution, media_type, stanza_type};
-pub(crate) use state::{PhoneState, Sent, Target};
 pub use state::{Addressing, Reaction, Receipt, ReceiptKind, Received, Sign, Undecryptable};
+pub(crate) use state::{PhoneState, Sent, Target};
 
 /// Identifier of a message.
 pub type MessageId = String;

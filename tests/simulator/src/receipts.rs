@@ -40,10 +40,7 @@ impl State {
         }
         let lid = author.is_lid();
         let reader = if exact || group { from } else { Addr { account: from.account, device: 0 } };
-        let mut passed = el("receipt")
-            .attr("id", node.text_or_empty("id"))
-            .attr("t", unix_now().to_string())
-            .build();
+        let mut passed = el("receipt").attr("id", node.text_or_empty("id")).attr("t", unix_now().to_string()).build();
         if group {
             passed.set("from", to);
             passed.set("participant", self.jid_of(reader, lid));

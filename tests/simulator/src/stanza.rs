@@ -13,7 +13,6 @@ pub(crate) fn el(tag: &'static str) -> NodeBuilder {
     NodeBuilder::new(tag)
 }
 
-
 /// Reading access to a received node.
 pub trait NodeExt {
     /// Attribute as text.

@@ -9,10 +9,8 @@ use crate::state::{Addr, State, unix_now};
 impl State {
     pub fn usync(&mut self, asking: Addr, iq: &Node) -> Answer {
         let Some(request) = iq.child("usync") else { return Err((400, "bad-request")) };
-        let protocols: Vec<String> = request
-            .child("query")
-            .map(|q| q.kids().iter().map(|p| p.tag.to_string()).collect())
-            .unwrap_or_default();
+        let protocols: Vec<String> =
+            request.child("query").map(|q| q.kids().iter().map(|p| p.tag.to_string()).collect()).unwrap_or_default();
         let users = request.child("list").map(|l| l.kids().to_vec()).unwrap_or_default();
         let list: Vec<Node> = users.iter().filter_map(|u| self.usync_user(asking, u, &protocols)).collect();
         let asked = protocols.iter().map(|p| wacore_binary::builder::NodeBuilder::new_dynamic(p.clone()).build());
@@ -48,9 +46,7 @@ impl State {
                 }
                 ("devices", Some(account)) => self.devices_node(account),
                 ("status", Some(_)) => el("status").attr("t", unix_now().to_string()).build(),
-                ("disappearing_mode", Some(_)) => {
-                    el("disappearing_mode").attr("duration", "0").attr("t", "0").build()
-                }
+                ("disappearing_mode", Some(_)) => el("disappearing_mode").attr("duration", "0").attr("t", "0").build(),
                 _ => continue,
             };
             answer.push(node);
@@ -61,9 +57,11 @@ impl State {
     fn devices_node(&self, account: usize) -> Node {
         let owner = &self.accounts[account];
         let mut list = vec![el("device").attr("id", "0").build()];
-        list.extend(owner.devices.iter().map(|(id, d)| {
-            el("device").attr("id", id.to_string()).attr("key-index", d.key_index.to_string()).build()
-        }));
+        list.extend(
+            owner.devices.iter().map(|(id, d)| {
+                el("device").attr("id", id.to_string()).attr("key-index", d.key_index.to_string()).build()
+            }),
+        );
         let mut children = vec![el("device-list").children(list).build()];
         if !owner.devices.is_empty() {
             let index = el("key-index-list").attr("ts", unix_now().to_string());

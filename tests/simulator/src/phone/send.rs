@@ -1,8 +1,8 @@
 //! A simulated phone writes: encryption for every device, resends, receipts, typing.
 
 use anyhow::Context;
-use waproto::buffa::{Message as _, MessageField};
 use wacore_binary::{Jid, JidExt as _, Node};
+use waproto::buffa::{Message as _, MessageField};
 use waproto::whatsapp as wa;
 
 use super::state::{Addressing, Received, Sent, Target};
@@ -13,13 +13,7 @@ use crate::state::{Addr, State, unix_now};
 
 impl State {
     /// Sends a message from a phone to everybody concerned; returns its identifier.
-    pub fn phone_sends(
-        &mut self,
-        account: usize,
-        to: Target,
-        message: wa::Message,
-        addressing: Addressing,
-    ) -> String {
+    pub fn phone_sends(&mut self, account: usize, to: Target, message: wa::Message, addressing: Addressing) -> String {
         let id = format!("3A{:018X}", rand::random::<u64>());
         let sent = Sent { message, to, addressing };
         self.accounts[account].phone.sent.insert(id.clone(), sent.clone());
@@ -108,7 +102,10 @@ impl State {
     pub fn phone_resends(&mut self, account: usize, receipt: &Node, from: Addr) -> anyhow::Result<()> {
         let id = receipt.text_or_empty("id");
         let Some(sent) = self.accounts[account].phone.sent.get(&id).cloned() else {
-            self.note(format!("+{}:0", self.accounts[account].pn), format!("asked to resend {id}, which it never sent"));
+            self.note(
+                format!("+{}:0", self.accounts[account].pn),
+                format!("asked to resend {id}, which it never sent"),
+            );
             return Ok(());
         };
         let registration =
@@ -314,4 +311,3 @@ pub(crate) fn media_type(message: &wa::Message) -> Option<&'static str> {
     ];
     kinds.into_iter().find(|(is, _)| *is).map(|(_, kind)| kind)
 }
-
