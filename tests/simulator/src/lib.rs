@@ -21,6 +21,7 @@
 //! * Wire: `noise` (handshakes), `cert` (chain), `conn` (sockets, frames), `stanza`, [`trace`](TraceEntry).
 //! * Server: `login`, `iq`, `keys`, `usync`, `pairing`, `pair_code`, `delivery` (fan-out, offline queue), `receipts`,
 //!   `group` over the rules of [`groups`], [`appstate`], [`media`].
+//! * From outside: [`control`] (HTTP API) and the binary `wa-simulator`.
 //! * People: `party` (Signal), `phone` (what a person sees and does).
 //!
 //! # Invariants
@@ -32,6 +33,7 @@
 pub mod appstate;
 mod cert;
 mod conn;
+pub mod control;
 mod delivery;
 mod device;
 mod faults;
