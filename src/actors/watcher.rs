@@ -18,7 +18,7 @@ use actix::prelude::*;
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tracing::{info, warn};
 
-use crate::config::file::{self, Location};
+use crate::config::file::{self, ConfigSource};
 use crate::config::{Loaded, Rejected, ReloadConfig, ReloadMode};
 
 /// Longest time that a burst of saves can hold a look back.
@@ -53,7 +53,7 @@ struct Touched {
 
 /// Owns the watch on the config file.
 pub struct WatcherActor {
-    location: Location,
+    source: ConfigSource,
     reload: ReloadConfig,
     to: Recipient<ConfigFileChanged>,
     /// Fingerprint of what the gateway knows.
@@ -71,10 +71,10 @@ pub struct WatcherActor {
 }
 
 impl WatcherActor {
-    /// Watches `location`; `known` is the fingerprint of what was loaded from it, so that an edit in between is noticed.
-    pub fn new(location: Location, reload: ReloadConfig, known: u64, to: Recipient<ConfigFileChanged>) -> Self {
+    /// Watches `source`; `known` is the fingerprint of what was loaded from it, so that an edit in between is noticed.
+    pub fn new(source: ConfigSource, reload: ReloadConfig, known: u64, to: Recipient<ConfigFileChanged>) -> Self {
         Self {
-            location,
+            source,
             reload,
             to,
             known,
@@ -108,9 +108,9 @@ impl WatcherActor {
             return;
         }
         self.looking = true;
-        let location = self.location.clone();
+        let source = self.source.clone();
         let read = actix::fut::wrap_future(tokio::task::spawn_blocking(move || {
-            let outcome = file::load(&location);
+            let outcome = file::load(&source);
             let files = match &outcome {
                 Ok(loaded) => &loaded.files,
                 Err(rejected) => &rejected.files,
@@ -143,8 +143,11 @@ impl WatcherActor {
             return;
         }
         if outcome.as_ref().err().is_some_and(Rejected::is_incomplete) && !self.waited {
-            self.waited = true;
-            self.look_in(HALF_WRITTEN, ctx);
+            // A look that is already due comes sooner, after the write that asked for it.
+            if self.pending.is_none() {
+                self.waited = true;
+                self.look_in(HALF_WRITTEN, ctx);
+            }
             return;
         }
         (self.known, self.forced, self.waited) = (now, false, false);
@@ -239,10 +242,10 @@ impl Actor for WatcherActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        if file::is_mount_point(&self.location.path) {
+        if file::is_mount_point(&self.source.path) {
             warn!(
                 target: "config",
-                path = %self.location.path.display(),
+                path = %self.source.path.display(),
                 "the config file itself is mounted: edits that replace it outside are not seen here; mount its folder instead"
             );
         }
@@ -258,6 +261,8 @@ impl Handler<Touched> for WatcherActor {
         if touched.folder {
             self.watcher = None;
         }
+        // Somebody is still writing: the patience starts anew.
+        self.waited = false;
         let since = *self.burst_since.get_or_insert_with(Instant::now);
         let left = BURST_CAP.saturating_sub(since.elapsed());
         self.look_in(self.reload.debounce.min(left.max(Duration::from_millis(1))), ctx);

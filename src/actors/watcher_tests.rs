@@ -47,12 +47,12 @@ impl Watched {
         let conf = dir.path().join("conf");
         fs::create_dir(&conf).unwrap();
         set_up(&conf);
-        let location = Location { path: conf.join("verso.json"), env: ResolveEnv::new("/h", "/s") };
-        let loaded = file::load(&location).unwrap();
+        let source = ConfigSource { path: conf.join("verso.json"), env: ResolveEnv::new("/h", "/s") };
+        let loaded = file::load(&source).unwrap();
         let (tx, seen) = unbounded_channel();
         let reload = ReloadConfig { poll, ..loaded.config.gateway.reload.clone() };
         let probe = Probe(tx).start();
-        let watcher = WatcherActor::new(location, reload, loaded.fingerprint, probe.recipient()).start();
+        let watcher = WatcherActor::new(source, reload, loaded.fingerprint, probe.recipient()).start();
         let mut watched = Self { dir, seen, watcher };
         // The answer to a knock says that the watch stands: watching comes before it.
         watched.watcher.do_send(Knock);
@@ -184,7 +184,6 @@ async fn half_written_is_waited_for() {
     let text = limit(2);
     let mut file = fs::File::create(w.file()).unwrap();
     file.write_all(&text.as_bytes()[..20]).unwrap();
-    file.sync_all().unwrap();
     w.wait_until_half_is_seen().await;
     file.write_all(&text.as_bytes()[20..]).unwrap();
     w.expect(2).await;

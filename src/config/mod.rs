@@ -56,6 +56,11 @@ pub struct Rejected {
 }
 
 impl Rejected {
+    /// The problems, in file order.
+    pub fn iter(&self) -> std::slice::Iter<'_, Problem> {
+        self.problems.iter()
+    }
+
     /// The file just ends too early, as a file does while somebody writes it.
     pub fn is_incomplete(&self) -> bool {
         self.problems.iter().any(|p| p.incomplete)
