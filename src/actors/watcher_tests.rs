@@ -276,6 +276,6 @@ impl Handler<IsWaiting> for WatcherActor {
     type Result = bool;
 
     fn handle(&mut self, _: IsWaiting, _: &mut Self::Context) -> bool {
-        self.waited
+        self.incomplete_since.is_some()
     }
 }
