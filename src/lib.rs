@@ -3,6 +3,7 @@
 pub mod actors;
 pub mod agent;
 pub mod backoff;
+pub mod cli;
 pub mod clock;
 pub mod command;
 pub mod config;
