@@ -75,7 +75,9 @@ pub fn response_prefix(delivery: &Delivery<'_>) -> Option<String> {
     let name = agent.identity.name.as_deref().map(str::trim).filter(|n| !n.is_empty());
     match &rules.response_prefix {
         ResponsePrefix::Text(template) if template.is_empty() => None,
-        ResponsePrefix::Text(template) => Some(fill(template, &Variables { model: Some(&agent.model), name, think: None })),
+        ResponsePrefix::Text(template) => {
+            Some(fill(template, &Variables { model: Some(&agent.model), name, think: None }))
+        }
         ResponsePrefix::Auto => name.map(|name| format!("[{name}]")),
         ResponsePrefix::Unset => own_chat.then(|| name_tag(name)),
     }
@@ -125,7 +127,11 @@ pub fn fill(template: &str, variables: &Variables<'_>) -> String {
 /// `openai/gpt-5.2-20260101` and `gpt-5.2-latest` are `gpt-5.2`.
 pub fn short_model_name(full: &str) -> String {
     let name = full.rsplit_once('/').map_or(full, |(_, name)| name);
-    let dated = |n: &str| n.rsplit_once('-').filter(|(_, d)| d.len() == 8 && d.bytes().all(|b| b.is_ascii_digit())).map(|(n, _)| n.to_owned());
+    let dated = |n: &str| {
+        n.rsplit_once('-')
+            .filter(|(_, d)| d.len() == 8 && d.bytes().all(|b| b.is_ascii_digit()))
+            .map(|(n, _)| n.to_owned())
+    };
     let name = dated(name).unwrap_or_else(|| name.to_owned());
     name.strip_suffix("-latest").map_or_else(|| name.clone(), str::to_owned)
 }

@@ -1,6 +1,7 @@
 //! Verso: a self-hosted WhatsApp gateway.
 
 pub mod actors;
+pub mod agent;
 pub mod backoff;
 pub mod clock;
 pub mod command;
@@ -10,4 +11,5 @@ pub mod event;
 pub mod ids;
 pub mod policy;
 pub mod routing;
+pub mod session;
 pub mod text;

@@ -19,7 +19,11 @@ impl Options {
     /// The options that a config asks for. `load` finds the zone file of an IANA name, or of the host for `None`.
     ///
     /// An unknown zone is UTC.
-    pub fn new(config: &EnvelopeConfig, user_timezone: Option<&str>, load: impl Fn(Option<&str>) -> Option<Vec<u8>>) -> Self {
+    pub fn new(
+        config: &EnvelopeConfig,
+        user_timezone: Option<&str>,
+        load: impl Fn(Option<&str>) -> Option<Vec<u8>>,
+    ) -> Self {
         let name = match &config.timezone {
             EnvelopeTimezone::Utc => None,
             EnvelopeTimezone::Local => Some(None),

@@ -87,8 +87,20 @@ impl Offset {
     /// The name that people know, else `GMT+1`: the letters that zone files use for most zones are ambiguous.
     fn short(&self) -> String {
         const KNOWN: &[(&str, i32)] = &[
-            ("EST", -5), ("EDT", -4), ("CST", -6), ("CDT", -5), ("MST", -7), ("MDT", -6), ("PST", -8), ("PDT", -7),
-            ("AST", -4), ("ADT", -3), ("AKST", -9), ("AKDT", -8), ("HST", -10), ("HDT", -9),
+            ("EST", -5),
+            ("EDT", -4),
+            ("CST", -6),
+            ("CDT", -5),
+            ("MST", -7),
+            ("MDT", -6),
+            ("PST", -8),
+            ("PDT", -7),
+            ("AST", -4),
+            ("ADT", -3),
+            ("AKST", -9),
+            ("AKDT", -8),
+            ("HST", -10),
+            ("HDT", -9),
         ];
         if KNOWN.iter().any(|&(name, hours)| name == self.name && hours * 3600 == self.seconds) {
             return self.name.clone();
@@ -194,7 +206,14 @@ impl Header {
 
     /// Length of the data with times of `width` bytes.
     fn len(&self, width: usize) -> Option<usize> {
-        let parts = [(self.times, width + 1), (self.types, 6), (self.names, 1), (self.leaps, width + 4), (self.std, 1), (self.ut, 1)];
+        let parts = [
+            (self.times, width + 1),
+            (self.types, 6),
+            (self.names, 1),
+            (self.leaps, width + 4),
+            (self.std, 1),
+            (self.ut, 1),
+        ];
         parts.iter().try_fold(0_usize, |sum, &(n, size)| sum.checked_add(n.checked_mul(size)?))
     }
 }
@@ -223,7 +242,8 @@ impl Tail {
         let year = when.year();
         let starts = start.in_year(year) - i64::from(self.standard.seconds);
         let ends = end.in_year(year) - i64::from(summer.seconds);
-        let is_summer = if starts < ends { (starts..ends).contains(&seconds) } else { !(ends..starts).contains(&seconds) };
+        let is_summer =
+            if starts < ends { (starts..ends).contains(&seconds) } else { !(ends..starts).contains(&seconds) };
         if is_summer { summer } else { &self.standard }
     }
 }
