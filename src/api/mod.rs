@@ -21,6 +21,10 @@ pub mod qr;
 mod send;
 pub mod server;
 pub mod settings;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 pub mod ws;
 
 pub use server::{ApiHandle, ApiOptions, Bind, serve};

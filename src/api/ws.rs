@@ -146,12 +146,16 @@ async fn write(
                 }
             }
         };
+        let overtaken = async {
+            // The sender goes away with the connection's other half; what is queued is still to be written.
+            if closing.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
         let go_on = tokio::select! {
             go_on = sent => go_on,
-            changed = closing.changed() => {
-                if changed.is_ok() {
-                    last = closing.borrow().clone();
-                }
+            () = overtaken => {
+                last = closing.borrow().clone();
                 false
             }
         };
