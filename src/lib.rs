@@ -1,8 +1,17 @@
 //! Verso: a self-hosted WhatsApp gateway.
 
 pub mod actors;
+pub mod agent;
 pub mod api;
+pub mod backoff;
 pub mod clock;
+pub mod command;
 pub mod config;
 pub mod event;
 pub mod ids;
+pub mod policy;
+pub mod routing;
+pub mod session;
+pub mod store;
+pub mod telemetry;
+pub mod whatsapp;
