@@ -2,6 +2,7 @@
 
 mod channels;
 pub mod client;
+pub mod config;
 pub mod gateway;
 mod health;
 mod login;
@@ -54,6 +55,8 @@ enum Command {
     Pairing(pairing::PairingArgs),
     /// Send messages
     Message(message::MessageArgs),
+    /// Read, check and edit the configuration file
+    Config(config::ConfigArgs),
     /// Say what became of a message and why
     Why(why::WhyArgs),
     /// Show the gateway's log
@@ -78,9 +81,21 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Channels(args) => finish(args.json(), |p| channels::run(&args, &connection, p)),
         Command::Pairing(args) => finish(args.json(), |p| on_client_runtime(pairing::run(&args, &connection, p))),
         Command::Message(args) => finish(args.json(), |p| on_client_runtime(message::run(&args, &connection, p))),
+        Command::Config(args) => edit_config(args),
         Command::Why(args) => finish(args.json, |p| on_client_runtime(why::run(&args, &connection, p))),
         Command::Logs(args) => finish(false, |p| on_client_runtime(logs::run(&args, &connection, p))),
     }
+}
+
+/// The file alone; a running gateway notices the edit by itself.
+fn edit_config(args: config::ConfigArgs) -> u8 {
+    let mut code = 0;
+    let ended = finish(false, |_| {
+        let source = place::Place::of_process().location;
+        code = config::run(args, &source, &mut std::io::stdout()).map_err(|e| Failure::new(format!("{e:#}")))?;
+        Ok(())
+    });
+    ended.max(code)
 }
 
 /// Runs a command that only talks to the gateway.

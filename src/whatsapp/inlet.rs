@@ -200,7 +200,9 @@ impl Inlet {
                     self.counters.ignored.fetch_add(1, Ordering::Relaxed);
                 }
                 convert::Business::Control => {}
-                convert::Business::Chat => kept.extend(convert::message(&self.account, &message.info, &message.message)),
+                convert::Business::Chat => {
+                    kept.extend(convert::message(&self.account, &message.info, &message.message))
+                }
             }
         }
         if kept.is_empty() {
