@@ -92,12 +92,25 @@ impl ChannelsArgs {
 /// Runs `verso channels`.
 pub(super) fn run(args: &ChannelsArgs, connection: &Connection, p: &mut Printer<'_>) -> Result<(), Failure> {
     match &args.command {
-        ChannelsCommand::Status(args) => on_client_runtime(status(args, connection, p)),
-        ChannelsCommand::List(_) => list(&Place::of_process(), p),
+        // It may need a gateway of its own, which brings its own runtime.
         ChannelsCommand::Login(args) => login::run(args, connection, p),
-        ChannelsCommand::Logout(args) => on_client_runtime(logout(args, connection, p)),
-        ChannelsCommand::Start(args) => on_client_runtime(switch("channels.start", args, connection, p)),
-        ChannelsCommand::Stop(args) => on_client_runtime(switch("channels.stop", args, connection, p)),
+        _ => on_client_runtime(run_async(args, connection, p)),
+    }
+}
+
+/// The same inside a runtime; linking goes through the gateway only.
+pub(super) async fn run_async(
+    args: &ChannelsArgs,
+    connection: &Connection,
+    p: &mut Printer<'_>,
+) -> Result<(), Failure> {
+    match &args.command {
+        ChannelsCommand::Status(args) => status(args, connection, p).await,
+        ChannelsCommand::List(_) => list(&Place::of_process(), p),
+        ChannelsCommand::Login(args) => login::through(args, &Place::of_process().reach(connection), p).await.map(drop),
+        ChannelsCommand::Logout(args) => logout(args, connection, p).await,
+        ChannelsCommand::Start(args) => switch("channels.start", args, connection, p).await,
+        ChannelsCommand::Stop(args) => switch("channels.stop", args, connection, p).await,
     }
 }
 
@@ -112,8 +125,7 @@ async fn status(args: &StatusArgs, connection: &Connection, p: &mut Printer<'_>)
         }
         Err(error) => return Err(error.into()),
     };
-    let answer =
-        client.call("channels.status", json!({"probe": args.probe, "timeoutMs": args.timeout}), limit).await?;
+    let answer = client.call("channels.status", json!({"probe": args.probe, "timeoutMs": args.timeout}), limit).await?;
     client.close().await;
     show(p, &answer, || {
         let mut lines = vec!["Gateway reachable.".to_owned()];

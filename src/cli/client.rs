@@ -131,7 +131,9 @@ impl Client {
                 return Ok(answer["payload"].take());
             }
             let error = serde_json::from_value(answer["error"].take());
-            return Err(ClientError::Refused(error.unwrap_or_else(|_| ErrorShape::unavailable("the gateway gave no reason"))));
+            return Err(ClientError::Refused(
+                error.unwrap_or_else(|_| ErrorShape::unavailable("the gateway gave no reason")),
+            ));
         }
     }
 

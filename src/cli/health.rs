@@ -90,7 +90,8 @@ pub(super) async fn status(args: &StatusArgs, connection: &Connection, p: &mut P
 
 /// What the gateway thinks of the configuration on disk.
 pub(super) fn config_lines(status: &Value) -> Vec<String> {
-    let problems: Vec<&str> = status["configProblems"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let problems: Vec<&str> =
+        status["configProblems"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     let mut lines = Vec::new();
     if !problems.is_empty() {
         lines.push("The configuration on disk is refused; the last good one is in force:".into());

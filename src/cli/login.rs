@@ -40,32 +40,35 @@ pub struct LoginArgs {
 
 /// Links an account through the running gateway; without one, by a gateway of its own for this account alone.
 pub(super) fn run(args: &LoginArgs, connection: &Connection, p: &mut Printer<'_>) -> Result<(), Failure> {
-    only_whatsapp(&args.channel)?;
-    let phone = match &args.phone {
-        None => None,
-        Some(raw) => Some(
-            E164::normalize(raw)
-                .filter(|n| (7..=15).contains(&n.digits().len()))
-                .ok_or_else(|| Failure::usage(format!("--phone {raw}: this is no phone number")).hint("example: --phone +15551234567"))?,
-        ),
-    };
     let place = Place::of_process();
     let reach = place.reach(connection);
-    let linked = on_client_runtime(async {
-        match Client::connect(&reach, TIMEOUT).await {
-            Ok(client) => link(client, args, phone.as_ref(), p).await.map(Some),
-            Err(error) if error.is_unreachable() && !reach.explicit => Ok(None),
-            Err(error) => Err(error.into()),
-        }
-    })?;
-    if linked.is_some() {
+    if on_client_runtime(through(args, &reach, p))? {
         return Ok(());
     }
     p.line("No gateway is running; linking alone.");
     gateway::alone(&place, args.account.as_deref(), args.verbose, async |own: Reach| {
-        let client = Client::connect(&own, TIMEOUT).await?;
-        link(client, args, phone.as_ref(), p).await
+        through(args, &own, p).await.map(drop)
     })
+}
+
+/// Links through a gateway; false when none is there and none was named.
+pub(super) async fn through(args: &LoginArgs, reach: &Reach, p: &mut Printer<'_>) -> Result<bool, Failure> {
+    only_whatsapp(&args.channel)?;
+    let phone = match &args.phone {
+        None => None,
+        Some(raw) => {
+            let number = E164::normalize(raw).filter(|n| (7..=15).contains(&n.digits().len()));
+            let bad = || {
+                Failure::usage(format!("--phone {raw}: this is no phone number")).hint("example: --phone +15551234567")
+            };
+            Some(number.ok_or_else(bad)?)
+        }
+    };
+    match Client::connect(reach, TIMEOUT).await {
+        Ok(client) => link(client, args, phone.as_ref(), p).await.map(|()| true),
+        Err(error) if error.is_unreachable() && !reach.explicit => Ok(false),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Follows one login to its end.
@@ -100,7 +103,8 @@ async fn link(mut client: Client, args: &LoginArgs, phone: Option<&E164>, p: &mu
             Some(code)
         }
         _ => {
-            let why = text(&started["error"]).or_else(|| text(&started["message"])).unwrap_or_else(|| "no code came".into());
+            let why =
+                text(&started["error"]).or_else(|| text(&started["message"])).unwrap_or_else(|| "no code came".into());
             return Err(Failure::new(format!("Channel login failed: {why}"))
                 .hint("try again; verso logs shows what WhatsApp said"));
         }
@@ -131,7 +135,9 @@ async fn link(mut client: Client, args: &LoginArgs, phone: Option<&E164>, p: &mu
                 return Err(Failure::new("Channel login failed: the code expired unused").hint("run the command again"));
             }
             Some("none") => {
-                return Err(Failure::new("Channel login failed: the login was ended elsewhere").hint("run the command again"));
+                return Err(
+                    Failure::new("Channel login failed: the login was ended elsewhere").hint("run the command again")
+                );
             }
             _ => {
                 let why = text(&answer["message"]).unwrap_or_else(|| "unknown answer".into());

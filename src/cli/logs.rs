@@ -44,7 +44,9 @@ pub(super) async fn run(args: &LogsArgs, connection: &Connection, p: &mut Printe
             .hint("start it with: verso gateway; or name another with --url")
     };
     let reach = Place::of_process().reach(connection);
-    let mut client = Client::connect(&reach, TIMEOUT).await.map_err(|e| if e.is_unreachable() { unreachable() } else { e.into() })?;
+    let mut client = Client::connect(&reach, TIMEOUT)
+        .await
+        .map_err(|e| if e.is_unreachable() { unreachable() } else { e.into() })?;
     let color = p.terminal && !args.plain && !args.no_color && telemetry::color(&std::io::stdout());
     let mut cursor: Option<u64> = None;
     let mut file = String::new();

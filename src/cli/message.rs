@@ -82,20 +82,26 @@ pub(super) async fn run(args: &MessageArgs, connection: &Connection, p: &mut Pri
     };
     if args.dry_run {
         let jid = target.jid().to_string();
-        show(p, &report(json!({"to": args.target, "toJid": jid, "message": args.message, "accountId": args.account})), || {
-            vec![format!("[dry-run] would send to {jid} via {CHANNEL}")]
-        });
+        show(
+            p,
+            &report(json!({"to": args.target, "toJid": jid, "message": args.message, "accountId": args.account})),
+            || vec![format!("[dry-run] would send to {jid} via {CHANNEL}")],
+        );
         return Ok(());
     }
     let limit = Duration::from_millis(args.timeout);
-    let mut client = Client::connect(&Place::of_process().reach(connection), limit.min(Duration::from_secs(10))).await?;
+    let mut client =
+        Client::connect(&Place::of_process().reach(connection), limit.min(Duration::from_secs(10))).await?;
     if args.verbose {
         p.note(format!("gateway: {}", client.hello["server"]["version"].as_str().unwrap_or("?")));
     }
     let sent = client.call("send", params, limit).await?;
     client.close().await;
     show(p, &report(json!({"result": sent})), || {
-        vec![format!("✅ Sent via gateway ({CHANNEL}). Message ID: {}", sent["messageId"].as_str().unwrap_or("unknown"))]
+        vec![format!(
+            "✅ Sent via gateway ({CHANNEL}). Message ID: {}",
+            sent["messageId"].as_str().unwrap_or("unknown")
+        )]
     });
     Ok(())
 }

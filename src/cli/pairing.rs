@@ -118,7 +118,8 @@ pub(super) async fn run(args: &PairingArgs, connection: &Connection, p: &mut Pri
 }
 
 async fn listed(mut client: Client, account: Option<&str>) -> Result<Vec<Value>, Failure> {
-    let answer = client.call("channels.pairing.list", json!({"channel": CHANNEL, "accountId": account}), TIMEOUT).await?;
+    let answer =
+        client.call("channels.pairing.list", json!({"channel": CHANNEL, "accountId": account}), TIMEOUT).await?;
     client.close().await;
     let requests = answer["requests"].as_array().into_iter().flatten();
     Ok(requests
@@ -208,7 +209,8 @@ fn decide_on_files(place: &Place, code: &str, args: &DecideArgs, approve: bool) 
 
 /// Takes the request with this code out of the records, by the rules of the book of its account.
 fn take(records: &mut Vec<PairingRecord>, code: &str, only: Option<&AccountId>, now: UnixMs) -> Option<PairingRecord> {
-    let holder = records.iter().find(|r| r.code.eq_ignore_ascii_case(code.trim()) && only.is_none_or(|a| *a == r.account))?;
+    let holder =
+        records.iter().find(|r| r.code.eq_ignore_ascii_case(code.trim()) && only.is_none_or(|a| *a == r.account))?;
     let mut book = PairingBook::load(holder.account.clone(), records.iter().cloned(), now);
     let taken = book.approve(code, now)?;
     records.retain(|r| r != &taken);
@@ -220,7 +222,8 @@ fn table(requests: &[Value], now: UnixMs) -> Vec<String> {
         return vec!["No pending whatsapp pairing requests.".into()];
     }
     let text = |v: &Value| v.as_str().unwrap_or("").to_owned();
-    let mut rows = vec![["Code".to_owned(), "whatsappSenderId".into(), "Account".into(), "Meta".into(), "Requested".into()]];
+    let mut rows =
+        vec![["Code".to_owned(), "whatsappSenderId".into(), "Account".into(), "Meta".into(), "Requested".into()]];
     rows.extend(requests.iter().map(|r| {
         let asked = crate::api::parse_iso_time(&text(&r["createdAt"])).map(|at| ago(at, now)).unwrap_or_default();
         [text(&r["code"]), text(&r["id"]), text(&r["accountId"]), text(&r["name"]), asked]
@@ -266,7 +269,9 @@ mod tests {
     fn the_table_lines_up() {
         assert_eq!(table(&[], 0), ["No pending whatsapp pairing requests."]);
         let rows = table(
-            &[json!({"code": "ABCDEFGH", "id": "+15557654321", "accountId": "work", "name": "Ann", "createdAt": "1970-01-01T00:00:00Z"})],
+            &[
+                json!({"code": "ABCDEFGH", "id": "+15557654321", "accountId": "work", "name": "Ann", "createdAt": "1970-01-01T00:00:00Z"}),
+            ],
             300_000,
         );
         assert_eq!(rows[0], "Code      whatsappSenderId  Account  Meta  Requested");

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::Connection;
 use super::output::Failure;
-use crate::config::file::{Environment, Location};
+use crate::config::file::{ConfigSource, Environment};
 use crate::config::{Config, Loaded};
 use crate::store::atomic;
 use crate::store::lock::GatewayLock;
@@ -18,7 +18,7 @@ pub const DEFAULT_PORT: u16 = 18789;
 #[derive(Clone, Debug)]
 pub struct Place {
     /// The configuration.
-    pub location: Location,
+    pub location: ConfigSource,
     /// The state.
     pub paths: StatePaths,
 }
@@ -45,7 +45,7 @@ impl Place {
     }
 
     fn of(environment: &Environment, credentials: Option<std::path::PathBuf>) -> Self {
-        let location = Location::find(environment);
+        let location = ConfigSource::find(environment);
         let paths = StatePaths::new(location.env.state_dir.clone(), credentials);
         Self { location, paths }
     }
@@ -58,7 +58,11 @@ impl Place {
         crate::config::file::load(&self.location).map_err(|rejected| {
             let missing = !crate::config::file::exists(&self.location);
             let failure = Failure::new(rejected.to_string());
-            if missing { failure.hint("start the gateway once (verso gateway): it writes a first configuration") } else { failure }
+            if missing {
+                failure.hint("start the gateway once (verso gateway): it writes a first configuration")
+            } else {
+                failure
+            }
         })
     }
 
@@ -167,15 +171,25 @@ mod tests {
         use std::os::unix::fs::PermissionsExt;
         let mode = std::fs::metadata(place.paths.gateway_token()).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
-        std::fs::write(&place.location.path, "{ gateway: { port: 19001, auth: { token: 'from-config' } }, channels: { whatsapp: {} } }")
-            .unwrap();
+        std::fs::write(
+            &place.location.path,
+            "{ gateway: { port: 19001, auth: { token: 'from-config' } }, channels: { whatsapp: {} } }",
+        )
+        .unwrap();
         let configured = place.reach(&Connection::default());
-        assert_eq!((configured.url.as_str(), configured.token.as_deref()), ("ws://127.0.0.1:19001", Some("from-config")));
+        assert_eq!(
+            (configured.url.as_str(), configured.token.as_deref()),
+            ("ws://127.0.0.1:19001", Some("from-config"))
+        );
         let mut lock = GatewayLock::acquire(&place.paths).unwrap();
         lock.note_address("0.0.0.0:19555", &place.paths).unwrap();
         assert_eq!(place.reach(&Connection::default()).url, "ws://127.0.0.1:19555");
         drop(lock);
-        assert_eq!(place.reach(&Connection::default()).url, "ws://127.0.0.1:19001", "a note left behind is not believed");
+        assert_eq!(
+            place.reach(&Connection::default()).url,
+            "ws://127.0.0.1:19001",
+            "a note left behind is not believed"
+        );
     }
 
     #[test]

@@ -95,7 +95,8 @@ mod tests {
 
     #[test]
     fn rows_are_told_in_lines() {
-        let found = json!([{"account": "work", "empty": null, "decision": {"code": "dm-not-allowed", "steps": ["a", "b"]}}]);
+        let found =
+            json!([{"account": "work", "empty": null, "decision": {"code": "dm-not-allowed", "steps": ["a", "b"]}}]);
         let mut lines = Vec::new();
         describe(rows(&found)[0], 0, &mut lines);
         assert_eq!(lines, ["account: work", "decision:", "  code: dm-not-allowed", "  steps:", "    - a", "    - b"]);
