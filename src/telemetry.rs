@@ -143,7 +143,7 @@ pub fn filter_of(level: &str) -> String {
         _ => return level.to_owned(),
     };
     format!(
-        "{others},verso={level},whatsapp={level},web={level},config={level},agent={level},api={level},gateway={level}"
+        "{others},verso={level},whatsapp={level},whatsapp_rust={others},web={level},config={level},agent={level},api={level},gateway={level}"
     )
 }
 
