@@ -1,5 +1,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    ExitCode::from(verso::cli::run(std::env::args_os()))
+    verso::cli::run(std::env::args_os())
 }

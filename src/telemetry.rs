@@ -112,12 +112,7 @@ pub fn init(options: &Options) -> io::Result<Telemetry> {
         .finish(DailyWriter::new(file.clone()));
     let filter = |level: &str| -> io::Result<EnvFilter> {
         let text = std::env::var("VERSO_LOG").ok().filter(|t| !t.is_empty()).unwrap_or_else(|| level.to_owned());
-        EnvFilter::try_new(&text).map_err(|e| {
-            io::Error::new(
-                io::ErrorKind::InvalidInput,
-                format!("the log filter \"{text}\" is wrong: {e}; try info or whatsapp=debug"),
-            )
-        })
+        EnvFilter::try_new(&text).map_err(|e| wrong_filter(&text, &e))
     };
     let lines = json_lines(Queue(queue)).with_filter(filter(&options.file_level)?);
     let console = fmt::layer().with_writer(io::stderr).with_ansi(color(&io::stderr()));
@@ -133,6 +128,25 @@ pub fn init(options: &Options) -> io::Result<Telemetry> {
         .try_init()
         .map_err(|e| io::Error::new(io::ErrorKind::AlreadyExists, e))?;
     Ok(Telemetry { file, _guard: guard })
+}
+
+/// Logs to the console alone, and only when `VERSO_LOG` is set.
+///
+/// # Errors
+/// When the filter cannot be read.
+pub fn console_from_env() -> io::Result<()> {
+    let Some(text) = std::env::var("VERSO_LOG").ok().filter(|t| !t.is_empty()) else { return Ok(()) };
+    let filter = EnvFilter::try_new(&text).map_err(|e| wrong_filter(&text, &e))?;
+    let console = fmt::layer().with_writer(io::stderr).with_ansi(color(&io::stderr())).with_timer(LocalTime);
+    tracing_subscriber::registry()
+        .with(console.with_filter(filter))
+        .try_init()
+        .map_err(|e| io::Error::new(io::ErrorKind::AlreadyExists, e))
+}
+
+fn wrong_filter(text: &str, error: &dyn std::fmt::Display) -> io::Error {
+    let why = format!("the log filter \"{text}\" is wrong: {error}; try info or whatsapp=debug");
+    io::Error::new(io::ErrorKind::InvalidInput, why)
 }
 
 /// The filter for a level: libraries, which know nothing of redaction, one step quieter than Verso.

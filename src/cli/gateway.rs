@@ -332,6 +332,9 @@ fn first_config(place: &Place, p: &mut Printer<'_>) -> Result<(), Failure> {
             .hint("create the file with at least {}, or set VERSO_CONFIG_PATH to one that exists")
     };
     if let Some(dir) = path.parent() {
+        if dir == place.paths.root() {
+            crate::store::atomic::private_dir(dir)?;
+        }
         std::fs::create_dir_all(dir).map_err(cannot)?;
     }
     crate::config::file::replace(path, FIRST_CONFIG).map_err(cannot)?;

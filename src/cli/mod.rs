@@ -3,6 +3,8 @@
 mod channels;
 pub mod client;
 pub mod config;
+#[cfg(feature = "demo")]
+pub mod demo;
 pub mod gateway;
 mod health;
 mod login;
@@ -15,6 +17,7 @@ mod why;
 
 use std::ffi::OsString;
 use std::future::Future;
+use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
@@ -61,20 +64,23 @@ enum Command {
     Why(why::WhyArgs),
     /// Show the gateway's log
     Logs(logs::LogsArgs),
+    /// Play with a gateway and a simulated WhatsApp
+    #[cfg(feature = "demo")]
+    Demo(demo::DemoArgs),
 }
 
 /// Runs the command line and answers with the exit code.
-pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
+pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(error) => {
             // Help and version are no errors.
             drop(error.print());
-            return if error.use_stderr() { USAGE } else { 0 };
+            return ExitCode::from(if error.use_stderr() { USAGE } else { 0 });
         }
     };
     let Cli { connection, command } = cli;
-    match command {
+    let code = match command {
         Command::Gateway(args) => finish(false, |p| gateway::run(&args, &connection, p)),
         Command::Health(args) => finish(args.json, |p| on_client_runtime(health::health(&args, &connection, p))),
         Command::Status(args) => finish(args.json, |p| on_client_runtime(health::status(&args, &connection, p))),
@@ -84,7 +90,22 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Config(args) => edit_config(args),
         Command::Why(args) => finish(args.json, |p| on_client_runtime(why::run(&args, &connection, p))),
         Command::Logs(args) => finish(false, |p| on_client_runtime(logs::run(&args, &connection, p))),
-    }
+        #[cfg(feature = "demo")]
+        Command::Demo(args) => return play(&args),
+    };
+    ExitCode::from(code)
+}
+
+/// The demo logs to the console, and only when `VERSO_LOG` says what.
+#[cfg(feature = "demo")]
+fn play(args: &demo::DemoArgs) -> ExitCode {
+    let mut code = ExitCode::FAILURE;
+    let ended = finish(false, |_| {
+        crate::telemetry::console_from_env().map_err(|e| Failure::new(e.to_string()))?;
+        code = demo::run(args).map_err(|e| Failure::new(format!("{e:#}")))?;
+        Ok(())
+    });
+    if ended == 0 { code } else { ExitCode::from(ended) }
 }
 
 /// The file alone; a running gateway notices the edit by itself.
