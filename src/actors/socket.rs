@@ -4,7 +4,9 @@
 //! so that a late message of an older socket is recognised and dropped. Inbound messages take the durable way: the link's
 //! sink commits them to the journal first (only then WhatsApp is acked) and hands the new ones to the router.
 
+use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use actix::prelude::*;
@@ -13,6 +15,7 @@ use tokio::runtime::Handle as Pool;
 use tokio::sync::Notify;
 
 use crate::actors::router::InboundReceived;
+use crate::clock::Clock;
 use crate::event::{DownReason, InboundMessage, LinkEvent, ReceiptKind};
 use crate::ids::{AccountId, E164, Jid, MessageId};
 use crate::store::journal::{Journal, OutboxState};
@@ -29,6 +32,8 @@ pub struct SocketContext {
     pub journal: Journal,
     /// Judges inbound messages.
     pub router: Recipient<InboundReceived>,
+    /// The time of day.
+    pub clock: Clock,
 }
 
 /// Something happened on the socket of a generation. Sent to the supervisor.
@@ -121,6 +126,18 @@ pub enum Gesture {
 #[rtype(result = "Result<Option<Jid>, LinkError>")]
 pub struct LookUp(pub E164);
 
+/// Sends one text now. Sent by the supervisor's [`crate::actors::sending`].
+#[derive(Message)]
+#[rtype(result = "Result<(), LinkError>")]
+pub struct SendDirect {
+    /// Where to.
+    pub chat: Jid,
+    /// The message's id.
+    pub id: MessageId,
+    /// The text.
+    pub text: String,
+}
+
 /// See the module documentation.
 pub struct SocketActor {
     spec: LinkSpec,
@@ -129,8 +146,18 @@ pub struct SocketActor {
     reports: Recipient<SocketReport>,
     link: Option<Link>,
     drain: Arc<Notify>,
-    closed: Arc<Notify>,
-    guard: ExitGuard,
+    /// Tasks on the client runtime that must not outlive this actor.
+    tasks: Vec<AbortOnDrop>,
+    _guard: ExitGuard,
+}
+
+/// Ends a task of the client runtime when the actor ends, also by a panic.
+struct AbortOnDrop(tokio::task::AbortHandle);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// Tells the supervisor that the actor is gone, whatever ended it.
@@ -159,8 +186,8 @@ impl SocketActor {
             reports,
             link: None,
             drain: Arc::new(Notify::new()),
-            closed: Arc::new(Notify::new()),
-            guard,
+            tasks: Vec::new(),
+            _guard: guard,
         }
     }
 
@@ -189,6 +216,8 @@ impl Actor for SocketActor {
             reports: self.reports.clone(),
             router: self.cx.router.clone(),
             journal: self.cx.journal.clone(),
+            clock: self.cx.clock.clone(),
+            logged_in_at: AtomicI64::new(0),
         });
         let links = self.cx.links.clone();
         let spec = self.spec.clone();
@@ -216,7 +245,7 @@ impl Handler<Opened> for SocketActor {
         let me = ctx.address().recipient::<Ended>();
         let reports = self.reports.clone();
         let generation = self.generation;
-        self.cx.pool.spawn(async move {
+        let run = self.cx.pool.spawn(async move {
             let mut restarted = false;
             let reason = loop {
                 reports.do_send(SocketReport { generation, what: Report::Dialling });
@@ -236,8 +265,10 @@ impl Handler<Opened> for SocketActor {
             reports: self.reports.clone(),
             link: self.link.clone().expect("set above"),
             journal: self.cx.journal.clone(),
+            handed_over: HashSet::new(),
         };
-        self.cx.pool.spawn(outbox.run(self.drain.clone(), self.closed.clone()));
+        let pump = self.cx.pool.spawn(outbox.run(self.drain.clone()));
+        self.tasks = vec![AbortOnDrop(run.abort_handle()), AbortOnDrop(pump.abort_handle())];
     }
 }
 
@@ -245,13 +276,14 @@ impl Handler<Ended> for SocketActor {
     type Result = ();
 
     fn handle(&mut self, Ended(reason): Ended, ctx: &mut Self::Context) {
-        self.closed.notify_one();
+        self.tasks.clear();
         if let Some(link) = self.link.take() {
             let reports = self.reports.clone();
             let generation = self.generation;
             // The store is flushed and released before the supervisor may open the next link on it.
             self.cx.pool.spawn(async move {
                 link.close().await;
+                drop(link);
                 reports.do_send(SocketReport { generation, what: Report::Down(reason) });
             });
         }
@@ -294,6 +326,20 @@ impl Handler<LookUp> for SocketActor {
 
     fn handle(&mut self, LookUp(number): LookUp, _: &mut Self::Context) -> Self::Result {
         self.on_pool(|link| async move { link.lookup(&number).await })
+    }
+}
+
+impl Handler<SendDirect> for SocketActor {
+    type Result = ResponseFuture<Result<(), LinkError>>;
+
+    fn handle(&mut self, send: SendDirect, _: &mut Self::Context) -> Self::Result {
+        let reports = self.reports.clone();
+        let generation = self.generation;
+        self.on_pool(move |link| async move {
+            link.send_text(&send.chat, &send.id, &send.text).await?;
+            reports.do_send(SocketReport { generation, what: Report::Outbound });
+            Ok(())
+        })
     }
 }
 
@@ -349,6 +395,9 @@ struct Sink {
     reports: Recipient<SocketReport>,
     router: Recipient<InboundReceived>,
     journal: Journal,
+    clock: Clock,
+    /// When this connection was accepted, in milliseconds since 1970; 0 before that.
+    logged_in_at: AtomicI64,
 }
 
 impl Sink {
@@ -364,13 +413,20 @@ impl LinkSink for Sink {
                 let state = if error.is_some() { OutboxState::Failed } else { OutboxState::Acked };
                 self.journal.mark_soon(self.account.clone(), id, state, error);
             }
-            LinkEvent::Receipt { ids, kind: ReceiptKind::Delivered | ReceiptKind::Read | ReceiptKind::Played, .. } => {
+            LinkEvent::Receipt {
+                ids, kind: ReceiptKind::Delivered | ReceiptKind::Read | ReceiptKind::Played, ..
+            } => {
                 for id in ids {
                     self.journal.mark_soon(self.account.clone(), id, OutboxState::Delivered, None);
                 }
             }
             LinkEvent::Receipt { .. } => {}
-            other => self.report(Report::Event(other)),
+            other => {
+                if matches!(other, LinkEvent::CatchingUp { .. }) {
+                    self.logged_in_at.store(self.clock.now(), Ordering::SeqCst);
+                }
+                self.report(Report::Event(other));
+            }
         }
     }
 
@@ -378,11 +434,22 @@ impl LinkSink for Sink {
         Box::pin(async move {
             let new = self.journal.commit(messages.clone()).await.map_err(|e| CommitFailed(e.to_string()))?;
             self.report(Report::Inbound);
+            let connected_at = match self.logged_in_at.load(Ordering::SeqCst) {
+                0 => None,
+                at => Some(at),
+            };
             for (message, new) in messages.into_iter().zip(new) {
-                if new {
-                    // Waiting for the router's mailbox is the back-pressure between WhatsApp and the rules.
-                    let _ = self.router.send(InboundReceived { message }).await;
+                if !new {
+                    continue;
                 }
+                let ours = message.from_me
+                    && self
+                        .journal
+                        .is_ours(&self.account, &message.id)
+                        .await
+                        .map_err(|e| CommitFailed(e.to_string()))?;
+                // Waiting for the router's mailbox is the back-pressure between WhatsApp and the rules.
+                let _ = self.router.send(InboundReceived { message, connected_at, ours }).await;
             }
             Ok(())
         })
@@ -396,13 +463,15 @@ struct OutboxPump {
     reports: Recipient<SocketReport>,
     link: Link,
     journal: Journal,
+    /// Parts given to this connection that WhatsApp has not acked yet; a new connection sends them again.
+    handed_over: HashSet<MessageId>,
 }
 
 /// How long a part that WhatsApp could not take just now waits before it is tried again on the same connection.
 const RETRY_PART: Duration = Duration::from_secs(5);
 
 impl OutboxPump {
-    async fn run(self, drain: Arc<Notify>, closed: Arc<Notify>) {
+    async fn run(mut self, drain: Arc<Notify>) {
         let mut again = false;
         loop {
             let retry = async {
@@ -413,7 +482,6 @@ impl OutboxPump {
                 }
             };
             tokio::select! {
-                () = closed.notified() => return,
                 () = drain.notified() => {}
                 () = retry => {}
             }
@@ -422,7 +490,7 @@ impl OutboxPump {
     }
 
     /// Sends everything that waits; false when a part has to be tried again later.
-    async fn drain(&self) -> bool {
+    async fn drain(&mut self) -> bool {
         let parts = match self.journal.outbox_open(&self.account).await {
             Ok(parts) => parts,
             Err(error) => {
@@ -430,9 +498,14 @@ impl OutboxPump {
                 return false;
             }
         };
+        self.handed_over.retain(|id| parts.iter().any(|p| p.id == *id));
         for part in parts {
+            if self.handed_over.contains(&part.id) {
+                continue;
+            }
             match self.link.send_text(&part.chat, &part.id, &part.text).await {
                 Ok(()) => {
+                    self.handed_over.insert(part.id.clone());
                     self.reports.do_send(SocketReport { generation: self.generation, what: Report::Outbound });
                     self.journal.mark_soon(self.account.clone(), part.id.clone(), OutboxState::Sent, None);
                     tracing::info!(target: "whatsapp/outbound", account = %self.account, id = %part.id, "sent");
@@ -443,7 +516,12 @@ impl OutboxPump {
                 }
                 Err(error) => {
                     tracing::error!(target: "whatsapp/outbound", account = %self.account, id = %part.id, %error, "WhatsApp cannot take this message");
-                    self.journal.mark_soon(self.account.clone(), part.id.clone(), OutboxState::Failed, Some(error.to_string()));
+                    self.journal.mark_soon(
+                        self.account.clone(),
+                        part.id.clone(),
+                        OutboxState::Failed,
+                        Some(error.to_string()),
+                    );
                 }
             }
         }

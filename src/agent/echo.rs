@@ -1,13 +1,13 @@
-//! The agent that answers when nothing is configured: it says what it was told.
+//! The embedded default: says back what it was told, so that the first run answers without any model.
 
 use super::{AgentJob, AgentReply};
 
-/// The text itself; an agent that is not the default one puts its name before it, so that two can be told apart.
+/// The text itself; another agent than the default one puts its name before it, so that a person sees who answers.
 pub(super) fn answer(job: &AgentJob) -> AgentReply {
-    let name = job.agent.identity.name.as_deref().map(str::trim).filter(|n| !n.is_empty());
-    let text = match job.is_default {
-        true => job.text.clone(),
-        false => format!("[{}] {}", name.unwrap_or(job.agent.id.as_str()), job.text),
-    };
-    AgentReply { text, tokens: None }
+    let text = job.text.trim();
+    if job.is_default {
+        return AgentReply { text: text.to_owned() };
+    }
+    let name = job.agent.identity.name.as_deref().or(job.agent.name.as_deref()).unwrap_or(job.agent.id.as_str());
+    AgentReply { text: format!("[{name}] {text}") }
 }

@@ -1,232 +1,146 @@
-//! What answers: an agent takes one job and gives one reply. One file a kind; which kind is used says the agent's model in the config.
-//!
-//! An agent holds no state of a conversation: everything it may know is in the [`AgentJob`].
+//! What answers: chosen by the agent's `model` from the configured providers.
 
 mod echo;
-mod http;
 mod openai;
-mod workspace;
+pub mod workspace;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::model::{AgentConfig, Config, ProviderApi, ProviderConfig};
-use crate::ids::{AccountId, AgentId, SessionKey};
-use crate::policy::decide::ChatKind;
-use crate::session::history::Turn;
+use crate::config::model::{AgentConfig, ProviderApi, ProviderConfig};
+use crate::ids::SessionKey;
 
-pub use workspace::system_prompt;
+/// One turn of a conversation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Turn {
+    /// Who said it.
+    pub role: Role,
+    /// What was said.
+    pub text: String,
+}
 
-/// One message to answer, with everything the agent may know.
+/// Who said something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// A person in the chat.
+    User,
+    /// The agent.
+    Assistant,
+}
+
+/// One run.
 #[derive(Clone, Debug)]
 pub struct AgentJob {
     /// Who answers.
     pub agent: Arc<AgentConfig>,
-    /// The agent is the one that answers what no binding claims.
+    /// Whether it is the default agent.
     pub is_default: bool,
-    /// What the agent's model runs on.
-    pub provider: Arc<ProviderConfig>,
-    /// The account that was written to.
-    pub account: AccountId,
-    /// The conversation.
+    /// In which conversation.
     pub session: SessionKey,
-    /// Direct chat or group.
-    pub chat: ChatKind,
-    /// Id of the sender (E.164 or LID), when known.
-    pub sender: Option<String>,
-    /// Name of the sender, when known.
-    pub sender_name: Option<String>,
+    /// What the model is told about its task; empty = nothing.
+    pub system: String,
     /// Earlier turns, oldest first.
     pub history: Vec<Turn>,
-    /// The message in its envelope, with pending group history before it: what a model reads.
+    /// The message as the model sees it.
     pub line: String,
     /// The message as it was written.
     pub text: String,
-    /// Who the agent is and what it should know, if anything says so.
-    pub system: Option<String>,
-    /// Longest time of the run.
-    pub timeout: Duration,
 }
 
-/// The parts of an [`AgentJob`] that the config decides.
-#[derive(Clone, Debug)]
-pub struct AgentSetup {
-    /// Who answers.
-    pub agent: Arc<AgentConfig>,
-    /// The agent is the default one.
-    pub is_default: bool,
-    /// What its model runs on.
-    pub provider: Arc<ProviderConfig>,
-    /// Longest time of the run.
-    pub timeout: Duration,
-}
-
-impl AgentSetup {
-    /// Finds an agent and its provider in the config.
-    ///
-    /// # Errors
-    /// When the config has no such agent (any more) or no such provider.
-    pub fn find(config: &Config, agent: &AgentId) -> Result<Self, AgentError> {
-        let agent = config.agent(agent).ok_or_else(|| AgentError::UnknownAgent(agent.clone()))?;
-        let provider = config.providers.get(&agent.model.provider);
-        let provider = provider.ok_or_else(|| AgentError::UnknownProvider(agent.model.provider.clone()))?;
-        Ok(Self {
-            is_default: agent.id == config.agents.default,
-            agent: agent.clone(),
-            provider: provider.clone(),
-            timeout: config.agents.timeout,
-        })
-    }
-}
-
-/// What an agent answered.
+/// What the agent says; empty text is silence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AgentReply {
-    /// The text; [`crate::delivery`] makes messages of it.
+    /// The text.
     pub text: String,
-    /// Tokens read and written, when the provider counted them.
-    pub tokens: Option<(u64, u64)>,
 }
 
-/// Why an agent did not answer. The texts name the cause and hold neither keys nor what people wrote.
+/// Why there is no answer. The text is short enough to be shown in the chat.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AgentError {
-    /// The agent was taken out of the config.
-    #[error("agent \"{0}\" is not in agents.list")]
-    UnknownAgent(AgentId),
-    /// The provider was taken out of the config.
-    #[error("model provider \"{0}\" is not in models.providers")]
-    UnknownProvider(String),
-    /// This version does not speak the provider's API.
-    #[error("model provider \"{provider}\": this version does not speak its api yet (use openai-completions or echo)")]
-    NotServed {
-        /// The provider.
-        provider: String,
-    },
-    /// The config of the provider cannot work.
-    #[error("model provider \"{provider}\": {problem}")]
-    Misconfigured {
-        /// The provider.
-        provider: String,
-        /// What is wrong, and the key.
-        problem: String,
-    },
-    /// No connection.
-    #[error("model provider \"{provider}\" is not reachable: {detail}")]
+    /// The configuration names something that cannot run.
+    #[error("{0}")]
+    Config(String),
+    /// Nothing listens there or the line is broken.
+    #[error("the model at {url} cannot be reached ({cause})")]
     Unreachable {
-        /// The provider.
-        provider: String,
-        /// What was seen.
-        detail: String,
+        /// Scheme, host and port.
+        url: String,
+        /// The system's words.
+        cause: String,
     },
     /// 401 or 403.
-    #[error(
-        "model provider \"{provider}\" refuses the key (status {status}); check models.providers.{provider}.apiKey"
-    )]
-    Unauthorized {
-        /// The provider.
-        provider: String,
-        /// 401 or 403.
-        status: u16,
-    },
+    #[error("the model provider \"{0}\" refused the API key; check models.providers.{0}.apiKey")]
+    Unauthorized(String),
     /// 429.
-    #[error("model provider \"{provider}\" asks to slow down (status 429)")]
-    RateLimited {
-        /// The provider.
-        provider: String,
-        /// How long it asks to wait.
-        retry_after: Option<Duration>,
-    },
+    #[error("the model provider \"{0}\" is rate limiting; try again later")]
+    RateLimited(String),
     /// Any other status.
-    #[error("model provider \"{provider}\" failed (status {status}): {detail}")]
-    Status {
-        /// The provider.
+    #[error("the model provider \"{provider}\" failed (HTTP {status}): {message}")]
+    Failed {
+        /// Name in `models.providers`.
         provider: String,
-        /// The HTTP status.
+        /// HTTP status.
         status: u16,
-        /// The provider's own words, shortened.
-        detail: String,
+        /// The provider's own words, cut.
+        message: String,
     },
-    /// No answer in time.
-    #[error("model provider \"{provider}\" did not answer within {} s", .after.as_secs())]
-    TimedOut {
-        /// The provider.
-        provider: String,
-        /// The limit.
-        after: Duration,
-    },
-    /// The answer is not what the API promises.
-    #[error("model provider \"{provider}\" gave an answer that cannot be read: {detail}")]
-    Unreadable {
-        /// The provider.
+    /// The answer is none.
+    #[error("the model provider \"{provider}\" gave no usable answer: {cause}")]
+    BadAnswer {
+        /// Name in `models.providers`.
         provider: String,
         /// What is wrong with it.
-        detail: String,
+        cause: String,
     },
-    /// The answer holds no text.
-    #[error("model provider \"{provider}\" gave an empty answer")]
-    Empty {
-        /// The provider.
-        provider: String,
-    },
+    /// It took too long.
+    #[error("the model did not answer within {} s", .0.as_secs())]
+    Timeout(Duration),
 }
 
-impl AgentError {
-    /// The short line for the chat: honest about the cause, without addresses, keys or the provider's words.
-    pub fn line(&self) -> String {
-        let cause = match self {
-            Self::UnknownAgent(_) | Self::UnknownProvider(_) | Self::NotServed { .. } | Self::Misconfigured { .. } => {
-                "it is not set up correctly"
-            }
-            Self::Unreachable { .. } => "the model is not reachable",
-            Self::Unauthorized { .. } => "the model refuses its key",
-            Self::RateLimited { .. } => "the model is overloaded, please try again in a while",
-            Self::Status { .. } => "the model reported an error",
-            Self::TimedOut { .. } => "the model took too long",
-            Self::Unreadable { .. } => "the model gave an answer that cannot be read",
-            Self::Empty { .. } => "the model gave an empty answer",
-        };
-        format!("⚠️ I could not answer: {cause}.")
-    }
-}
-
-/// Runs jobs on whatever the config says. Cheap to clone; clones share their connections.
-#[derive(Clone, Debug)]
-pub struct AgentRunner {
+/// Runs jobs; clones share one HTTP client.
+#[derive(Clone)]
+pub struct Agents {
     http: reqwest::Client,
 }
 
-impl AgentRunner {
-    /// A runner with its own pool of connections.
+impl Agents {
+    /// Sets up the HTTP client.
     ///
     /// # Errors
-    /// When the machine's certificate store cannot be used.
+    /// When TLS cannot be set up on this machine.
     pub fn new() -> Result<Self, AgentError> {
-        Ok(Self { http: http::client()? })
+        // A second call finds the provider installed and is no failure.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let http = reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(Duration::from_secs(10))
+            .build()
+            .map_err(|e| AgentError::Config(format!("the HTTP client cannot be set up: {e}")))?;
+        Ok(Self { http })
     }
 
-    /// Runs one job within its time limit. Dropping the future ends the run.
+    /// Runs one job to its end or its time limit.
     ///
     /// # Errors
-    /// Why there is no answer.
-    pub async fn run(&self, job: &AgentJob) -> Result<AgentReply, AgentError> {
-        let limit = match job.provider.api {
-            ProviderApi::Echo => job.timeout,
-            _ => job.timeout.min(job.provider.timeout),
-        };
-        let answer = async {
-            match job.provider.api {
+    /// When there is no answer; the error says why.
+    pub async fn run(
+        &self,
+        job: &AgentJob,
+        provider: &ProviderConfig,
+        limit: Duration,
+    ) -> Result<AgentReply, AgentError> {
+        let run = async {
+            match provider.api {
                 ProviderApi::Echo => Ok(echo::answer(job)),
-                ProviderApi::OpenaiCompletions => openai::answer(&self.http, job).await,
+                ProviderApi::OpenaiCompletions => openai::answer(&self.http, job, provider).await,
                 ProviderApi::AnthropicMessages | ProviderApi::Command | ProviderApi::Webhook => {
-                    Err(AgentError::NotServed { provider: job.provider.name.clone() })
+                    Err(AgentError::Config(format!(
+                        "models.providers.{}.api is not served by this version; use \"openai-completions\" or \"echo\"",
+                        provider.name
+                    )))
                 }
             }
         };
-        let timed_out = || AgentError::TimedOut { provider: job.provider.name.clone(), after: limit };
-        tokio::time::timeout(limit, answer).await.unwrap_or_else(|_| Err(timed_out()))
+        tokio::time::timeout(limit, run).await.unwrap_or(Err(AgentError::Timeout(limit)))
     }
 }
-
-#[cfg(test)]
-mod tests;

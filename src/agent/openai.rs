@@ -1,67 +1,122 @@
-//! Agents on an OpenAI-compatible API (OpenAI, Ollama, llama.cpp, vLLM and others): `POST <baseUrl>/chat/completions`.
+//! OpenAI-compatible chat completions: OpenAI itself, Ollama, llama.cpp, vLLM and many more.
 
-use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
 
-use super::{AgentError, AgentJob, AgentReply, http};
-use crate::session::history::Role;
+use super::{AgentError, AgentJob, AgentReply, Role};
+use crate::config::model::ProviderConfig;
 
-pub(super) async fn answer(client: &reqwest::Client, job: &AgentJob) -> Result<AgentReply, AgentError> {
-    let provider = &job.provider;
-    if job.agent.model.name.is_empty() {
-        let problem = format!("the agent's model names no model; write it as \"{}/<model>\"", provider.name);
-        return Err(AgentError::Misconfigured { provider: provider.name.clone(), problem });
-    }
-    let mut headers = HeaderMap::new();
-    if let Some(key) = &provider.api_key {
-        let value = HeaderValue::from_str(&format!("Bearer {}", key.reveal()));
-        let mut value = value.map_err(|_| AgentError::Misconfigured {
-            provider: provider.name.clone(),
-            problem: format!("models.providers.{}.apiKey holds characters that no key has", provider.name),
-        })?;
-        value.set_sensitive(true);
-        headers.insert(AUTHORIZATION, value);
-    }
-    let headers = http::with_configured(headers, provider)?;
-    let answer = http::post(client, provider, "/chat/completions", headers, &request(job)).await?;
-    read(&answer, &provider.name)
+/// Longest answer body that is read.
+const MAX_BODY: usize = 4 * 1024 * 1024;
+
+#[derive(Serialize)]
+struct Request<'a> {
+    model: &'a str,
+    messages: Vec<Message<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_tokens: Option<u32>,
 }
 
-fn request(job: &AgentJob) -> Value {
+#[derive(Serialize)]
+struct Message<'a> {
+    role: &'static str,
+    content: &'a str,
+}
+
+#[derive(Deserialize)]
+struct Response {
+    choices: Vec<Choice>,
+}
+
+#[derive(Deserialize)]
+struct Choice {
+    message: Answer,
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    content: Option<String>,
+}
+
+pub(super) async fn answer(
+    http: &reqwest::Client,
+    job: &AgentJob,
+    provider: &ProviderConfig,
+) -> Result<AgentReply, AgentError> {
     let mut messages = Vec::with_capacity(job.history.len() + 2);
-    if let Some(system) = &job.system {
-        messages.push(json!({ "role": "system", "content": system }));
+    if !job.system.is_empty() {
+        messages.push(Message { role: "system", content: &job.system });
     }
-    for turn in &job.history {
-        let role = match turn.role {
+    messages.extend(job.history.iter().map(|turn| Message {
+        role: match turn.role {
             Role::User => "user",
             Role::Assistant => "assistant",
-        };
-        messages.push(json!({ "role": role, "content": turn.content }));
+        },
+        content: &turn.text,
+    }));
+    messages.push(Message { role: "user", content: &job.line });
+    let body = Request { model: &job.agent.model.name, messages, max_tokens: provider.max_tokens };
+
+    let url = format!("{}/chat/completions", provider.base_url.trim_end_matches('/'));
+    let mut request = http.post(&url).timeout(provider.timeout).json(&body);
+    if let Some(key) = &provider.api_key {
+        request = request.bearer_auth(key.reveal());
     }
-    messages.push(json!({ "role": "user", "content": job.line }));
-    let mut body = json!({ "model": job.agent.model.name, "messages": messages, "stream": false });
-    if let Some(most) = job.provider.max_tokens {
-        body["max_tokens"] = json!(most);
+    for (name, value) in &provider.headers {
+        request = request.header(name, value.reveal());
     }
-    body
+    let response = request.send().await.map_err(|e| unreachable(provider, &url, &e))?;
+    let status = response.status().as_u16();
+    let text = read_capped(response, provider, &url).await?;
+    match status {
+        200..=299 => {}
+        401 | 403 => return Err(AgentError::Unauthorized(provider.name.clone())),
+        429 => return Err(AgentError::RateLimited(provider.name.clone())),
+        _ => return Err(AgentError::Failed { provider: provider.name.clone(), status, message: error_text(&text) }),
+    }
+    let bad = |cause: String| AgentError::BadAnswer { provider: provider.name.clone(), cause };
+    let parsed: Response = serde_json::from_str(&text).map_err(|e| bad(format!("not a chat completion: {e}")))?;
+    let choice = parsed.choices.into_iter().next().ok_or_else(|| bad("it holds no choices".to_owned()))?;
+    Ok(AgentReply { text: choice.message.content.unwrap_or_default() })
 }
 
-/// The text of the first choice, which is a string or a list of parts.
-fn read(answer: &Value, provider: &str) -> Result<AgentReply, AgentError> {
-    let unreadable = |detail: &str| AgentError::Unreadable { provider: provider.to_owned(), detail: detail.to_owned() };
-    let message = answer.pointer("/choices/0/message").ok_or_else(|| unreadable("it has no choices[0].message"))?;
-    let text = match message.get("content") {
-        Some(Value::String(text)) => text.clone(),
-        Some(Value::Array(parts)) => {
-            parts.iter().filter_map(|part| part.get("text").and_then(Value::as_str)).collect::<Vec<_>>().join("")
+async fn read_capped(
+    mut response: reqwest::Response,
+    provider: &ProviderConfig,
+    url: &str,
+) -> Result<String, AgentError> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(|e| unreachable(provider, url, &e))? {
+        if body.len() + chunk.len() > MAX_BODY {
+            let cause = format!("it is longer than {MAX_BODY} bytes");
+            return Err(AgentError::BadAnswer { provider: provider.name.clone(), cause });
         }
-        None | Some(Value::Null) => message.get("refusal").and_then(Value::as_str).unwrap_or_default().to_owned(),
-        Some(_) => return Err(unreadable("choices[0].message.content is no text")),
-    };
-    if text.trim().is_empty() {
-        return Err(AgentError::Empty { provider: provider.to_owned() });
+        body.extend_from_slice(&chunk);
     }
-    let count = |key: &str| answer.pointer(&format!("/usage/{key}")).and_then(Value::as_u64);
-    Ok(AgentReply { text, tokens: count("prompt_tokens").zip(count("completion_tokens")) })
+    Ok(String::from_utf8_lossy(&body).into_owned())
 }
+
+/// The provider's own words, from the usual places, short.
+fn error_text(body: &str) -> String {
+    let json: Option<serde_json::Value> = serde_json::from_str(body).ok();
+    let message = json.as_ref().and_then(|j| {
+        let error = j.get("error")?;
+        error.get("message").and_then(|m| m.as_str()).or(error.as_str())
+    });
+    message.unwrap_or(body).trim().chars().take(200).collect()
+}
+
+fn unreachable(provider: &ProviderConfig, url: &str, error: &reqwest::Error) -> AgentError {
+    if error.is_timeout() {
+        return AgentError::Timeout(provider.timeout);
+    }
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    // The path may hold a key; the host is enough to find the fault.
+    let host = url.split('/').take(3).collect::<Vec<_>>().join("/");
+    AgentError::Unreachable { url: host, cause: cause.to_string() }
+}
+
+#[cfg(test)]
+mod tests;

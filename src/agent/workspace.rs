@@ -1,32 +1,44 @@
-//! The agent's workspace: the files that say who it is and what it should know.
+//! The agent's workspace: the files that tell the model who it is.
 
+use std::io::Read;
 use std::path::Path;
 
-use tokio::io::AsyncReadExt;
-
 /// The files, in the order in which the model reads them.
-const FILES: &[&str] = &["AGENTS.md", "SOUL.md", "IDENTITY.md", "USER.md"];
-/// Most bytes read of one file: a log that landed there by accident must not become every prompt.
-const MAX_FILE: u64 = 64 * 1024;
+const FILES: [&str; 4] = ["AGENTS.md", "SOUL.md", "IDENTITY.md", "USER.md"];
+/// What is read of each file at most.
+const MAX_BYTES: u64 = 64 * 1024;
 
-/// The workspace files as one system prompt; `None` when there are none.
-///
-/// # Errors
-/// When a file is there but cannot be read.
-pub async fn system_prompt(workspace: &Path) -> std::io::Result<Option<String>> {
-    let mut parts = Vec::new();
+/// The system prompt made of the workspace files that exist; empty when none does.
+pub fn system_prompt(workspace: &Path) -> String {
+    let mut prompt = String::new();
     for name in FILES {
-        let file = match tokio::fs::File::open(workspace.join(name)).await {
-            Ok(file) => file,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(error),
-        };
+        let Ok(file) = std::fs::File::open(workspace.join(name)) else { continue };
         let mut bytes = Vec::new();
-        file.take(MAX_FILE).read_to_end(&mut bytes).await?;
+        if let Err(error) = file.take(MAX_BYTES).read_to_end(&mut bytes) {
+            tracing::warn!(target: "agent", file = name, %error, "a workspace file cannot be read");
+            continue;
+        }
         let text = String::from_utf8_lossy(&bytes);
         if !text.trim().is_empty() {
-            parts.push(format!("# {name}\n\n{}", text.trim()));
+            if !prompt.is_empty() {
+                prompt.push_str("\n\n");
+            }
+            prompt.push_str(&format!("# {name}\n\n{}", text.trim()));
         }
     }
-    Ok((!parts.is_empty()).then(|| parts.join("\n\n")))
+    prompt
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn existing_files_are_joined_in_order() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        assert_eq!(system_prompt(dir.path()), "");
+        std::fs::write(dir.path().join("SOUL.md"), "kind\n").expect("write");
+        std::fs::write(dir.path().join("AGENTS.md"), "short").expect("write");
+        assert_eq!(system_prompt(dir.path()), "# AGENTS.md\n\nshort\n\n# SOUL.md\n\nkind");
+    }
 }

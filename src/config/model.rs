@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use indexmap::IndexMap;
+use serde_json::Value;
 
 use crate::ids::{AccountId, AgentId, E164, Jid};
 
@@ -42,6 +43,8 @@ pub struct Config {
     pub logging: LoggingConfig,
     /// How long things stay on disk.
     pub retention: RetentionConfig,
+    /// The file as written, in the current spelling, with includes and environment filled in. Holds secrets: for comparing only.
+    pub written: Arc<Value>,
 }
 
 impl Config {
@@ -227,6 +230,15 @@ impl AllowList {
     /// True when nothing is listed.
     pub fn is_empty(&self) -> bool {
         !self.any && self.numbers.is_empty() && self.lids.is_empty()
+    }
+
+    /// The entries in their one spelling, `"*"` first.
+    pub fn entries(&self) -> Vec<String> {
+        let any = self.any.then(|| "*".to_owned());
+        any.into_iter()
+            .chain(self.numbers.iter().map(ToString::to_string))
+            .chain(self.lids.iter().map(ToString::to_string))
+            .collect()
     }
 
     /// True when this number itself is listed; `"*"` does not count.

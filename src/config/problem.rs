@@ -81,6 +81,8 @@ pub struct Finding {
     pub message: String,
     /// What to do about it.
     pub hint: Option<String>,
+    /// Where it stands, when that is not simply the place of `path`.
+    pub(super) at: Option<super::source::Pos>,
 }
 
 /// Everything that the rules had to say about one config.
@@ -95,12 +97,12 @@ pub struct Findings {
 impl Findings {
     /// Adds a problem.
     pub fn problem(&mut self, path: KeyPath, message: impl Into<String>, hint: impl Into<String>) {
-        self.problems.push(Finding { path, message: message.into(), hint: Some(hint.into()) });
+        self.problems.push(Finding { path, message: message.into(), hint: Some(hint.into()), at: None });
     }
 
     /// Adds a warning.
     pub fn warn(&mut self, path: KeyPath, message: impl Into<String>) {
-        self.warnings.push(Finding { path, message: message.into(), hint: None });
+        self.warnings.push(Finding { path, message: message.into(), hint: None, at: None });
     }
 }
 

@@ -1,4 +1,3 @@
-//! What a conversation remembers and in which order its messages are answered. Plain data; the actors own it, the store keeps it.
+//! Sessions: which run comes next.
 
-pub mod history;
 pub mod lane;

@@ -74,6 +74,7 @@ pub fn resolve(raw: &RawConfig, env: &ResolveEnv) -> Resolved {
         providers,
         logging: logging(raw, env),
         retention: retention(raw),
+        written: Default::default(),
     };
     dedup(&mut findings.problems);
     dedup(&mut findings.warnings);
