@@ -107,12 +107,16 @@ impl Telemetry {
 pub fn init(options: &Options) -> io::Result<Telemetry> {
     let file = LogFile::choose(options)?;
     file.remove_old(now().date());
-    let (queue, guard) =
-        tracing_appender::non_blocking::NonBlockingBuilder::default().lossy(false).finish(DailyWriter::new(file.clone()));
+    let (queue, guard) = tracing_appender::non_blocking::NonBlockingBuilder::default()
+        .lossy(false)
+        .finish(DailyWriter::new(file.clone()));
     let filter = |level: &str| -> io::Result<EnvFilter> {
         let text = std::env::var("VERSO_LOG").ok().filter(|t| !t.is_empty()).unwrap_or_else(|| level.to_owned());
         EnvFilter::try_new(&text).map_err(|e| {
-            io::Error::new(io::ErrorKind::InvalidInput, format!("the log filter \"{text}\" is wrong: {e}; try info or whatsapp=debug"))
+            io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!("the log filter \"{text}\" is wrong: {e}; try info or whatsapp=debug"),
+            )
         })
     };
     let lines = fmt::layer().event_format(Lines).with_writer(Queue(queue)).with_filter(filter(&options.file_level)?);
@@ -200,7 +204,9 @@ impl LogFile {
 /// Makes a 0700 folder or checks that the one there is ours and no link.
 fn own_dir(dir: &Path) -> io::Result<()> {
     match fs::symlink_metadata(dir) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?
+        }
         Err(e) => return Err(e),
         Ok(_) => {}
     }
@@ -208,7 +214,10 @@ fn own_dir(dir: &Path) -> io::Result<()> {
     // The owner of a file that this process makes is the user that it runs as.
     let me = tempfile::tempfile()?.metadata()?.uid();
     if !found.is_dir() || found.uid() != me {
-        return Err(io::Error::new(io::ErrorKind::PermissionDenied, format!("{} is not our own folder", dir.display())));
+        return Err(io::Error::new(
+            io::ErrorKind::PermissionDenied,
+            format!("{} is not our own folder", dir.display()),
+        ));
     }
     if found.permissions().mode() & 0o077 != 0 {
         fs::set_permissions(dir, fs::Permissions::from_mode(0o700))?;
@@ -332,7 +341,12 @@ where
     S: tracing::Subscriber + for<'a> LookupSpan<'a>,
     N: for<'a> FormatFields<'a> + 'static,
 {
-    fn format_event(&self, ctx: &FmtContext<'_, S, N>, mut w: Writer<'_>, event: &tracing::Event<'_>) -> std::fmt::Result {
+    fn format_event(
+        &self,
+        ctx: &FmtContext<'_, S, N>,
+        mut w: Writer<'_>,
+        event: &tracing::Event<'_>,
+    ) -> std::fmt::Result {
         let meta = event.metadata();
         let mut fields = Fields::default();
         event.record(&mut fields);
@@ -348,7 +362,8 @@ where
                     .from_root()
                     .map(|span| {
                         let extensions = span.extensions();
-                        let fields = extensions.get::<fmt::FormattedFields<N>>().map(|f| f.fields.clone()).unwrap_or_default();
+                        let fields =
+                            extensions.get::<fmt::FormattedFields<N>>().map(|f| f.fields.clone()).unwrap_or_default();
                         if fields.is_empty() { span.name().to_owned() } else { format!("{}{{{fields}}}", span.name()) }
                     })
                     .collect()
