@@ -1,3 +1,5 @@
 //! The command line: one file a command group.
 
 pub mod config;
+#[cfg(feature = "demo")]
+pub mod demo;

@@ -6,7 +6,7 @@ use anyhow::{Context, ensure};
 use wa_simulator::{Kick, LinkedDevice, Phone};
 
 use super::stage::Stage;
-use crate::actors::messages::{DecidePairing, ListPairing};
+use crate::actors::messages::{AccountStatus, DecidePairing, ListPairing};
 
 /// Plays the tour; true when every step held.
 pub async fn run(stage: &Stage) -> anyhow::Result<bool> {
@@ -70,7 +70,9 @@ async fn stranger(stage: &Stage) -> anyhow::Result<((), String)> {
     let told = stage.ann.expect_message(|r| r.text.contains("Pairing code:")).await?;
     ensure!(told.text.contains(&stage.ann.number()), "the text does not name her number");
     stage.ann.says(&stage.work, "hello again");
-    // The second message is held back by the same request: the next thing she hears must be the answer after the approval.
+    // The second message belongs to the same request: it is judged, and she hears nothing more.
+    let twice = |a: &AccountStatus| a.account_id.as_str() == "work" && a.counters.get("pairing-required") == Some(&2);
+    stage.wait("her second message to be judged", |s| s.accounts.iter().any(twice)).await?;
     let listed = stage.gateway.port.list_pairing.send(ListPairing { account: None }).await??;
     ensure!(listed.len() == 1, "{} requests wait instead of one", listed.len());
     Ok(((), format!("code {}", listed[0].code)))
