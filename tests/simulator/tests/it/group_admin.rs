@@ -36,7 +36,10 @@ async fn a_client_makes_a_group_changes_it_and_is_kept_out_of_others() {
     let group = world.groups().into_iter().find(|group| group.jid() == made.id).unwrap();
     let elsewhere = world.group("Elsewhere", &bob, &[&cat]);
     assert!(groups.get_metadata(&elsewhere.jid()).await.is_err());
-    assert_eq!(groups.get_participating().await.unwrap().into_keys().collect::<Vec<_>>(), [made.id.clone()]);
+    assert_eq!(
+        groups.get_participating().await.unwrap().into_keys().collect::<Vec<_>>(),
+        std::slice::from_ref(&made.id)
+    );
 
     group.change(&bob, "demote", &[&cat], "").unwrap();
     group.change(&bob, "remove", &[&cat], "").unwrap();

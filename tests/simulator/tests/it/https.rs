@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject as _};
@@ -43,7 +42,7 @@ impl HttpClient for Https {
         for (name, value) in &request.headers {
             built = built.header(name, value);
         }
-        let response = sender.send_request(built.body(Full::new(request.body.unwrap_or_else(Bytes::new)))?).await?;
+        let response = sender.send_request(built.body(Full::new(request.body.unwrap_or_default()))?).await?;
         let status_code = response.status().as_u16();
         Ok(HttpResponse { status_code, body: response.into_body().collect().await?.to_bytes().to_vec() })
     }
