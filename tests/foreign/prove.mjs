@@ -294,6 +294,10 @@ try {
     console.log('skipped  the Verso account: VERSO names no binary')
   }
   await inTrouble()
+  await step('no phone was left with a message it could not open', async () => {
+    for (const pn of [annPn, bobPn, catPn])
+      same((await ctl('inbox', { pn })).undecryptable.filter(lost => !lost.recovered), [], `lost on ${pn}`)
+  })
   const unknown = (await ctl('stats')).unknown_iqs
   if (unknown.length) console.log(`note   IQs the simulator does not know: ${unknown.join(', ')}`)
 } catch (error) {
