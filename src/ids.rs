@@ -100,6 +100,20 @@ impl MessageId {
     }
 }
 
+impl MessageId {
+    /// A fresh id of the form that WhatsApp Web uses: `3EB0` and 18 hex digits. It is fixed before the first attempt to send,
+    /// so that every retry carries the same id.
+    pub fn random(rng: &mut impl rand::Rng) -> Self {
+        let mut bytes = [0_u8; 9];
+        rng.fill_bytes(&mut bytes);
+        let mut text = String::from("3EB0");
+        for b in bytes {
+            text.push_str(&format!("{b:02X}"));
+        }
+        Self(text.into())
+    }
+}
+
 impl SessionKey {
     /// Lowercases the key (behaviour.md 9.2).
     pub fn new(raw: &str) -> Self {
@@ -350,7 +364,14 @@ mod tests {
 
     #[test]
     fn jids_round_trip() {
-        for text in ["15551234567@s.whatsapp.net", "15551234567:12@s.whatsapp.net", "77@lid", "1203@g.us", "status@broadcast", "1@newsletter"] {
+        for text in [
+            "15551234567@s.whatsapp.net",
+            "15551234567:12@s.whatsapp.net",
+            "77@lid",
+            "1203@g.us",
+            "status@broadcast",
+            "1@newsletter",
+        ] {
             assert_eq!(text.parse::<Jid>().map(|j| j.to_string()), Ok(text.to_owned()));
         }
         for text in ["", "@lid", "123", "1:x@lid"] {

@@ -1,7 +1,9 @@
 //! The world by HTTP, for people and programs that are not Rust: `POST /ctl/NAME` with a JSON object, answered with one.
 //! The list of names and what each takes is [`verbs::NAMES`]; a wrong one is answered with that list. Loopback only.
 
+mod trouble;
 mod verbs;
+mod write;
 
 use std::convert::Infallible;
 use std::io;

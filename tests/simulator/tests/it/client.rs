@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use wa_simulator::{LinkedDevice, Phone, World};
-use whatsapp_rust::http::{HttpClient, HttpRequest, HttpResponse};
 use whatsapp_rust::store::persistence_manager::PersistenceManager;
 use whatsapp_rust::transport::TokioWebSocketTransportFactory;
 use whatsapp_rust::wacore::proto_helpers::MessageExt as _;
 use whatsapp_rust::wacore::store::InMemoryBackend;
 use whatsapp_rust::wacore::types::events::{Event, EventHandler, EventInterest, InboundMessage, Subscription};
-use whatsapp_rust::{Client, Jid, TokioRuntime, async_trait};
+use whatsapp_rust::{Client, Jid, TokioRuntime};
+
+use crate::https::Https;
 
 /// Long enough for the client's own backoff.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -38,16 +39,6 @@ impl EventHandler for Log {
     }
 }
 
-/// No test that uses this downloads anything.
-struct NoHttp;
-
-#[async_trait]
-impl HttpClient for NoHttp {
-    async fn execute(&self, request: HttpRequest) -> anyhow::Result<HttpResponse> {
-        anyhow::bail!("unexpected request for {}", request.url)
-    }
-}
-
 impl Drop for Wa {
     fn drop(&mut self) {
         self.running.abort();
@@ -67,7 +58,7 @@ impl Wa {
             .with_runtime(TokioRuntime)
             .with_persistence_manager(manager)
             .with_transport_factory(TokioWebSocketTransportFactory::new().with_url(world.ws_url()))
-            .with_http_client(NoHttp)
+            .with_http_client(Https::trusting(&world.media_cert_pem()))
             .with_version_override((2, 3000, 1_035_194_821))
             .with_wanted_pre_key_count(20)
             .build()
@@ -152,6 +143,15 @@ impl Wa {
     pub async fn text(&self, text: &str) -> InboundMessage {
         self.wait(&format!("text {text:?}"), |e| match e {
             Event::Messages(batch) => batch.iter().find(|m| m.message.text_content() == Some(text)).cloned(),
+            _ => None,
+        })
+        .await
+    }
+
+    /// Waits for a message of any kind by its identifier.
+    pub async fn message(&self, id: &str) -> InboundMessage {
+        self.wait(&format!("message {id}"), |e| match e {
+            Event::Messages(batch) => batch.iter().find(|m| m.info.id == id).cloned(),
             _ => None,
         })
         .await

@@ -1,0 +1,514 @@
+//! [`GatewayActor`]: owns the configuration in force and the map of accounts; the only place where a diff is applied.
+//!
+//! The doors ask it through [`GatewayPort`]; it resolves the account and passes the request to that account's supervisor or to
+//! the router.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::prelude::*;
+use tokio::sync::broadcast;
+
+use crate::actors::agent::{AgentActor, StopAgents};
+use crate::actors::messages::{
+    AccountStatus, DecidePairing, Events, ExplainMessage, GatewayEvent, GatewayPort, GatewayStatus, GetStatus,
+    ListPairing, LoggedOut, LoginProgress, LoginStart, LoginStarted, LoginWait, Logout, PairingDecided, PairingRequest,
+    Refusal, Reload, SendText, Sent, StartAccount, StopAccount, Subscribe,
+};
+use crate::actors::router::{ConfigChanged, GetCounters, RouterActor};
+use crate::actors::socket::SocketContext;
+use crate::actors::supervisor::{
+    AccountChanged, ApplyAccount, BeginLogin, EndAccount, FollowLogin, Resume, SendNow, SupervisorActor,
+    SupervisorContext, Suspend, Unlink,
+};
+use crate::actors::watcher::{ConfigFileChanged, WatcherActor};
+use crate::clock::{Clock, UnixMs};
+use crate::config::diff::ConfigDiff;
+use crate::config::file::{self, Location};
+use crate::config::model::Config;
+use crate::config::{Loaded, Rejected};
+use crate::ids::{AccountId, MessageId};
+use crate::routing::target::Target;
+use crate::store::journal::Journal;
+use crate::store::paths::StatePaths;
+use crate::whatsapp::{Endpoint, Links};
+
+/// Everything the gateway is made from.
+pub struct Boot {
+    /// Where state lies. The caller holds the lock of the state folder.
+    pub paths: StatePaths,
+    /// Where the configuration lies.
+    pub location: Location,
+    /// The server to dial.
+    pub endpoint: Endpoint,
+    /// The time of day.
+    pub clock: Clock,
+    /// Run this account only and nothing but linking (`verso channels login` without a gateway).
+    pub only: Option<AccountId>,
+}
+
+/// Why the gateway did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum BootError {
+    /// The configuration is wrong; every problem in one text.
+    #[error("{0}")]
+    Config(String),
+    /// The state folder or a file in it cannot be used.
+    #[error("{0}")]
+    State(String),
+    /// The client library cannot be set up.
+    #[error("{0}")]
+    Link(String),
+}
+
+/// A running gateway. It must be started inside an actix system.
+pub struct Gateway {
+    /// What the doors use.
+    pub port: GatewayPort,
+    /// The configuration at the start.
+    pub config: Arc<Config>,
+    addr: Addr<GatewayActor>,
+}
+
+impl Gateway {
+    /// Starts every actor and every enabled, linked account.
+    ///
+    /// # Errors
+    /// When the configuration is wrong or the state folder cannot be used; nothing runs then.
+    pub async fn start(boot: Boot) -> Result<Self, BootError> {
+        let loaded = file::load(&boot.location).map_err(|rejected| BootError::Config(rejected.to_string()))?;
+        for warning in &loaded.warnings {
+            tracing::warn!(target: "config", "{warning}");
+        }
+        boot.paths.prepare().map_err(|e| BootError::State(e.to_string()))?;
+        let journal =
+            Journal::open(&boot.paths.state_db(), boot.clock.clone()).map_err(|e| BootError::State(e.to_string()))?;
+        let pool = tokio::runtime::Handle::current();
+        let links = Links::new(boot.endpoint.clone(), pool.clone()).map_err(|e| BootError::Link(e.to_string()))?;
+        let config = loaded.config;
+
+        let agents = AgentActor::new(journal.clone(), boot.paths.clone(), boot.clock.clone(), config.clone())
+            .map_err(|e| BootError::State(e.to_string()))?
+            .start();
+        let router =
+            RouterActor::new(journal.clone(), boot.paths.clone(), boot.clock.clone(), config.clone(), agents.clone())
+                .map_err(|e| BootError::State(e.to_string()))?
+                .start();
+        let cx = SupervisorContext {
+            socket: SocketContext {
+                links: Arc::new(links),
+                pool,
+                journal: journal.clone(),
+                router: router.clone().recipient(),
+                clock: boot.clock.clone(),
+            },
+            paths: boot.paths.clone(),
+            clock: boot.clock.clone(),
+            router: router.clone(),
+            agents: agents.clone(),
+        };
+        let (events, _) = broadcast::channel(256);
+        let started_at = boot.clock.now();
+        let addr = GatewayActor {
+            config: config.clone(),
+            revision: 1,
+            fingerprint: loaded.fingerprint,
+            started_at,
+            accounts: BTreeMap::new(),
+            statuses: BTreeMap::new(),
+            last_reload: serde_json::Value::Null,
+            problems: Vec::new(),
+            events,
+            router,
+            agents,
+            cx,
+            location: boot.location,
+            only: boot.only,
+            watcher: None,
+            stopping: false,
+        }
+        .start();
+        Ok(Self { port: GatewayPort::of(&addr), config, addr })
+    }
+
+    /// Closes every link and lets running agents finish, within `grace`.
+    pub async fn stop(&self, grace: Duration) {
+        let _ = tokio::time::timeout(grace, self.addr.send(Shutdown { grace })).await;
+    }
+}
+
+/// See the module documentation.
+pub struct GatewayActor {
+    config: Arc<Config>,
+    revision: u64,
+    fingerprint: u64,
+    started_at: UnixMs,
+    accounts: BTreeMap<AccountId, Addr<SupervisorActor>>,
+    statuses: BTreeMap<AccountId, AccountStatus>,
+    last_reload: serde_json::Value,
+    problems: Vec<String>,
+    events: broadcast::Sender<GatewayEvent>,
+    router: Addr<RouterActor>,
+    agents: Addr<AgentActor>,
+    cx: SupervisorContext,
+    location: Location,
+    only: Option<AccountId>,
+    watcher: Option<Addr<WatcherActor>>,
+    stopping: bool,
+}
+
+/// Ends everything. Sent by [`Gateway::stop`].
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Shutdown {
+    grace: Duration,
+}
+
+impl Actor for GatewayActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        for account in self.config.accounts.keys().cloned().collect::<Vec<_>>() {
+            self.start_account(&account, ctx);
+        }
+        if self.only.is_none() {
+            let watcher = WatcherActor::new(
+                self.location.clone(),
+                self.config.gateway.reload.clone(),
+                self.fingerprint,
+                ctx.address().recipient(),
+            );
+            self.watcher = Some(watcher.start());
+        }
+    }
+}
+
+impl GatewayActor {
+    fn start_account(&mut self, id: &AccountId, ctx: &mut Context<Self>) {
+        let Some(account) = self.config.account(id).cloned() else { return };
+        if self.only.as_ref().is_some_and(|only| only != id) {
+            return;
+        }
+        let supervisor = SupervisorActor::new(
+            account,
+            self.config.web.clone(),
+            self.cx.clone(),
+            ctx.address().recipient::<AccountChanged>(),
+            self.only.is_some(),
+        );
+        self.accounts.insert(id.clone(), supervisor.start());
+    }
+
+    fn resolve(&self, asked: Option<&str>) -> Result<(AccountId, Addr<SupervisorActor>), Refusal> {
+        let id = match asked.map(str::trim).filter(|a| !a.is_empty()) {
+            Some(asked) => AccountId::new(asked),
+            None => self.config.default_account.clone(),
+        };
+        match self.accounts.get(&id) {
+            Some(addr) => Ok((id, addr.clone())),
+            None => Err(self.unknown_account(asked.unwrap_or(id.as_str()))),
+        }
+    }
+
+    fn unknown_account(&self, asked: &str) -> Refusal {
+        let known: Vec<&str> = self.config.accounts.keys().map(AccountId::as_str).collect();
+        Refusal::UnknownAccount { account: asked.to_owned(), known: known.join(", ") }
+    }
+
+    /// Passes a request on to the account's supervisor.
+    fn forward<M, T>(&self, account: Option<&str>, message: M) -> ResponseFuture<Result<T, Refusal>>
+    where
+        M: Message<Result = Result<T, Refusal>> + Send + 'static,
+        T: Send + 'static,
+        SupervisorActor: Handler<M>,
+    {
+        match self.resolve(account) {
+            Err(refusal) => Box::pin(async move { Err(refusal) }),
+            Ok((_, supervisor)) => Box::pin(async move {
+                supervisor.send(message).await.unwrap_or_else(|_| Err(Refusal::Unavailable(RESTARTING.to_owned())))
+            }),
+        }
+    }
+
+    fn publish(&self, event: GatewayEvent) {
+        // Nobody listening is no failure.
+        let _ = self.events.send(event);
+    }
+
+    /// Applies what changed in the file. Keeps the configuration in force when the file is wrong.
+    fn take(
+        &mut self,
+        outcome: Result<Loaded, Rejected>,
+        ctx: &mut Context<Self>,
+    ) -> Result<serde_json::Value, Refusal> {
+        if self.stopping {
+            return Err(Refusal::Unavailable("the gateway is stopping".to_owned()));
+        }
+        let loaded = match outcome {
+            Ok(loaded) => loaded,
+            Err(rejected) => {
+                let lines: Vec<String> = rejected.problems.iter().map(ToString::to_string).collect();
+                let refusal =
+                    format!("the edit is not applied, revision {} stays in force:\n{rejected}", self.revision);
+                if self.problems != lines {
+                    tracing::error!(target: "config", revision = self.revision, "{refusal}");
+                    self.problems = lines;
+                    self.publish(GatewayEvent::Reload(serde_json::json!({
+                        "applied": false, "revision": self.revision, "problems": self.problems,
+                    })));
+                }
+                return Err(Refusal::Invalid(refusal));
+            }
+        };
+        self.problems.clear();
+        let diff = ConfigDiff::between(&self.config, &loaded.config);
+        if diff.is_empty() {
+            return Ok(self.last_reload.clone());
+        }
+        for warning in &loaded.warnings {
+            tracing::warn!(target: "config", "{warning}");
+        }
+        self.revision += 1;
+        self.config = loaded.config;
+        self.apply(&diff, ctx);
+        let receipt = diff.receipt(self.revision, self.cx.clock.now());
+        tracing::info!(target: "config", "{receipt}");
+        self.last_reload = serde_json::to_value(&receipt).expect("a receipt is plain data");
+        self.publish(GatewayEvent::Reload(self.last_reload.clone()));
+        Ok(self.last_reload.clone())
+    }
+
+    /// Stops, applies, starts: in this order, so that an account directory is free before another account takes it.
+    fn apply(&mut self, diff: &ConfigDiff, ctx: &mut Context<Self>) {
+        self.router.do_send(ConfigChanged { config: self.config.clone(), revision: self.revision });
+        self.agents.do_send(ConfigChanged { config: self.config.clone(), revision: self.revision });
+        for (id, change) in &diff.accounts {
+            match (self.config.account(id).cloned(), self.accounts.get(id)) {
+                (None, Some(_)) => {
+                    if let Some(supervisor) = self.accounts.remove(id) {
+                        supervisor.do_send(EndAccount);
+                    }
+                    self.statuses.remove(id);
+                }
+                (Some(_), None) => self.start_account(id, ctx),
+                // Also an account that is kept hears of `web.*`.
+                (Some(account), Some(supervisor)) => {
+                    tracing::debug!(target: "config", account = %id, %change, "applied");
+                    supervisor.do_send(ApplyAccount { account, web: self.config.web.clone() });
+                }
+                (None, None) => {}
+            }
+        }
+    }
+}
+
+const RESTARTING: &str = "the account is being restarted after an internal error; try again in a moment";
+
+impl Handler<ConfigFileChanged> for GatewayActor {
+    type Result = ();
+
+    fn handle(&mut self, changed: ConfigFileChanged, ctx: &mut Self::Context) {
+        // A refusal is logged, published and part of the status; nobody waits for it here.
+        let _ = self.take(changed.outcome, ctx);
+    }
+}
+
+impl Handler<Reload> for GatewayActor {
+    type Result = ResponseActFuture<Self, Result<serde_json::Value, Refusal>>;
+
+    fn handle(&mut self, _: Reload, _: &mut Self::Context) -> Self::Result {
+        let location = self.location.clone();
+        let read = tokio::task::spawn_blocking(move || file::load(&location));
+        Box::pin(actix::fut::wrap_future(read).map(|read, me: &mut Self, ctx| match read {
+            Ok(outcome) => me.take(outcome, ctx),
+            Err(error) => Err(Refusal::Unavailable(error.to_string())),
+        }))
+    }
+}
+
+impl Handler<AccountChanged> for GatewayActor {
+    type Result = ();
+
+    fn handle(&mut self, AccountChanged(status): AccountChanged, _: &mut Self::Context) {
+        if self.accounts.contains_key(&status.account_id) {
+            self.statuses.insert(status.account_id.clone(), (*status).clone());
+            self.publish(GatewayEvent::Account(status));
+        }
+    }
+}
+
+/// A supervisor unwound; its account starts anew. Sent by the supervisor's exit guard.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct SupervisorGone(pub AccountId);
+
+impl Handler<SupervisorGone> for GatewayActor {
+    type Result = ();
+
+    fn handle(&mut self, SupervisorGone(id): SupervisorGone, ctx: &mut Self::Context) {
+        if !self.stopping && self.accounts.contains_key(&id) {
+            tracing::error!(target: "web-reconnect", account = %id, "the account's supervisor failed and is started anew");
+            self.start_account(&id, ctx);
+        }
+    }
+}
+
+impl Handler<GetStatus> for GatewayActor {
+    type Result = ResponseFuture<GatewayStatus>;
+
+    fn handle(&mut self, _: GetStatus, _: &mut Self::Context) -> Self::Result {
+        let mut status = GatewayStatus {
+            started_at: self.started_at,
+            revision: self.revision,
+            last_reload: self.last_reload.clone(),
+            config_problems: self.problems.clone(),
+            default_account: self.config.default_account.clone(),
+            accounts: self.statuses.values().cloned().collect(),
+        };
+        let router = self.router.clone();
+        Box::pin(async move {
+            if let Ok(mut counters) = router.send(GetCounters).await {
+                for account in &mut status.accounts {
+                    account.counters = counters.remove(&account.account_id).unwrap_or_default();
+                }
+            }
+            status
+        })
+    }
+}
+
+impl Handler<LoginStart> for GatewayActor {
+    type Result = ResponseFuture<Result<LoginStarted, Refusal>>;
+
+    fn handle(&mut self, login: LoginStart, _: &mut Self::Context) -> Self::Result {
+        self.forward(
+            login.account.as_deref(),
+            BeginLogin { force: login.force, phone: login.phone.clone(), timeout: login.timeout },
+        )
+    }
+}
+
+impl Handler<LoginWait> for GatewayActor {
+    type Result = ResponseFuture<Result<LoginProgress, Refusal>>;
+
+    fn handle(&mut self, wait: LoginWait, _: &mut Self::Context) -> Self::Result {
+        self.forward(wait.account.as_deref(), FollowLogin { shown: wait.shown.clone(), timeout: wait.timeout })
+    }
+}
+
+impl Handler<Logout> for GatewayActor {
+    type Result = ResponseFuture<Result<LoggedOut, Refusal>>;
+
+    fn handle(&mut self, logout: Logout, _: &mut Self::Context) -> Self::Result {
+        self.forward(logout.account.as_deref(), Unlink)
+    }
+}
+
+impl Handler<StartAccount> for GatewayActor {
+    type Result = ResponseFuture<Result<AccountId, Refusal>>;
+
+    fn handle(&mut self, start: StartAccount, _: &mut Self::Context) -> Self::Result {
+        self.forward(start.account.as_deref(), Resume)
+    }
+}
+
+impl Handler<StopAccount> for GatewayActor {
+    type Result = ResponseFuture<Result<AccountId, Refusal>>;
+
+    fn handle(&mut self, stop: StopAccount, _: &mut Self::Context) -> Self::Result {
+        self.forward(stop.account.as_deref(), Suspend)
+    }
+}
+
+impl Handler<SendText> for GatewayActor {
+    type Result = ResponseFuture<Result<Sent, Refusal>>;
+
+    fn handle(&mut self, send: SendText, _: &mut Self::Context) -> Self::Result {
+        let target = match Target::parse(&send.to) {
+            Ok(target) => target,
+            Err(error) => return Box::pin(async move { Err(Refusal::Invalid(error.to_string())) }),
+        };
+        if send.text.trim().is_empty() {
+            return Box::pin(async { Err(Refusal::Invalid("the message is empty; give it a text".to_owned())) });
+        }
+        self.forward(
+            send.account.as_deref(),
+            SendNow { target, text: send.text, idempotency_key: send.idempotency_key },
+        )
+    }
+}
+
+impl Handler<ListPairing> for GatewayActor {
+    type Result = ResponseFuture<Result<Vec<PairingRequest>, Refusal>>;
+
+    fn handle(&mut self, list: ListPairing, _: &mut Self::Context) -> Self::Result {
+        if let Some(asked) = &list.account
+            && self.config.account(&AccountId::new(asked)).is_none()
+        {
+            let refusal = self.unknown_account(asked);
+            return Box::pin(async move { Err(refusal) });
+        }
+        let router = self.router.clone();
+        Box::pin(async move { router.send(list).await.unwrap_or_else(|e| Err(Refusal::Unavailable(e.to_string()))) })
+    }
+}
+
+impl Handler<DecidePairing> for GatewayActor {
+    type Result = ResponseFuture<Result<PairingDecided, Refusal>>;
+
+    fn handle(&mut self, decide: DecidePairing, _: &mut Self::Context) -> Self::Result {
+        if let Some(asked) = &decide.account
+            && self.config.account(&AccountId::new(asked)).is_none()
+        {
+            let refusal = self.unknown_account(asked);
+            return Box::pin(async move { Err(refusal) });
+        }
+        let router = self.router.clone();
+        Box::pin(async move { router.send(decide).await.unwrap_or_else(|e| Err(Refusal::Unavailable(e.to_string()))) })
+    }
+}
+
+impl Handler<ExplainMessage> for GatewayActor {
+    type Result = ResponseFuture<Result<serde_json::Value, Refusal>>;
+
+    fn handle(&mut self, ExplainMessage { id }: ExplainMessage, _: &mut Self::Context) -> Self::Result {
+        let journal = self.cx.socket.journal.clone();
+        Box::pin(async move { explain(&journal, &id).await })
+    }
+}
+
+async fn explain(journal: &Journal, id: &MessageId) -> Result<serde_json::Value, Refusal> {
+    let rows = journal.get_by_message_id(id).await.map_err(|e| Refusal::Unavailable(e.to_string()))?;
+    if rows.is_empty() {
+        return Err(Refusal::Invalid(format!(
+            "no message with the id {id} is in the journal; ids are shown by `verso logs` and kept for the journal's retention time"
+        )));
+    }
+    Ok(serde_json::json!({ "rows": rows }))
+}
+
+impl Handler<Subscribe> for GatewayActor {
+    type Result = Events;
+
+    fn handle(&mut self, _: Subscribe, _: &mut Self::Context) -> Self::Result {
+        Events(self.events.subscribe())
+    }
+}
+
+impl Handler<Shutdown> for GatewayActor {
+    type Result = ResponseFuture<()>;
+
+    fn handle(&mut self, Shutdown { grace }: Shutdown, _: &mut Self::Context) -> Self::Result {
+        self.stopping = true;
+        let accounts: Vec<_> = std::mem::take(&mut self.accounts).into_values().collect();
+        let agents = self.agents.clone();
+        let journal = self.cx.socket.journal.clone();
+        Box::pin(async move {
+            // Running agents may finish and their answers leave before the links close.
+            let _ = tokio::time::timeout(grace / 2, agents.send(StopAgents)).await;
+            futures::future::join_all(accounts.iter().map(|a| a.send(EndAccount))).await;
+            journal.close().await;
+        })
+    }
+}

@@ -1,0 +1,428 @@
+//! What the doors (API, CLI in the gateway's process) may ask of the gateway, and what it answers.
+//!
+//! Every request resolves one account id first; an unknown one is an error that lists the known ones.
+
+use std::time::Duration;
+
+use actix::dev::ToEnvelope;
+use actix::{Actor, Addr, Handler, Message, Recipient};
+use serde::Serialize;
+
+use crate::clock::UnixMs;
+use crate::ids::{AccountId, E164, Jid, MessageId};
+
+/// Why a request of a door was refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// No such account.
+    #[error("unknown account \"{account}\"; configured: {known}")]
+    UnknownAccount {
+        /// What was asked for.
+        account: String,
+        /// The configured ids, joined by commas.
+        known: String,
+    },
+    /// The request itself is wrong and will never work.
+    #[error("{0}")]
+    Invalid(String),
+    /// No live connection for this account (behaviour.md 13.2).
+    #[error(
+        "No active WhatsApp Web listener (account: {account}). Start the gateway, then link WhatsApp with: verso channels login --channel whatsapp --account {account}."
+    )]
+    NoListener {
+        /// The account.
+        account: AccountId,
+    },
+    /// It was tried or could not be tried now.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+/// State of the whole gateway.
+#[derive(Message)]
+#[rtype(result = "GatewayStatus")]
+pub struct GetStatus;
+
+/// Answer to [`GetStatus`].
+#[derive(Clone, Debug, Serialize, actix::dev::MessageResponse)]
+#[serde(rename_all = "camelCase")]
+pub struct GatewayStatus {
+    /// When the process started.
+    pub started_at: UnixMs,
+    /// Revision of the configuration in force; 1 after the start.
+    pub revision: u64,
+    /// The last reload's receipt as JSON ([`crate::actors`] documents the shape); `null` before the first reload.
+    pub last_reload: serde_json::Value,
+    /// Problems of the last edit that was refused; empty when the file in force is the file on disk.
+    pub config_problems: Vec<String>,
+    /// The account that is meant when a request names none.
+    pub default_account: AccountId,
+    /// Every configured account, sorted by id.
+    pub accounts: Vec<AccountStatus>,
+}
+
+/// State of one account (field names of behaviour.md 16.1).
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AccountStatus {
+    /// The account.
+    pub account_id: AccountId,
+    /// Its label.
+    pub name: Option<String>,
+    /// Enabled by the configuration.
+    pub enabled: bool,
+    /// Credentials of a linked device exist.
+    pub linked: bool,
+    /// Its supervisor wants a connection.
+    pub running: bool,
+    /// Connected, backlog delivered.
+    pub connected: bool,
+    /// Machine code of the state (`connected`, `backoff`, `logged-out`, ...).
+    pub state: String,
+    /// The state as a sentence.
+    pub state_text: String,
+    /// What the owner can do next; empty when nothing is needed.
+    pub next_step: Option<String>,
+    /// Attempts since the last stable connection.
+    pub reconnect_attempts: u32,
+    /// Sockets opened since the process started.
+    pub sockets_opened: u64,
+    /// When it last reached Connected.
+    pub last_connected_at: Option<UnixMs>,
+    /// Why and when the last connection ended.
+    pub last_disconnect: Option<LastDisconnect>,
+    /// Text of the last error; `None` once connected again.
+    pub last_error: Option<String>,
+    /// Last message handled.
+    pub last_message_at: Option<UnixMs>,
+    /// Last state change.
+    pub last_event_at: Option<UnixMs>,
+    /// Last message received.
+    pub last_inbound_at: Option<UnixMs>,
+    /// Last message sent.
+    pub last_outbound_at: Option<UnixMs>,
+    /// When the supervisor last started and stopped.
+    pub last_start_at: Option<UnixMs>,
+    /// See `last_start_at`.
+    pub last_stop_at: Option<UnixMs>,
+    /// The direct-message policy in force.
+    pub dm_policy: String,
+    /// The allowlist in force.
+    pub allow_from: Vec<String>,
+    /// Own number and addresses when linked.
+    pub self_number: Option<E164>,
+    /// Own JID.
+    pub self_jid: Option<Jid>,
+    /// Own LID.
+    pub self_lid: Option<Jid>,
+    /// Age of the credentials in milliseconds.
+    pub auth_age_ms: Option<i64>,
+    /// Messages answered, held and dropped by reason code since the start.
+    pub counters: std::collections::BTreeMap<String, u64>,
+}
+
+/// How the last connection ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LastDisconnect {
+    /// When.
+    pub at: UnixMs,
+    /// Status code (behaviour.md 5.2).
+    pub status: u16,
+    /// Sentence.
+    pub error: String,
+    /// The link is gone.
+    pub logged_out: bool,
+}
+
+/// Begins linking; answered once the first code is there (or the account turns out to be linked already).
+#[derive(Message)]
+#[rtype(result = "Result<LoginStarted, Refusal>")]
+pub struct LoginStart {
+    /// The account; `None` = the default account.
+    pub account: Option<String>,
+    /// Drop existing credentials and link anew.
+    pub force: bool,
+    /// Link by the eight-character code for this number instead of a QR code.
+    pub phone: Option<E164>,
+    /// How long to wait for the first code.
+    pub timeout: Duration,
+}
+
+/// Answer to [`LoginStart`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LoginStarted {
+    /// Already linked and not forced.
+    AlreadyLinked {
+        /// The account.
+        account: AccountId,
+        /// Its number or JID.
+        who: String,
+    },
+    /// A QR code to show; `fresh: false` when an earlier login is still under way.
+    Qr {
+        /// The account.
+        account: AccountId,
+        /// The text to draw.
+        code: String,
+        /// False = the code of a login that was already running.
+        fresh: bool,
+    },
+    /// The eight characters to type on the phone.
+    Code {
+        /// The account.
+        account: AccountId,
+        /// The code.
+        code: String,
+    },
+}
+
+/// Waits for a login to end, or for a newer QR code than the one shown.
+#[derive(Message)]
+#[rtype(result = "Result<LoginProgress, Refusal>")]
+pub struct LoginWait {
+    /// The account; `None` = the default account.
+    pub account: Option<String>,
+    /// The QR text that the caller shows; a different one ends the wait.
+    pub shown: Option<String>,
+    /// How long to wait.
+    pub timeout: Duration,
+}
+
+/// Answer to [`LoginWait`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LoginProgress {
+    /// Linked and connected.
+    Linked {
+        /// The account.
+        account: AccountId,
+        /// Its number or JID.
+        who: String,
+    },
+    /// A newer QR code replaces the one shown.
+    NewQr {
+        /// The text to draw.
+        code: String,
+    },
+    /// Nothing happened within the time.
+    StillWaiting,
+    /// The codes expired unscanned.
+    Expired,
+    /// No login runs for this account.
+    NotStarted,
+    /// It failed.
+    Failed {
+        /// Why, for a person.
+        error: String,
+    },
+}
+
+/// Unlinks an account: stops it, tells WhatsApp, deletes its credentials.
+#[derive(Message)]
+#[rtype(result = "Result<LoggedOut, Refusal>")]
+pub struct Logout {
+    /// The account; `None` = the default account.
+    pub account: Option<String>,
+}
+
+/// Answer to [`Logout`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoggedOut {
+    /// The account.
+    pub account: AccountId,
+    /// Credentials existed and are gone.
+    pub cleared: bool,
+}
+
+/// Starts (or restarts at once) an account that is stopped, degraded or in backoff.
+#[derive(Message)]
+#[rtype(result = "Result<AccountId, Refusal>")]
+pub struct StartAccount {
+    /// The account; `None` = the default account.
+    pub account: Option<String>,
+}
+
+/// Stops an account until it is started again or the process restarts.
+#[derive(Message)]
+#[rtype(result = "Result<AccountId, Refusal>")]
+pub struct StopAccount {
+    /// The account; `None` = the default account.
+    pub account: Option<String>,
+}
+
+/// Sends one text message.
+#[derive(Message)]
+#[rtype(result = "Result<Sent, Refusal>")]
+pub struct SendText {
+    /// The account; `None` = the default account.
+    pub account: Option<String>,
+    /// E.164, JID or LID.
+    pub to: String,
+    /// The text.
+    pub text: String,
+    /// The caller's key: the same key again repeats the first success instead of sending.
+    pub idempotency_key: String,
+}
+
+/// Answer to [`SendText`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Sent {
+    /// The account that sent it.
+    pub account: AccountId,
+    /// WhatsApp's id of the (last) message.
+    pub message_id: MessageId,
+    /// Where it went.
+    pub to_jid: Jid,
+}
+
+/// The pending pairing requests.
+#[derive(Message)]
+#[rtype(result = "Result<Vec<PairingRequest>, Refusal>")]
+pub struct ListPairing {
+    /// Only this account; `None` = all.
+    pub account: Option<String>,
+}
+
+/// One pending pairing request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PairingRequest {
+    /// The account that was written to.
+    pub account: AccountId,
+    /// E.164, or `<digits>@lid` when the number is hidden.
+    pub sender: String,
+    /// The name that the sender gave itself.
+    pub name: Option<String>,
+    /// The code.
+    pub code: String,
+    /// When it was asked for first.
+    pub created_at: UnixMs,
+    /// When it was asked for last.
+    pub last_seen_at: UnixMs,
+    /// When it expires.
+    pub expires_at: UnixMs,
+}
+
+/// Approves or denies a pending request.
+#[derive(Message)]
+#[rtype(result = "Result<PairingDecided, Refusal>")]
+pub struct DecidePairing {
+    /// Only this account; `None` = whichever holds the code.
+    pub account: Option<String>,
+    /// The eight characters, in any case.
+    pub code: String,
+    /// True lets the sender in.
+    pub approve: bool,
+    /// Tell the sender (only with `approve`).
+    pub notify: bool,
+}
+
+/// Answer to [`DecidePairing`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PairingDecided {
+    /// The account.
+    pub account: AccountId,
+    /// Who was let in or refused.
+    pub sender: String,
+    /// The sender was told.
+    pub notified: bool,
+}
+
+/// Reads the configuration file now instead of waiting for the watcher; answers with the receipt as JSON.
+#[derive(Message)]
+#[rtype(result = "Result<serde_json::Value, Refusal>")]
+pub struct Reload;
+
+/// Looks up what became of a message: every journal row with this id, as JSON.
+#[derive(Message)]
+#[rtype(result = "Result<serde_json::Value, Refusal>")]
+pub struct ExplainMessage {
+    /// The message id.
+    pub id: MessageId,
+}
+
+/// Subscribes to what happens; the receiver lags rather than slowing the gateway down.
+#[derive(Message)]
+#[rtype(result = "Events")]
+pub struct Subscribe;
+
+/// Answer to [`Subscribe`].
+#[derive(actix::dev::MessageResponse)]
+pub struct Events(pub tokio::sync::broadcast::Receiver<GatewayEvent>);
+
+/// Something that happened, for clients that listen.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase", tag = "event", content = "payload")]
+pub enum GatewayEvent {
+    /// An account changed its state.
+    Account(Box<AccountStatus>),
+    /// A reload was applied or refused: the receipt as JSON.
+    Reload(serde_json::Value),
+}
+
+/// Everything a door may ask, as one cloneable handle that hides which actor answers.
+#[derive(Clone)]
+#[allow(missing_docs)]
+pub struct GatewayPort {
+    pub status: Recipient<GetStatus>,
+    pub login_start: Recipient<LoginStart>,
+    pub login_wait: Recipient<LoginWait>,
+    pub logout: Recipient<Logout>,
+    pub start: Recipient<StartAccount>,
+    pub stop: Recipient<StopAccount>,
+    pub send_text: Recipient<SendText>,
+    pub list_pairing: Recipient<ListPairing>,
+    pub decide_pairing: Recipient<DecidePairing>,
+    pub reload: Recipient<Reload>,
+    pub explain: Recipient<ExplainMessage>,
+    pub subscribe: Recipient<Subscribe>,
+}
+
+impl GatewayPort {
+    /// The handle of an actor that answers all of them.
+    pub fn of<A>(addr: &Addr<A>) -> Self
+    where
+        A: Actor
+            + Handler<GetStatus>
+            + Handler<LoginStart>
+            + Handler<LoginWait>
+            + Handler<Logout>
+            + Handler<StartAccount>
+            + Handler<StopAccount>
+            + Handler<SendText>
+            + Handler<ListPairing>
+            + Handler<DecidePairing>
+            + Handler<Reload>
+            + Handler<ExplainMessage>
+            + Handler<Subscribe>,
+        A::Context: ToEnvelope<A, GetStatus>
+            + ToEnvelope<A, LoginStart>
+            + ToEnvelope<A, LoginWait>
+            + ToEnvelope<A, Logout>
+            + ToEnvelope<A, StartAccount>
+            + ToEnvelope<A, StopAccount>
+            + ToEnvelope<A, SendText>
+            + ToEnvelope<A, ListPairing>
+            + ToEnvelope<A, DecidePairing>
+            + ToEnvelope<A, Reload>
+            + ToEnvelope<A, ExplainMessage>
+            + ToEnvelope<A, Subscribe>,
+    {
+        Self {
+            status: addr.clone().recipient(),
+            login_start: addr.clone().recipient(),
+            login_wait: addr.clone().recipient(),
+            logout: addr.clone().recipient(),
+            start: addr.clone().recipient(),
+            stop: addr.clone().recipient(),
+            send_text: addr.clone().recipient(),
+            list_pairing: addr.clone().recipient(),
+            decide_pairing: addr.clone().recipient(),
+            reload: addr.clone().recipient(),
+            explain: addr.clone().recipient(),
+            subscribe: addr.clone().recipient(),
+        }
+    }
+}

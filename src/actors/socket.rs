@@ -1,0 +1,530 @@
+//! [`SocketActor`]: one link of one account, one generation.
+//!
+//! It holds the [`Link`], runs it on the client runtime and tells its supervisor what happens, stamped with its generation,
+//! so that a late message of an older socket is recognised and dropped. Inbound messages take the durable way: the link's
+//! sink commits them to the journal first (only then WhatsApp is acked) and hands the new ones to the router.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use actix::prelude::*;
+use futures::future::BoxFuture;
+use tokio::runtime::Handle as Pool;
+use tokio::sync::Notify;
+
+use crate::actors::router::InboundReceived;
+use crate::clock::Clock;
+use crate::event::{DownReason, InboundMessage, LinkEvent, ReceiptKind};
+use crate::ids::{AccountId, E164, Jid, MessageId};
+use crate::store::journal::{Journal, OutboxState};
+use crate::whatsapp::{CommitFailed, Link, LinkError, LinkSink, LinkSpec, Links};
+
+/// What a socket needs besides its link specification.
+#[derive(Clone)]
+pub struct SocketContext {
+    /// Opens links.
+    pub links: Arc<Links>,
+    /// The runtime that clients run on.
+    pub pool: Pool,
+    /// Where inbound messages are committed and outgoing parts wait.
+    pub journal: Journal,
+    /// Judges inbound messages.
+    pub router: Recipient<InboundReceived>,
+    /// The time of day.
+    pub clock: Clock,
+}
+
+/// Something happened on the socket of a generation. Sent to the supervisor.
+#[derive(Message, Debug)]
+#[rtype(result = "()")]
+pub struct SocketReport {
+    /// Which socket.
+    pub generation: u64,
+    /// What.
+    pub what: Report,
+}
+
+/// Contents of a [`SocketReport`].
+#[derive(Debug)]
+pub enum Report {
+    /// A connection attempt begins (one socket is opened).
+    Dialling,
+    /// The link says something.
+    Event(LinkEvent),
+    /// Messages came in and are on disk.
+    Inbound,
+    /// A message went out.
+    Outbound,
+    /// The connection ended, or could not be opened.
+    Down(DownReason),
+    /// The actor is gone; `panicked` when a panic ended it.
+    Gone {
+        /// It unwound.
+        panicked: bool,
+    },
+}
+
+/// Closes the link gracefully; answered when it is closed. Sent by the supervisor.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct CloseSocket;
+
+/// Unlinks this device at WhatsApp, best effort. Sent by the supervisor.
+#[derive(Message)]
+#[rtype(result = "Result<(), LinkError>")]
+pub struct UnlinkDevice;
+
+/// Parts wait in the outbox. Sent by the supervisor; the socket sends them in order.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct DrainOutbox;
+
+/// Ask for an eight-character code. Sent by the supervisor.
+#[derive(Message)]
+#[rtype(result = "Result<String, LinkError>")]
+pub struct RequestCode(pub E164);
+
+/// Small things that may fail without harm.
+#[derive(Message, Debug, Clone)]
+#[rtype(result = "()")]
+pub enum Gesture {
+    /// Show or end the typing indicator.
+    Typing {
+        /// The chat.
+        chat: Jid,
+        /// On or off.
+        on: bool,
+    },
+    /// Mark messages as read.
+    Read {
+        /// The chat.
+        chat: Jid,
+        /// The author, in groups.
+        sender: Option<Jid>,
+        /// The messages.
+        ids: Vec<MessageId>,
+    },
+    /// React to a message.
+    React {
+        /// The chat.
+        chat: Jid,
+        /// The message.
+        target: MessageId,
+        /// Its author, in groups.
+        sender: Option<Jid>,
+        /// It is our own message.
+        from_me: bool,
+        /// The emoji; empty takes the reaction back.
+        emoji: String,
+    },
+}
+
+/// Looks a number up before a first contact. Sent by the supervisor.
+#[derive(Message)]
+#[rtype(result = "Result<Option<Jid>, LinkError>")]
+pub struct LookUp(pub E164);
+
+/// Sends one text now. Sent by the supervisor's [`crate::actors::sending`].
+#[derive(Message)]
+#[rtype(result = "Result<(), LinkError>")]
+pub struct SendDirect {
+    /// Where to.
+    pub chat: Jid,
+    /// The message's id.
+    pub id: MessageId,
+    /// The text.
+    pub text: String,
+}
+
+/// See the module documentation.
+pub struct SocketActor {
+    spec: LinkSpec,
+    cx: SocketContext,
+    generation: u64,
+    reports: Recipient<SocketReport>,
+    link: Option<Link>,
+    drain: Arc<Notify>,
+    /// Tasks on the client runtime that must not outlive this actor.
+    tasks: Vec<AbortOnDrop>,
+    _guard: ExitGuard,
+}
+
+/// Ends a task of the client runtime when the actor ends, also by a panic.
+struct AbortOnDrop(tokio::task::AbortHandle);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Tells the supervisor that the actor is gone, whatever ended it.
+struct ExitGuard {
+    generation: u64,
+    reports: Recipient<SocketReport>,
+}
+
+impl Drop for ExitGuard {
+    fn drop(&mut self) {
+        self.reports.do_send(SocketReport {
+            generation: self.generation,
+            what: Report::Gone { panicked: std::thread::panicking() },
+        });
+    }
+}
+
+impl SocketActor {
+    /// A socket for `spec`; it dials as soon as it is started.
+    pub fn new(spec: LinkSpec, cx: SocketContext, generation: u64, reports: Recipient<SocketReport>) -> Self {
+        let guard = ExitGuard { generation, reports: reports.clone() };
+        Self {
+            spec,
+            cx,
+            generation,
+            reports,
+            link: None,
+            drain: Arc::new(Notify::new()),
+            tasks: Vec::new(),
+            _guard: guard,
+        }
+    }
+
+    fn report(&self, what: Report) {
+        self.reports.do_send(SocketReport { generation: self.generation, what });
+    }
+}
+
+/// The link is open (not yet connected). Sent by the task that opens it.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Opened(Result<Link, DownReason>);
+
+/// `run` returned. Sent by the task that runs the link.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Ended(DownReason);
+
+impl Actor for SocketActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        let sink = Arc::new(Sink {
+            account: self.spec.account.clone(),
+            generation: self.generation,
+            reports: self.reports.clone(),
+            router: self.cx.router.clone(),
+            journal: self.cx.journal.clone(),
+            clock: self.cx.clock.clone(),
+            logged_in_at: AtomicI64::new(0),
+        });
+        let links = self.cx.links.clone();
+        let spec = self.spec.clone();
+        let me = ctx.address().recipient();
+        self.cx.pool.spawn(async move {
+            let opened = links.open(spec, sink).await.map_err(|e| DownReason::Internal { detail: e.to_string() });
+            me.do_send(Opened(opened));
+        });
+    }
+}
+
+impl Handler<Opened> for SocketActor {
+    type Result = ();
+
+    fn handle(&mut self, Opened(opened): Opened, ctx: &mut Self::Context) {
+        let link = match opened {
+            Ok(link) => link,
+            Err(reason) => {
+                self.report(Report::Down(reason));
+                ctx.stop();
+                return;
+            }
+        };
+        self.link = Some(link.clone());
+        let me = ctx.address().recipient::<Ended>();
+        let reports = self.reports.clone();
+        let generation = self.generation;
+        let run = self.cx.pool.spawn(async move {
+            let mut restarted = false;
+            let reason = loop {
+                reports.do_send(SocketReport { generation, what: Report::Dialling });
+                let reason = link.run().await;
+                // 515 follows every pairing: the same link runs again at once. A second 515 in a row is left to the backoff.
+                if reason == DownReason::RestartRequired && !restarted {
+                    restarted = true;
+                    continue;
+                }
+                break reason;
+            };
+            me.do_send(Ended(reason));
+        });
+        let outbox = OutboxPump {
+            account: self.spec.account.clone(),
+            generation,
+            reports: self.reports.clone(),
+            link: self.link.clone().expect("set above"),
+            journal: self.cx.journal.clone(),
+            handed_over: HashSet::new(),
+        };
+        let pump = self.cx.pool.spawn(outbox.run(self.drain.clone()));
+        self.tasks = vec![AbortOnDrop(run.abort_handle()), AbortOnDrop(pump.abort_handle())];
+    }
+}
+
+impl Handler<Ended> for SocketActor {
+    type Result = ();
+
+    fn handle(&mut self, Ended(reason): Ended, ctx: &mut Self::Context) {
+        self.tasks.clear();
+        if let Some(link) = self.link.take() {
+            let reports = self.reports.clone();
+            let generation = self.generation;
+            // The store is flushed and released before the supervisor may open the next link on it.
+            self.cx.pool.spawn(async move {
+                link.close().await;
+                drop(link);
+                reports.do_send(SocketReport { generation, what: Report::Down(reason) });
+            });
+        }
+        ctx.stop();
+    }
+}
+
+impl Handler<CloseSocket> for SocketActor {
+    type Result = ResponseFuture<()>;
+
+    fn handle(&mut self, _: CloseSocket, _: &mut Self::Context) -> Self::Result {
+        let link = self.link.clone();
+        let pool = self.cx.pool.clone();
+        Box::pin(async move {
+            if let Some(link) = link {
+                let _ = pool.spawn(async move { link.close().await }).await;
+            }
+        })
+    }
+}
+
+impl Handler<UnlinkDevice> for SocketActor {
+    type Result = ResponseFuture<Result<(), LinkError>>;
+
+    fn handle(&mut self, _: UnlinkDevice, _: &mut Self::Context) -> Self::Result {
+        self.on_pool(|link| async move { link.logout().await })
+    }
+}
+
+impl Handler<RequestCode> for SocketActor {
+    type Result = ResponseFuture<Result<String, LinkError>>;
+
+    fn handle(&mut self, RequestCode(phone): RequestCode, _: &mut Self::Context) -> Self::Result {
+        self.on_pool(|link| async move { link.request_pairing_code(&phone).await })
+    }
+}
+
+impl Handler<LookUp> for SocketActor {
+    type Result = ResponseFuture<Result<Option<Jid>, LinkError>>;
+
+    fn handle(&mut self, LookUp(number): LookUp, _: &mut Self::Context) -> Self::Result {
+        self.on_pool(|link| async move { link.lookup(&number).await })
+    }
+}
+
+impl Handler<SendDirect> for SocketActor {
+    type Result = ResponseFuture<Result<(), LinkError>>;
+
+    fn handle(&mut self, send: SendDirect, _: &mut Self::Context) -> Self::Result {
+        let reports = self.reports.clone();
+        let generation = self.generation;
+        self.on_pool(move |link| async move {
+            link.send_text(&send.chat, &send.id, &send.text).await?;
+            reports.do_send(SocketReport { generation, what: Report::Outbound });
+            Ok(())
+        })
+    }
+}
+
+impl Handler<DrainOutbox> for SocketActor {
+    type Result = ();
+
+    fn handle(&mut self, _: DrainOutbox, _: &mut Self::Context) {
+        self.drain.notify_one();
+    }
+}
+
+impl Handler<Gesture> for SocketActor {
+    type Result = ();
+
+    fn handle(&mut self, gesture: Gesture, _: &mut Self::Context) {
+        let Some(link) = self.link.clone() else { return };
+        self.cx.pool.spawn(async move {
+            let done = match &gesture {
+                Gesture::Typing { chat, on } => link.typing(chat, *on).await,
+                Gesture::Read { chat, sender, ids } => link.mark_read(chat, sender.as_ref(), ids).await,
+                Gesture::React { chat, target, sender, from_me, emoji } => {
+                    let id = MessageId::random(&mut rand::rng());
+                    link.send_reaction(chat, target, sender.as_ref(), *from_me, emoji, &id).await
+                }
+            };
+            if let Err(error) = done {
+                tracing::debug!(target: "whatsapp/outbound", %error, ?gesture, "a gesture was not sent");
+            }
+        });
+    }
+}
+
+impl SocketActor {
+    /// Runs `work` with the link on the client runtime.
+    fn on_pool<T, F, Fut>(&self, work: F) -> ResponseFuture<Result<T, LinkError>>
+    where
+        T: Send + 'static,
+        F: FnOnce(Link) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<T, LinkError>> + Send + 'static,
+    {
+        let Some(link) = self.link.clone() else {
+            return Box::pin(async { Err(LinkError::NotConnected) });
+        };
+        let task = self.cx.pool.spawn(async move { work(link).await });
+        Box::pin(async move { task.await.unwrap_or_else(|e| Err(LinkError::Internal(e.to_string()))) })
+    }
+}
+
+/// Where the library's tasks hand over what they receive.
+struct Sink {
+    account: AccountId,
+    generation: u64,
+    reports: Recipient<SocketReport>,
+    router: Recipient<InboundReceived>,
+    journal: Journal,
+    clock: Clock,
+    /// When this connection was accepted, in milliseconds since 1970; 0 before that.
+    logged_in_at: AtomicI64,
+}
+
+impl Sink {
+    fn report(&self, what: Report) {
+        self.reports.do_send(SocketReport { generation: self.generation, what });
+    }
+}
+
+impl LinkSink for Sink {
+    fn event(&self, event: LinkEvent) {
+        match event {
+            LinkEvent::ServerAck { id, error } => {
+                let state = if error.is_some() { OutboxState::Failed } else { OutboxState::Acked };
+                self.journal.mark_soon(self.account.clone(), id, state, error);
+            }
+            LinkEvent::Receipt {
+                ids, kind: ReceiptKind::Delivered | ReceiptKind::Read | ReceiptKind::Played, ..
+            } => {
+                for id in ids {
+                    self.journal.mark_soon(self.account.clone(), id, OutboxState::Delivered, None);
+                }
+            }
+            LinkEvent::Receipt { .. } => {}
+            other => {
+                if matches!(other, LinkEvent::CatchingUp { .. }) {
+                    self.logged_in_at.store(self.clock.now(), Ordering::SeqCst);
+                }
+                self.report(Report::Event(other));
+            }
+        }
+    }
+
+    fn commit(&self, messages: Vec<InboundMessage>) -> BoxFuture<'_, Result<(), CommitFailed>> {
+        Box::pin(async move {
+            let new = self.journal.commit(messages.clone()).await.map_err(|e| CommitFailed(e.to_string()))?;
+            self.report(Report::Inbound);
+            let connected_at = match self.logged_in_at.load(Ordering::SeqCst) {
+                0 => None,
+                at => Some(at),
+            };
+            for (message, new) in messages.into_iter().zip(new) {
+                if !new {
+                    continue;
+                }
+                let ours = message.from_me
+                    && self
+                        .journal
+                        .is_ours(&self.account, &message.id)
+                        .await
+                        .map_err(|e| CommitFailed(e.to_string()))?;
+                // Waiting for the router's mailbox is the back-pressure between WhatsApp and the rules.
+                let _ = self.router.send(InboundReceived { message, connected_at, ours }).await;
+            }
+            Ok(())
+        })
+    }
+}
+
+/// Sends what waits in the outbox of one account, in order, over one link.
+struct OutboxPump {
+    account: AccountId,
+    generation: u64,
+    reports: Recipient<SocketReport>,
+    link: Link,
+    journal: Journal,
+    /// Parts given to this connection that WhatsApp has not acked yet; a new connection sends them again.
+    handed_over: HashSet<MessageId>,
+}
+
+/// How long a part that WhatsApp could not take just now waits before it is tried again on the same connection.
+const RETRY_PART: Duration = Duration::from_secs(5);
+
+impl OutboxPump {
+    async fn run(mut self, drain: Arc<Notify>) {
+        let mut again = false;
+        loop {
+            let retry = async {
+                if again {
+                    tokio::time::sleep(RETRY_PART).await;
+                } else {
+                    std::future::pending::<()>().await;
+                }
+            };
+            tokio::select! {
+                () = drain.notified() => {}
+                () = retry => {}
+            }
+            again = !self.drain().await;
+        }
+    }
+
+    /// Sends everything that waits; false when a part has to be tried again later.
+    async fn drain(&mut self) -> bool {
+        let parts = match self.journal.outbox_open(&self.account).await {
+            Ok(parts) => parts,
+            Err(error) => {
+                tracing::error!(target: "whatsapp/outbound", account = %self.account, %error, "cannot read the outbox");
+                return false;
+            }
+        };
+        self.handed_over.retain(|id| parts.iter().any(|p| p.id == *id));
+        for part in parts {
+            if self.handed_over.contains(&part.id) {
+                continue;
+            }
+            match self.link.send_text(&part.chat, &part.id, &part.text).await {
+                Ok(()) => {
+                    self.handed_over.insert(part.id.clone());
+                    self.reports.do_send(SocketReport { generation: self.generation, what: Report::Outbound });
+                    self.journal.mark_soon(self.account.clone(), part.id.clone(), OutboxState::Sent, None);
+                    tracing::info!(target: "whatsapp/outbound", account = %self.account, id = %part.id, "sent");
+                }
+                Err(error) if error.is_retryable() => {
+                    tracing::warn!(target: "whatsapp/outbound", account = %self.account, id = %part.id, %error, "not sent, will be tried again");
+                    return false;
+                }
+                Err(error) => {
+                    tracing::error!(target: "whatsapp/outbound", account = %self.account, id = %part.id, %error, "WhatsApp cannot take this message");
+                    self.journal.mark_soon(
+                        self.account.clone(),
+                        part.id.clone(),
+                        OutboxState::Failed,
+                        Some(error.to_string()),
+                    );
+                }
+            }
+        }
+        true
+    }
+}

@@ -1,0 +1,818 @@
+//! [`SupervisorActor`]: the stable address of one account and the only owner of its backoff.
+//!
+//! It feeds [`LinkMachine`] with what happens and carries out the actions, one after the other: a socket is opened only after the
+//! one before it is closed and has let go of the account's files. Siblings never hear of it.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::prelude::*;
+use tokio::sync::watch;
+
+use crate::actors::agent::AgentActor;
+use crate::actors::messages::{AccountStatus, LastDisconnect, LoggedOut, LoginProgress, LoginStarted, Refusal, Sent};
+use crate::actors::router::{AccountOnline, RouterActor};
+use crate::actors::sending::{SendJob, send_text};
+use crate::actors::socket::{
+    CloseSocket, DrainOutbox, Gesture, Report, RequestCode, SocketActor, SocketContext, SocketReport, UnlinkDevice,
+};
+use crate::clock::{Clock, UnixMs};
+use crate::config::model::{AccountConfig, WebConfig};
+use crate::event::{DownReason, Identity, LinkEvent};
+use crate::ids::{AccountId, E164};
+use crate::policy::link_state::{AccountState, Action, Input, LinkMachine, LinkMethod};
+use crate::routing::target::Target;
+use crate::store::credentials;
+use crate::store::lock::AccountLock;
+use crate::store::paths::StatePaths;
+use crate::whatsapp::LinkSpec;
+
+/// What every supervisor needs.
+#[derive(Clone)]
+pub struct SupervisorContext {
+    /// What its sockets need.
+    pub socket: SocketContext,
+    /// Where state lies.
+    pub paths: StatePaths,
+    /// The time of day.
+    pub clock: Clock,
+    /// Learns when an account is online.
+    pub router: Addr<RouterActor>,
+    /// Learns where to deliver.
+    pub agents: Addr<AgentActor>,
+}
+
+/// The account's status changed. Sent to the gateway.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct AccountChanged(pub Box<AccountStatus>);
+
+/// New settings for the account. Sent by the gateway after a reload.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct ApplyAccount {
+    /// The account's settings.
+    pub account: Arc<AccountConfig>,
+    /// The connection settings of all accounts.
+    pub web: WebConfig,
+}
+
+/// Close and end; answered when the link is closed. Sent by the gateway.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct EndAccount;
+
+/// Begin a login. Sent by the gateway for a door.
+#[derive(Message)]
+#[rtype(result = "Result<LoginStarted, Refusal>")]
+pub struct BeginLogin {
+    /// Drop existing credentials.
+    pub force: bool,
+    /// Link by code for this number.
+    pub phone: Option<E164>,
+    /// How long to wait for the first code.
+    pub timeout: Duration,
+}
+
+/// Follow a login. Sent by the gateway for a door.
+#[derive(Message)]
+#[rtype(result = "Result<LoginProgress, Refusal>")]
+pub struct FollowLogin {
+    /// The QR text that the caller shows.
+    pub shown: Option<String>,
+    /// How long to wait.
+    pub timeout: Duration,
+}
+
+/// Unlink. Sent by the gateway for a door.
+#[derive(Message)]
+#[rtype(result = "Result<LoggedOut, Refusal>")]
+pub struct Unlink;
+
+/// Start now. Sent by the gateway for a door.
+#[derive(Message)]
+#[rtype(result = "Result<AccountId, Refusal>")]
+pub struct Resume;
+
+/// Stop until [`Resume`]. Sent by the gateway for a door.
+#[derive(Message)]
+#[rtype(result = "Result<AccountId, Refusal>")]
+pub struct Suspend;
+
+/// Send a text now or fail. Sent by the gateway for a door.
+#[derive(Message)]
+#[rtype(result = "Result<Sent, Refusal>")]
+pub struct SendNow {
+    /// To whom.
+    pub target: Target,
+    /// The text.
+    pub text: String,
+    /// The caller's key.
+    pub idempotency_key: String,
+}
+
+/// Parts of an answer are in the outbox. Sent by the router and the agent actor.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Deliver;
+
+/// Where a login stands.
+#[derive(Clone, Debug, PartialEq)]
+enum LoginView {
+    None,
+    Starting,
+    Qr(String),
+    Code(String),
+    Linked(String),
+    Expired,
+    Failed(String),
+}
+
+/// See the module documentation.
+pub struct SupervisorActor {
+    account: Arc<AccountConfig>,
+    web: WebConfig,
+    cx: SupervisorContext,
+    gateway: Recipient<AccountChanged>,
+    /// Runs for a login only: nothing but linking.
+    linking_only: bool,
+    machine: LinkMachine,
+    queue: VecDeque<Action>,
+    busy: bool,
+    generation: u64,
+    socket: Option<Addr<SocketActor>>,
+    /// Closing: answered by the next end of this generation.
+    closing: bool,
+    lock: Option<AccountLock>,
+    timer: Option<SpawnHandle>,
+    login: watch::Sender<LoginView>,
+    login_phone: Option<E164>,
+    identity: Option<Identity>,
+    linked: bool,
+    auth_since: Option<UnixMs>,
+    logged_in_at: Option<UnixMs>,
+    ended: bool,
+    ending: Vec<tokio::sync::oneshot::Sender<()>>,
+    facts: Facts,
+}
+
+/// What the status shows besides the state.
+#[derive(Default)]
+struct Facts {
+    sockets_opened: u64,
+    last_connected_at: Option<UnixMs>,
+    last_disconnect: Option<LastDisconnect>,
+    last_error: Option<String>,
+    last_message_at: Option<UnixMs>,
+    last_event_at: Option<UnixMs>,
+    last_inbound_at: Option<UnixMs>,
+    last_outbound_at: Option<UnixMs>,
+    last_start_at: Option<UnixMs>,
+    last_stop_at: Option<UnixMs>,
+}
+
+impl SupervisorActor {
+    /// A supervisor for one account; it connects as soon as it is started when the account is enabled and linked.
+    pub fn new(
+        account: Arc<AccountConfig>,
+        web: WebConfig,
+        cx: SupervisorContext,
+        gateway: Recipient<AccountChanged>,
+        linking_only: bool,
+    ) -> Self {
+        Self {
+            account,
+            web,
+            cx,
+            gateway,
+            linking_only,
+            machine: LinkMachine::default(),
+            queue: VecDeque::new(),
+            busy: false,
+            generation: 0,
+            socket: None,
+            closing: false,
+            lock: None,
+            timer: None,
+            login: watch::Sender::new(LoginView::None),
+            login_phone: None,
+            identity: None,
+            linked: false,
+            auth_since: None,
+            logged_in_at: None,
+            ended: false,
+            ending: Vec::new(),
+            facts: Facts::default(),
+        }
+    }
+
+    fn id(&self) -> &AccountId {
+        &self.account.id
+    }
+
+    fn auth_dir(&self) -> PathBuf {
+        credentials::auth_dir(&self.cx.paths, self.id(), self.account.link.auth_dir.as_deref())
+    }
+
+    /// Looks at the credentials on disk: after a start, a pairing, a removal.
+    fn read_credentials(&mut self) {
+        match credentials::link_state(&self.auth_dir()) {
+            credentials::LinkFiles::Linked { identity, since } => {
+                self.linked = true;
+                self.auth_since = since;
+                if self.identity.is_none() {
+                    self.identity = Some(identity);
+                }
+            }
+            credentials::LinkFiles::NotLinked => {
+                self.linked = false;
+                self.identity = None;
+                self.auth_since = None;
+            }
+        }
+    }
+
+    fn input(&mut self, input: Input, ctx: &mut Context<Self>) {
+        let now = self.cx.clock.now();
+        let before = self.machine.state().code();
+        let actions = self.machine.on(input, &self.web, now, &mut rand::rng());
+        self.queue.extend(actions);
+        let after = self.machine.state().clone();
+        if before != after.code() {
+            self.facts.last_event_at = Some(now);
+            tracing::info!(
+                target: "web-reconnect", account = %self.id(), state = after.code(), attempts = self.machine.attempts(),
+                "{}", after.sentence(now)
+            );
+        }
+        self.pump(ctx);
+        self.publish();
+    }
+
+    /// Carries out queued actions until one has to be waited for.
+    fn pump(&mut self, ctx: &mut Context<Self>) {
+        while !self.busy {
+            let Some(action) = self.queue.pop_front() else { break };
+            match action {
+                Action::Resume => self.open(ctx),
+                Action::ShowCodes(_) => {
+                    self.login.send_replace(LoginView::Starting);
+                    self.open(ctx);
+                }
+                Action::Close => self.close(ctx),
+                Action::ClearCredentials => self.clear_credentials(ctx),
+                Action::StartTimer(after) => {
+                    self.timer = Some(ctx.run_later(after, |me, ctx| {
+                        me.timer = None;
+                        me.input(Input::Timer, ctx);
+                    }));
+                }
+                Action::CancelTimer => {
+                    if let Some(timer) = self.timer.take() {
+                        ctx.cancel_future(timer);
+                    }
+                }
+                Action::RefuseLink => {}
+            }
+        }
+        if !self.busy && self.socket.is_none() && self.ended {
+            for done in self.ending.drain(..) {
+                let _ = done.send(());
+            }
+            self.lock = None;
+            ctx.stop();
+        }
+    }
+
+    fn open(&mut self, ctx: &mut Context<Self>) {
+        let dir = self.auth_dir();
+        if self.lock.is_none() {
+            match AccountLock::acquire(&dir) {
+                Ok(lock) => self.lock = Some(lock),
+                Err(error) => {
+                    self.fail_open(error.to_string(), ctx);
+                    return;
+                }
+            }
+        }
+        self.generation += 1;
+        self.closing = false;
+        self.logged_in_at = None;
+        self.facts.last_start_at = Some(self.cx.clock.now());
+        let spec = LinkSpec {
+            account: self.id().clone(),
+            auth_dir: dir,
+            device_name: self.account.link.device_name.clone(),
+            available: self.marks_online(),
+        };
+        let socket = SocketActor::new(spec, self.cx.socket.clone(), self.generation, ctx.address().recipient());
+        self.socket = Some(socket.start());
+    }
+
+    /// A personal number stays unavailable, so that the phone goes on ringing (behaviour.md 5.1).
+    fn marks_online(&self) -> bool {
+        let rules = &self.account.rules;
+        rules.mark_online.unwrap_or_else(|| {
+            let own = self.identity.as_ref().and_then(Identity::number);
+            !crate::policy::dm::is_self_chat_mode(rules, own.as_ref())
+        })
+    }
+
+    /// The socket could not even be made. Fed to the machine in a turn of its own, as an end would be.
+    fn fail_open(&mut self, detail: String, ctx: &mut Context<Self>) {
+        tracing::error!(target: "web-reconnect", account = %self.id(), "{detail}");
+        self.generation += 1;
+        ctx.notify(SocketReport { generation: self.generation, what: Report::Down(DownReason::Internal { detail }) });
+    }
+
+    fn close(&mut self, ctx: &mut Context<Self>) {
+        let Some(socket) = self.socket.as_ref() else { return };
+        self.busy = true;
+        self.closing = true;
+        socket.do_send(CloseSocket);
+        // A link that does not end in time is abandoned; its late words are recognised by their generation.
+        let generation = self.generation;
+        ctx.run_later(Duration::from_secs(20), move |me, ctx| {
+            if me.closing && me.generation == generation {
+                tracing::warn!(target: "web-reconnect", account = %me.id(), "the link did not close in time and is abandoned");
+                me.closed(ctx);
+            }
+        });
+    }
+
+    fn closed(&mut self, ctx: &mut Context<Self>) {
+        self.generation += 1;
+        self.closing = false;
+        self.busy = false;
+        self.socket = None;
+        self.logged_in_at = None;
+        self.facts.last_stop_at = Some(self.cx.clock.now());
+        self.facts.last_error = None;
+        self.pump(ctx);
+        self.publish();
+    }
+
+    fn clear_credentials(&mut self, ctx: &mut Context<Self>) {
+        self.busy = true;
+        let dir = self.auth_dir();
+        let paths = self.cx.paths.clone();
+        let removal = tokio::task::spawn_blocking(move || credentials::remove(&paths, &dir));
+        ctx.spawn(actix::fut::wrap_future(removal).map(|removed, me: &mut Self, ctx| {
+            if let Ok(Err(error)) = removed {
+                tracing::error!(target: "web-reconnect", account = %me.id(), %error, "the old credentials could not be removed");
+            }
+            me.identity = None;
+            me.read_credentials();
+            me.busy = false;
+            me.pump(ctx);
+            me.publish();
+        }));
+    }
+
+    fn down(&mut self, reason: DownReason, ctx: &mut Context<Self>) {
+        let now = self.cx.clock.now();
+        if self.closing {
+            self.closed(ctx);
+            return;
+        }
+        let lived = self
+            .logged_in_at
+            .take()
+            .map_or(Duration::ZERO, |at| Duration::from_millis((now - at).max(0).cast_unsigned()));
+        let status = reason.status();
+        let logged_out = matches!(reason, DownReason::LoggedOut { .. });
+        if reason != DownReason::RestartRequired {
+            self.facts.last_disconnect =
+                Some(LastDisconnect { at: now, status, error: reason.to_string(), logged_out });
+            self.facts.last_error = Some(reason.to_string());
+            self.facts.last_stop_at = Some(now);
+            tracing::warn!(
+                target: "web-reconnect", account = %self.id(), status, logged_out,
+                reconnect_attempts = self.machine.attempts(), error = %reason, "web reconnect: connection closed"
+            );
+        }
+        self.generation += 1;
+        self.socket = None;
+        let was_linking = matches!(*self.login.borrow(), LoginView::Starting | LoginView::Qr(_) | LoginView::Code(_));
+        if was_linking {
+            let view = match &reason {
+                DownReason::QrExpired => LoginView::Expired,
+                DownReason::LoggedOut { .. } => {
+                    LoginView::Failed("Session logged out; cache cleared. Re-run login.".to_owned())
+                }
+                other => LoginView::Failed(format!("WhatsApp Web connection ended before fully opening. {other}")),
+            };
+            self.input(Input::Down { reason, lived }, ctx);
+            if !matches!(self.machine.state(), AccountState::Linking { .. } | AccountState::Connecting) {
+                self.login.send_replace(view);
+            }
+        } else {
+            self.input(Input::Down { reason, lived }, ctx);
+        }
+    }
+
+    fn link_event(&mut self, event: LinkEvent, ctx: &mut Context<Self>) {
+        let now = self.cx.clock.now();
+        match event {
+            LinkEvent::Qr { code, .. } => match self.login_phone.clone() {
+                None => {
+                    self.login.send_replace(LoginView::Qr(code));
+                    self.facts.last_event_at = Some(now);
+                }
+                Some(phone) if *self.login.borrow() == LoginView::Starting => self.request_code(phone, ctx),
+                Some(_) => {}
+            },
+            LinkEvent::PairingCode { code, .. } => {
+                self.login.send_replace(LoginView::Code(code));
+            }
+            LinkEvent::PairingFailed { reason } => {
+                tracing::warn!(target: "web-reconnect", account = %self.id(), %reason, "linking failed");
+                self.facts.last_error = Some(reason.to_string());
+                self.login.send_replace(LoginView::Failed(reason.to_string()));
+                self.input(Input::CancelLink, ctx);
+            }
+            LinkEvent::Paired(identity) => {
+                self.identity = Some(identity);
+                self.linked = true;
+                self.auth_since = Some(now);
+                self.input(Input::Paired, ctx);
+            }
+            LinkEvent::CatchingUp { pending } => {
+                self.logged_in_at.get_or_insert(now);
+                self.input(Input::CatchingUp { pending }, ctx);
+            }
+            LinkEvent::Connected(identity) => {
+                self.logged_in_at.get_or_insert(now);
+                self.facts.last_connected_at = Some(now);
+                self.facts.last_error = None;
+                self.linked = true;
+                let who = identity.number().map_or_else(|| identity.jid.to_string(), |n| n.to_string());
+                self.identity = Some(identity.clone());
+                self.input(Input::Connected, ctx);
+                self.login_phone = None;
+                self.login.send_if_modified(|view| {
+                    let was_linking = matches!(view, LoginView::Starting | LoginView::Qr(_) | LoginView::Code(_));
+                    if was_linking {
+                        *view = LoginView::Linked(who);
+                    }
+                    was_linking
+                });
+                if !self.linking_only {
+                    self.cx.router.do_send(AccountOnline {
+                        account: self.id().clone(),
+                        identity,
+                        connected_at: Some(now),
+                        supervisor: ctx.address(),
+                    });
+                    if let Some(socket) = &self.socket {
+                        socket.do_send(DrainOutbox);
+                    }
+                }
+            }
+            LinkEvent::GroupChanged { .. } | LinkEvent::Undecryptable { .. } => {}
+            LinkEvent::ServerAck { .. } | LinkEvent::Receipt { .. } => {}
+        }
+    }
+
+    fn request_code(&mut self, phone: E164, ctx: &mut Context<Self>) {
+        let Some(socket) = self.socket.clone() else { return };
+        ctx.spawn(actix::fut::wrap_future(async move { socket.send(RequestCode(phone)).await }).map(
+            |answer, me: &mut Self, ctx| match answer {
+                Ok(Ok(code)) => {
+                    me.login.send_replace(LoginView::Code(code));
+                }
+                Ok(Err(error)) => {
+                    me.login.send_replace(LoginView::Failed(format!("no pairing code: {error}")));
+                    me.input(Input::CancelLink, ctx);
+                }
+                Err(_) => {}
+            },
+        ));
+    }
+
+    fn status(&self) -> AccountStatus {
+        let now = self.cx.clock.now();
+        let state = self.machine.state();
+        let facts = &self.facts;
+        let rules = &self.account.rules;
+        let own = self.identity.as_ref();
+        AccountStatus {
+            account_id: self.id().clone(),
+            name: rules.name.clone(),
+            enabled: self.account.link.enabled,
+            linked: self.linked && state.code() != "logged-out",
+            running: state.wants_socket(),
+            connected: matches!(state, AccountState::Connected { .. }),
+            state: state.code().to_owned(),
+            state_text: state.sentence(now),
+            next_step: state.next_step(self.id()),
+            reconnect_attempts: self.machine.attempts(),
+            sockets_opened: facts.sockets_opened,
+            last_connected_at: facts.last_connected_at,
+            last_disconnect: facts.last_disconnect.clone(),
+            last_error: facts.last_error.clone().or_else(|| match state.code() {
+                code @ ("not-linked" | "disabled") => Some(code.replace('-', " ")),
+                _ => None,
+            }),
+            last_message_at: facts.last_message_at,
+            last_event_at: facts.last_event_at,
+            last_inbound_at: facts.last_inbound_at,
+            last_outbound_at: facts.last_outbound_at,
+            last_start_at: facts.last_start_at,
+            last_stop_at: facts.last_stop_at,
+            dm_policy: serde_json::to_value(rules.dm_policy)
+                .ok()
+                .and_then(|v| v.as_str().map(str::to_owned))
+                .unwrap_or_default(),
+            allow_from: rules.allow_from.entries(),
+            self_number: own.and_then(Identity::number),
+            self_jid: own.map(|i| i.jid.clone()),
+            self_lid: own.and_then(|i| i.lid.clone()),
+            auth_age_ms: self.auth_since.map(|at| (now - at).max(0)),
+            counters: std::collections::BTreeMap::new(),
+        }
+    }
+
+    fn publish(&self) {
+        self.gateway.do_send(AccountChanged(Box::new(self.status())));
+    }
+
+    fn who(&self) -> String {
+        match &self.identity {
+            Some(identity) => identity.number().map_or_else(|| identity.jid.to_string(), |n| n.to_string()),
+            None => "unknown".to_owned(),
+        }
+    }
+}
+
+impl Actor for SupervisorActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        self.read_credentials();
+        if self.account.link.enabled && !self.linking_only {
+            self.input(Input::Enable { linked: self.linked }, ctx);
+        } else if self.linking_only {
+            // A login of its own never connects an account that is linked already.
+            self.input(Input::Enable { linked: false }, ctx);
+        } else {
+            self.publish();
+        }
+    }
+}
+
+impl Handler<SocketReport> for SupervisorActor {
+    type Result = ();
+
+    fn handle(&mut self, report: SocketReport, ctx: &mut Self::Context) {
+        if report.generation != self.generation {
+            tracing::debug!(target: "web-reconnect", account = %self.id(), ?report.what, "late word of an older socket");
+            return;
+        }
+        let now = self.cx.clock.now();
+        match report.what {
+            Report::Dialling => self.facts.sockets_opened += 1,
+            Report::Event(event) => self.link_event(event, ctx),
+            Report::Inbound => {
+                self.facts.last_inbound_at = Some(now);
+                self.facts.last_message_at = Some(now);
+            }
+            Report::Outbound => self.facts.last_outbound_at = Some(now),
+            Report::Down(reason) => self.down(reason, ctx),
+            Report::Gone { panicked: true } => {
+                self.down(DownReason::Internal { detail: "the account's socket failed unexpectedly".to_owned() }, ctx);
+            }
+            Report::Gone { panicked: false } => {}
+        }
+        self.publish();
+    }
+}
+
+impl Handler<ApplyAccount> for SupervisorActor {
+    type Result = ();
+
+    fn handle(&mut self, apply: ApplyAccount, ctx: &mut Self::Context) {
+        let relink = apply.account.link != self.account.link;
+        let was_enabled = self.account.link.enabled;
+        let moved = apply.account.link.auth_dir != self.account.link.auth_dir
+            || apply.account.link.device_name != self.account.link.device_name;
+        self.account = apply.account;
+        self.web = apply.web;
+        if !relink {
+            self.publish();
+            return;
+        }
+        if was_enabled && (moved || !self.account.link.enabled) {
+            self.input(Input::Disable, ctx);
+        }
+        if moved {
+            // The lock of the old folder is given up once its socket is closed.
+            self.lock = None;
+            self.identity = None;
+        }
+        self.read_credentials();
+        if self.account.link.enabled {
+            self.input(Input::Enable { linked: self.linked }, ctx);
+        }
+    }
+}
+
+impl Handler<EndAccount> for SupervisorActor {
+    type Result = ResponseFuture<()>;
+
+    fn handle(&mut self, _: EndAccount, ctx: &mut Self::Context) -> Self::Result {
+        let (done, ended) = tokio::sync::oneshot::channel();
+        self.ended = true;
+        self.ending.push(done);
+        self.input(Input::Disable, ctx);
+        Box::pin(async move {
+            let _ = ended.await;
+        })
+    }
+}
+
+impl Handler<BeginLogin> for SupervisorActor {
+    type Result = ResponseFuture<Result<LoginStarted, Refusal>>;
+
+    fn handle(&mut self, begin: BeginLogin, ctx: &mut Self::Context) -> Self::Result {
+        let account = self.id().clone();
+        if !self.account.link.enabled && !self.linking_only {
+            let step = self.machine.state().next_step(&account).unwrap_or_default();
+            return Box::pin(async move {
+                Err(Refusal::Invalid(format!("account \"{account}\" is switched off in verso.json: {step}")))
+            });
+        }
+        let under_way = matches!(self.machine.state(), AccountState::Linking { .. });
+        let same_kind = begin.phone == self.login_phone;
+        let fresh = !(under_way && same_kind && !begin.force);
+        if fresh {
+            if self.linked && !begin.force && self.machine.state().code() != "logged-out" {
+                let who = self.who();
+                return Box::pin(async move { Ok(LoginStarted::AlreadyLinked { account, who }) });
+            }
+            if under_way {
+                self.input(Input::CancelLink, ctx);
+            }
+            self.login_phone = begin.phone.clone();
+            self.login.send_replace(LoginView::Starting);
+            let method = if begin.phone.is_some() { LinkMethod::Code } else { LinkMethod::Qr };
+            self.input(Input::Link { method, force: begin.force }, ctx);
+        }
+        let mut view = self.login.subscribe();
+        Box::pin(async move {
+            let first = async {
+                loop {
+                    match view.borrow_and_update().clone() {
+                        LoginView::Qr(code) => return Ok(LoginStarted::Qr { account: account.clone(), code, fresh }),
+                        LoginView::Code(code) => return Ok(LoginStarted::Code { account: account.clone(), code }),
+                        LoginView::Linked(who) => {
+                            return Ok(LoginStarted::AlreadyLinked { account: account.clone(), who });
+                        }
+                        LoginView::Failed(error) => return Err(Refusal::Unavailable(error)),
+                        LoginView::Expired => {
+                            return Err(Refusal::Unavailable(
+                                "The login QR expired. Ask me to generate a new one.".to_owned(),
+                            ));
+                        }
+                        LoginView::Starting | LoginView::None => {}
+                    }
+                    if view.changed().await.is_err() {
+                        return Err(Refusal::Unavailable("the gateway is stopping".to_owned()));
+                    }
+                }
+            };
+            tokio::time::timeout(begin.timeout, first)
+                .await
+                .unwrap_or_else(|_| Err(Refusal::Unavailable("Timed out waiting for WhatsApp QR".to_owned())))
+        })
+    }
+}
+
+impl Handler<FollowLogin> for SupervisorActor {
+    type Result = ResponseFuture<Result<LoginProgress, Refusal>>;
+
+    fn handle(&mut self, follow: FollowLogin, _: &mut Self::Context) -> Self::Result {
+        let account = self.id().clone();
+        let mut view = self.login.subscribe();
+        Box::pin(async move {
+            let progress = async {
+                loop {
+                    match view.borrow_and_update().clone() {
+                        LoginView::None => return LoginProgress::NotStarted,
+                        LoginView::Linked(who) => return LoginProgress::Linked { account: account.clone(), who },
+                        LoginView::Expired => return LoginProgress::Expired,
+                        LoginView::Failed(error) => return LoginProgress::Failed { error },
+                        LoginView::Qr(code) if follow.shown.as_ref().is_some_and(|shown| *shown != code) => {
+                            return LoginProgress::NewQr { code };
+                        }
+                        LoginView::Qr(_) | LoginView::Code(_) | LoginView::Starting => {}
+                    }
+                    if view.changed().await.is_err() {
+                        return LoginProgress::NotStarted;
+                    }
+                }
+            };
+            Ok(tokio::time::timeout(follow.timeout, progress).await.unwrap_or(LoginProgress::StillWaiting))
+        })
+    }
+}
+
+impl Handler<Unlink> for SupervisorActor {
+    type Result = ResponseActFuture<Self, Result<LoggedOut, Refusal>>;
+
+    fn handle(&mut self, _: Unlink, _: &mut Self::Context) -> Self::Result {
+        let account = self.id().clone();
+        self.read_credentials();
+        let had = self.linked || credentials::any_files(&self.auth_dir());
+        let socket = self.socket.clone().filter(|_| had);
+        let told = async move {
+            if let Some(socket) = socket {
+                // Best effort: without a connection the phone goes on showing the device until it is removed there.
+                let _ = tokio::time::timeout(Duration::from_secs(10), socket.send(UnlinkDevice)).await;
+            }
+        };
+        Box::pin(actix::fut::wrap_future(told).map(move |(), me: &mut Self, ctx| {
+            me.login.send_replace(LoginView::None);
+            me.input(Input::Unlinked, ctx);
+            me.queue.push_back(Action::ClearCredentials);
+            me.pump(ctx);
+            Ok(LoggedOut { account, cleared: had })
+        }))
+    }
+}
+
+impl Handler<Resume> for SupervisorActor {
+    type Result = Result<AccountId, Refusal>;
+
+    fn handle(&mut self, _: Resume, ctx: &mut Self::Context) -> Self::Result {
+        self.read_credentials();
+        let id = self.id().clone();
+        if !self.account.link.enabled {
+            let step = self.machine.state().next_step(&id).unwrap_or_default();
+            return Err(Refusal::Invalid(format!("account \"{id}\" is switched off in verso.json: {step}")));
+        }
+        if !self.linked {
+            return Err(Refusal::Invalid(format!(
+                "account \"{id}\" is not linked. Run: verso channels login --account {id}"
+            )));
+        }
+        self.input(Input::Start { linked: true }, ctx);
+        Ok(id)
+    }
+}
+
+impl Handler<Suspend> for SupervisorActor {
+    type Result = Result<AccountId, Refusal>;
+
+    fn handle(&mut self, _: Suspend, ctx: &mut Self::Context) -> Self::Result {
+        self.input(Input::Stop, ctx);
+        Ok(self.id().clone())
+    }
+}
+
+impl Handler<SendNow> for SupervisorActor {
+    type Result = ResponseFuture<Result<Sent, Refusal>>;
+
+    fn handle(&mut self, send: SendNow, _: &mut Self::Context) -> Self::Result {
+        let account = self.id().clone();
+        let connected = matches!(self.machine.state(), AccountState::Connected { .. });
+        let Some(socket) = self.socket.clone().filter(|_| connected) else {
+            return Box::pin(async move { Err(Refusal::NoListener { account }) });
+        };
+        let job = SendJob {
+            account: self.account.clone(),
+            target: send.target,
+            text: send.text,
+            idempotency_key: send.idempotency_key,
+            now: self.cx.clock.now(),
+        };
+        Box::pin(send_text(job, socket, self.cx.socket.journal.clone()))
+    }
+}
+
+impl Handler<Deliver> for SupervisorActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Deliver, _: &mut Self::Context) {
+        // Without a connection the parts wait in the outbox; every new connection drains it.
+        if let Some(socket) =
+            self.socket.as_ref().filter(|_| matches!(self.machine.state(), AccountState::Connected { .. }))
+        {
+            socket.do_send(DrainOutbox);
+        }
+    }
+}
+
+impl Handler<Gesture> for SupervisorActor {
+    type Result = ();
+
+    fn handle(&mut self, gesture: Gesture, _: &mut Self::Context) {
+        if let Some(socket) =
+            self.socket.as_ref().filter(|_| matches!(self.machine.state(), AccountState::Connected { .. }))
+        {
+            socket.do_send(gesture);
+        }
+    }
+}

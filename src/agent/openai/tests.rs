@@ -1,0 +1,141 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+use super::super::{AgentJob, Agents, Role, Turn};
+use super::*;
+use crate::config::model::{AgentConfig, HumanDelay, Identity, ModelRef, ProviderApi, Secret};
+use crate::ids::{AgentId, SessionKey};
+
+fn job() -> AgentJob {
+    AgentJob {
+        agent: Arc::new(AgentConfig {
+            id: AgentId::new("main"),
+            name: None,
+            workspace: None,
+            identity: Identity::default(),
+            model: ModelRef { provider: "local".into(), name: "tiny".into() },
+            mention_patterns: None,
+            group_history_limit: None,
+            heartbeat: None,
+            human_delay: HumanDelay::Off,
+        }),
+        is_default: true,
+        session: SessionKey::new("agent:main:main"),
+        system: "be short".into(),
+        history: vec![
+            Turn { role: Role::User, text: "first".into() },
+            Turn { role: Role::Assistant, text: "second".into() },
+        ],
+        line: "[WhatsApp +1] third".into(),
+        text: "third".into(),
+    }
+}
+
+fn provider(base: &str) -> ProviderConfig {
+    ProviderConfig {
+        name: "local".into(),
+        api: ProviderApi::OpenaiCompletions,
+        base_url: base.into(),
+        api_key: Some(Secret::new("sk-test")),
+        headers: [("x-extra".to_owned(), Secret::new("yes"))].into_iter().collect(),
+        timeout: Duration::from_secs(5),
+        command: Vec::new(),
+        max_tokens: Some(99),
+    }
+}
+
+/// A server that answers one request and hands back what it was asked.
+async fn serve(status: &'static str, body: &'static str) -> (String, tokio::task::JoinHandle<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
+    let base = format!("http://{}/v1/", listener.local_addr().expect("address"));
+    let served = tokio::spawn(async move {
+        let (mut socket, _) = listener.accept().await.expect("accept");
+        let mut seen = Vec::new();
+        let mut buffer = [0; 4096];
+        loop {
+            let n = socket.read(&mut buffer).await.expect("read");
+            seen.extend_from_slice(&buffer[..n]);
+            let text = String::from_utf8_lossy(&seen);
+            if let Some((head, rest)) = text.split_once("\r\n\r\n") {
+                let length = head
+                    .lines()
+                    .find_map(|l| {
+                        l.to_ascii_lowercase().strip_prefix("content-length:").map(|v| v.trim().parse::<usize>())
+                    })
+                    .expect("a length")
+                    .expect("a number");
+                if rest.len() >= length {
+                    break;
+                }
+            }
+        }
+        let answer = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len());
+        socket.write_all(answer.as_bytes()).await.expect("write");
+        String::from_utf8(seen).expect("utf-8")
+    });
+    (base, served)
+}
+
+async fn run(base: &str) -> Result<AgentReply, AgentError> {
+    Agents::new().expect("http").run(&job(), &provider(base), Duration::from_secs(5)).await
+}
+
+#[tokio::test]
+async fn the_conversation_is_sent_and_the_answer_comes_back() {
+    let (base, served) = serve("200 OK", r#"{"choices":[{"message":{"role":"assistant","content":"hello"}}]}"#).await;
+    assert_eq!(run(&base).await, Ok(AgentReply { text: "hello".into() }));
+    let seen = served.await.expect("served");
+    let (head, body) = seen.split_once("\r\n\r\n").expect("head and body");
+    assert!(head.starts_with("POST /v1/chat/completions "), "{head}");
+    let head = head.to_ascii_lowercase();
+    assert!(head.contains("authorization: bearer sk-test") && head.contains("x-extra: yes"), "{head}");
+    let body: serde_json::Value = serde_json::from_str(body).expect("json");
+    assert_eq!(
+        body,
+        serde_json::json!({
+            "model": "tiny", "max_tokens": 99,
+            "messages": [
+                {"role": "system", "content": "be short"},
+                {"role": "user", "content": "first"},
+                {"role": "assistant", "content": "second"},
+                {"role": "user", "content": "[WhatsApp +1] third"},
+            ],
+        })
+    );
+}
+
+#[tokio::test]
+async fn failures_say_what_to_do() {
+    for (status, body, want) in [
+        ("401 Unauthorized", "{}", "models.providers.local.apiKey"),
+        ("429 Too Many Requests", "{}", "rate limiting"),
+        ("500 Oops", r#"{"error":{"message":"out of memory"}}"#, "HTTP 500): out of memory"),
+        ("200 OK", "<html>", "not a chat completion"),
+        ("200 OK", r#"{"choices":[]}"#, "no choices"),
+    ] {
+        let (base, _served) = serve(status, body).await;
+        let error = run(&base).await.expect_err(status).to_string();
+        assert!(error.contains(want) && !error.contains("sk-test"), "{status}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn nobody_listening_is_named() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
+    let base = format!("http://{}/v1", listener.local_addr().expect("address"));
+    drop(listener);
+    let error = run(&base).await.expect_err("refused").to_string();
+    assert!(error.contains("cannot be reached") && error.contains("127.0.0.1"), "{error}");
+}
+
+#[tokio::test]
+async fn a_model_that_never_answers_runs_into_the_limit() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
+    let base = format!("http://{}/v1", listener.local_addr().expect("address"));
+    let limit = Duration::from_millis(50);
+    let got = Agents::new().expect("http").run(&job(), &provider(&base), limit).await;
+    assert_eq!(got, Err(AgentError::Timeout(limit)));
+}

@@ -1,0 +1,181 @@
+//! Chat commands: recognising them in a text. Who may use them is [`crate::policy`]'s business, what they do the actors'.
+
+use serde::{Deserialize, Serialize};
+
+/// One known command.
+struct Spec {
+    /// Canonical name with its slash.
+    name: &'static str,
+    /// Other spellings.
+    aliases: &'static [&'static str],
+    /// Text may follow the name.
+    args: bool,
+    /// The switch in `commands` without which it does not exist.
+    gate: Option<Gate>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Gate {
+    Config,
+    Debug,
+    Bash,
+}
+
+const fn plain(name: &'static str) -> Spec {
+    Spec { name, aliases: &[], args: false, gate: None }
+}
+
+const fn with_args(name: &'static str, aliases: &'static [&'static str]) -> Spec {
+    Spec { name, aliases, args: true, gate: None }
+}
+
+const fn gated(name: &'static str, gate: Gate) -> Spec {
+    Spec { name, aliases: &[], args: true, gate: Some(gate) }
+}
+
+/// Every command that has a meaning in a chat; texts like them are never a mere message.
+const COMMANDS: &[Spec] = &[
+    plain("/help"),
+    plain("/commands"),
+    plain("/status"),
+    Spec { name: "/whoami", aliases: &["/id"], args: false, gate: None },
+    plain("/stop"),
+    plain("/restart"),
+    with_args("/new", &[]),
+    with_args("/reset", &[]),
+    with_args("/activation", &[]),
+    with_args("/send", &[]),
+    with_args("/allowlist", &[]),
+    with_args("/pairing", &[]),
+    with_args("/approve", &[]),
+    with_args("/compact", &[]),
+    with_args("/context", &[]),
+    with_args("/think", &["/thinking", "/t"]),
+    with_args("/verbose", &["/v"]),
+    with_args("/reasoning", &["/reason"]),
+    with_args("/elevated", &["/elev"]),
+    with_args("/exec", &[]),
+    with_args("/model", &[]),
+    with_args("/models", &[]),
+    with_args("/queue", &[]),
+    with_args("/usage", &[]),
+    with_args("/subagents", &[]),
+    with_args("/skill", &[]),
+    with_args("/tts", &[]),
+    gated("/config", Gate::Config),
+    gated("/debug", Gate::Debug),
+    gated("/bash", Gate::Bash),
+];
+
+/// Words that stop a run without a slash.
+const ABORT_WORDS: &[&str] = &["stop", "esc", "abort", "wait", "exit", "interrupt"];
+
+/// Which switchable commands exist.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Switches {
+    /// `commands.config`.
+    pub config: bool,
+    /// `commands.debug`.
+    pub debug: bool,
+}
+
+impl Switches {
+    fn on(self, gate: Gate) -> bool {
+        match gate {
+            Gate::Config => self.config,
+            Gate::Debug => self.debug,
+            Gate::Bash => false,
+        }
+    }
+}
+
+/// The text with its command in canonical form: `/T: high` is `/think high`. Other text is only trimmed.
+pub fn normalize(text: &str) -> String {
+    let text = text.trim();
+    if !text.starts_with('/') {
+        return text.to_owned();
+    }
+    // A command is its first line.
+    let line = text.lines().next().unwrap_or(text).trim_end();
+    let head_end = line.find(|c: char| c.is_whitespace() || c == ':').unwrap_or(line.len());
+    let (head, tail) = line.split_at(head_end);
+    let tail = tail.trim_start().trim_start_matches(':').trim();
+    let lower = head.to_lowercase();
+    let known = COMMANDS.iter().find(|c| c.name == lower || c.aliases.contains(&lower.as_str()));
+    match known {
+        Some(c) if tail.is_empty() => c.name.to_owned(),
+        Some(c) if c.args => format!("{} {tail}", c.name),
+        Some(_) | None if tail.is_empty() => lower,
+        Some(_) | None => format!("{head} {tail}"),
+    }
+}
+
+/// The whole text is a command that exists.
+pub fn is_command(text: &str, switches: Switches) -> bool {
+    let text = normalize(text);
+    COMMANDS.iter().filter(|c| c.gate.is_none_or(|gate| switches.on(gate))).any(|c| {
+        let rest = text.strip_prefix(c.name);
+        rest.is_some_and(|rest| rest.is_empty() || (c.args && rest.starts_with(char::is_whitespace)))
+    })
+}
+
+/// As [`is_command`], or one of the bare words that stop a run.
+pub fn is_control_message(text: &str, switches: Switches) -> bool {
+    let word = text.trim().to_lowercase();
+    ABORT_WORDS.contains(&word.as_str()) || is_command(text, switches)
+}
+
+/// Somewhere in the text a word starts with `/x` or `!x`: authorisation must be worked out before anyone reads it.
+pub fn has_inline_command(text: &str) -> bool {
+    text.split_whitespace().any(|word| {
+        let mut chars = word.chars();
+        matches!(chars.next(), Some('/' | '!')) && chars.next().is_some_and(|c| c.is_ascii_alphabetic())
+    })
+}
+
+/// When a group's messages wake the agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Activation {
+    /// Only messages that mention it.
+    Mention,
+    /// Every message.
+    Always,
+}
+
+/// `/activation [mode]`: `None` = another text, `Some(None)` = without a valid mode.
+pub fn parse_activation(text: &str) -> Option<Option<Activation>> {
+    let text = normalize(text);
+    let rest = text.strip_prefix("/activation")?;
+    if !rest.is_empty() && !rest.starts_with(char::is_whitespace) {
+        return None;
+    }
+    Some(match rest.trim().to_lowercase().as_str() {
+        "mention" => Some(Activation::Mention),
+        "always" => Some(Activation::Always),
+        _ => None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_are_whole_texts() {
+        let off = Switches::default();
+        for (text, want) in [
+            ("/status", true),
+            ("/STATUS", true),
+            ("/status now", false),
+            ("/think: high", true),
+            ("/newest", false),
+            ("hey /new", false),
+            ("/config show", false),
+            ("", false),
+        ] {
+            assert_eq!(is_command(text, off), want, "{text:?}");
+        }
+        assert!(is_command("/config show", Switches { config: true, ..off }));
+    }
+}

@@ -1,0 +1,316 @@
+//! The config on disk: find it, read it with its includes, replace it atomically. The only file of this folder that touches the disk.
+
+use std::collections::hash_map::DefaultHasher;
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions};
+use std::hash::{Hash, Hasher};
+use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
+use std::path::{Path, PathBuf};
+
+use super::{Context, Loaded, Problem, Rejected, ResolveEnv, load as load_source};
+
+/// What the environment says about places; the caller reads it, so that tests need not set variables.
+#[derive(Clone, Debug, Default)]
+pub struct Environment {
+    /// `VERSO_CONFIG_PATH`: the config file.
+    pub config_path: Option<PathBuf>,
+    /// `VERSO_STATE_DIR`: the state folder.
+    pub state_dir: Option<PathBuf>,
+    /// `VERSO_HOME`, else `HOME`: the home folder.
+    pub home: Option<PathBuf>,
+    /// `VERSO_GATEWAY_TOKEN`: token of the API.
+    pub gateway_token: Option<String>,
+}
+
+impl Environment {
+    /// Reads the variables of this process.
+    pub fn of_process() -> Self {
+        let path = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+        Self {
+            config_path: path("VERSO_CONFIG_PATH"),
+            state_dir: path("VERSO_STATE_DIR"),
+            home: path("VERSO_HOME").or_else(|| path("HOME")),
+            gateway_token: std::env::var("VERSO_GATEWAY_TOKEN").ok().filter(|t| !t.is_empty()),
+        }
+    }
+}
+
+/// Where one gateway's config and state are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigSource {
+    /// The config file, absolute; it need not exist.
+    pub path: PathBuf,
+    /// Home and state folder, for the paths inside the config.
+    pub env: ResolveEnv,
+}
+
+impl ConfigSource {
+    /// The config file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Applies the rules of behaviour.md 1: `VERSO_CONFIG_PATH`, else `<state>/verso.json`; `VERSO_STATE_DIR`, else `~/.verso`.
+    pub fn find(environment: &Environment) -> Self {
+        let absolute = |p: &Path| std::path::absolute(p).unwrap_or_else(|_| p.to_owned());
+        let home = environment.home.as_deref().map(absolute).unwrap_or_else(|| PathBuf::from("/"));
+        let expand = |p: &Path| match p.strip_prefix("~") {
+            Ok(rest) => home.join(rest),
+            Err(_) => absolute(p),
+        };
+        let state_dir = environment.state_dir.as_deref().map_or_else(|| home.join(".verso"), expand);
+        let path = environment.config_path.as_deref().map_or_else(|| state_dir.join("verso.json"), expand);
+        Self { path, env: ResolveEnv { home, state_dir, gateway_token: environment.gateway_token.clone() } }
+    }
+}
+
+/// Reads the config file with its includes and the environment of this process.
+///
+/// A file that does not exist is a problem; whether to start without one is the caller's decision ([`exists`]).
+///
+/// # Errors
+/// Every problem at once.
+pub fn load(source: &ConfigSource) -> Result<Loaded, Rejected> {
+    let text = read_text(&source.path).map_err(|why| {
+        let mut hasher = DefaultHasher::new();
+        why.hash(&mut hasher);
+        let problems = vec![unreadable(&source.path, why)];
+        Rejected { problems, files: vec![source.path.clone()], fingerprint: hasher.finish() }
+    })?;
+    load_edited(source, &text)
+}
+
+/// Like [`load`], with this text in the place of the main file's: what an edit would give.
+///
+/// # Errors
+/// Every problem at once.
+pub fn load_edited(source: &ConfigSource, text: &str) -> Result<Loaded, Rejected> {
+    let var = |name: &str| std::env::var(name).ok();
+    let mut read = |path: &Path| read_text(path);
+    load_source(text, Context { path: Some(&source.path), var: &var, read: &mut read }, &source.env)
+}
+
+/// True when the config file is there.
+pub fn exists(source: &ConfigSource) -> bool {
+    source.path.exists()
+}
+
+/// The text of a config file; the error is a reason for people.
+///
+/// # Errors
+/// The file is missing, unreadable, or no text.
+pub fn read_text(path: &Path) -> Result<String, String> {
+    let bytes = fs::read(path).map_err(|e| match e.kind() {
+        io::ErrorKind::NotFound => "there is no such file".to_owned(),
+        io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
+        _ => e.to_string(),
+    })?;
+    String::from_utf8(bytes).map_err(|e| format!("byte {} is no UTF-8 text", e.utf8_error().valid_up_to()))
+}
+
+fn unreadable(path: &Path, why: String) -> Problem {
+    Problem {
+        key_path: super::KeyPath::default(),
+        file: Some(path.to_owned()),
+        line: 0,
+        column: 0,
+        message: format!("cannot read the config: {why}"),
+        hint: Some("create it with at least {}, or point VERSO_CONFIG_PATH at it".to_owned()),
+        // Some editors delete the file and make it anew.
+        incomplete: !path.exists(),
+    }
+}
+
+/// Every path whose change can change what `file` says: the file, and each symlink on the way to it.
+pub fn trail(file: &Path) -> Vec<PathBuf> {
+    let mut out = Vec::new();
+    let mut rest: Vec<std::path::PathBuf> = file.components().rev().map(|c| PathBuf::from(c.as_os_str())).collect();
+    let mut current = PathBuf::new();
+    while let Some(part) = rest.pop() {
+        let next = if part == Path::new("..") {
+            current.parent().map(Path::to_owned).unwrap_or_default()
+        } else {
+            current.join(&part)
+        };
+        match fs::read_link(&next) {
+            Ok(target) if out.len() < 40 => {
+                out.push(next.clone());
+                if target.is_absolute() {
+                    current = PathBuf::new();
+                }
+                rest.extend(target.components().rev().map(|c| PathBuf::from(c.as_os_str())));
+            }
+            _ => current = next,
+        }
+    }
+    out.push(current);
+    out
+}
+
+/// True when the file itself is a mount point, as a single file bound into a container is: replacing it outside is never seen inside.
+pub fn is_mount_point(file: &Path) -> bool {
+    let Ok(mounts) = fs::read_to_string("/proc/self/mountinfo") else { return false };
+    let file = file.display().to_string().replace(' ', "\\040");
+    mounts.lines().any(|line| line.split(' ').nth(4) == Some(file.as_str()))
+}
+
+/// How a file was replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Replaced {
+    /// In one step; a reader sees the old or the new text.
+    Atomically,
+    /// Written over in place, because the file itself is a mount point and cannot be renamed over.
+    InPlace,
+}
+
+/// Replaces the config file: the old text goes to `<name>.bak`, older ones to `.bak.1` … `.bak.4`; mode, owner and symlink are kept.
+///
+/// # Errors
+/// What the disk said; the old file is untouched then, unless it had to be written in place.
+pub fn replace(path: &Path, text: &str) -> io::Result<Replaced> {
+    let target = resolve_link(path)?;
+    let folder = target.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned();
+    fs::create_dir_all(&folder)?;
+    let old = match fs::metadata(&target) {
+        Ok(meta) => Some(meta),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => None,
+        Err(e) => return Err(e),
+    };
+    if old.is_some() {
+        back_up(&target)?;
+    }
+    let temp = suffixed(&target, &format!(".{}.{}.tmp", std::process::id(), uuid::Uuid::new_v4()));
+    let written = (|| {
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temp)?;
+        if let Some(old) = &old {
+            file.set_permissions(fs::Permissions::from_mode(old.mode() & 0o7777))?;
+            let new = file.metadata()?;
+            if (new.uid(), new.gid()) != (old.uid(), old.gid()) {
+                // Only root may give a file away; the text matters more than its owner.
+                let _ = fchown(&file, Some(old.uid()), Some(old.gid()));
+            }
+        }
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&temp, &target)
+    })();
+    match written {
+        Ok(()) => {
+            sync_folder(&folder)?;
+            Ok(Replaced::Atomically)
+        }
+        Err(error) => {
+            let _ = fs::remove_file(&temp);
+            if error.raw_os_error() != Some(libc::EBUSY) {
+                return Err(error);
+            }
+            let mut file = OpenOptions::new().write(true).truncate(true).open(&target)?;
+            file.write_all(text.as_bytes())?;
+            file.sync_all()?;
+            Ok(Replaced::InPlace)
+        }
+    }
+}
+
+/// Where a chain of symlinks ends; a dangling one names the file to be made.
+fn resolve_link(path: &Path) -> io::Result<PathBuf> {
+    let mut current = path.to_owned();
+    for _ in 0..40 {
+        match fs::read_link(&current) {
+            Ok(next) => current = current.parent().unwrap_or(Path::new("")).join(next),
+            Err(_) => return Ok(current),
+        }
+    }
+    Err(io::Error::other("too many symlinks"))
+}
+
+fn back_up(target: &Path) -> io::Result<()> {
+    let bak = |n: u8| suffixed(target, &if n == 0 { ".bak".to_owned() } else { format!(".bak.{n}") });
+    for n in (0..4).rev() {
+        match fs::rename(bak(n), bak(n + 1)) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+            _ => {}
+        }
+    }
+    let text = fs::read(target)?;
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(bak(0))?;
+    file.write_all(&text)?;
+    file.sync_all()
+}
+
+fn suffixed(path: &Path, suffix: &str) -> PathBuf {
+    let mut name: OsString = path.file_name().unwrap_or_default().to_owned();
+    name.push(suffix);
+    path.with_file_name(name)
+}
+
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_follow_the_environment() {
+        let at = |config: Option<&str>, state: Option<&str>| {
+            let found = ConfigSource::find(&Environment {
+                config_path: config.map(PathBuf::from),
+                state_dir: state.map(PathBuf::from),
+                home: Some("/home/u".into()),
+                gateway_token: None,
+            });
+            (found.path.display().to_string(), found.env.state_dir.display().to_string())
+        };
+        assert_eq!(at(None, None), ("/home/u/.verso/verso.json".into(), "/home/u/.verso".into()));
+        assert_eq!(at(None, Some("/s")), ("/s/verso.json".into(), "/s".into()));
+        assert_eq!(at(Some("/etc/v.json"), None), ("/etc/v.json".into(), "/home/u/.verso".into()));
+        assert_eq!(at(Some("~/v.json"), Some("~/s")), ("/home/u/v.json".into(), "/home/u/s".into()));
+    }
+
+    #[test]
+    fn replacing_keeps_mode_and_symlink_and_five_old_texts() {
+        let dir = tempfile::tempdir().unwrap();
+        let real = dir.path().join("real.json");
+        let link = dir.path().join("verso.json");
+        fs::write(&real, "0").unwrap();
+        fs::set_permissions(&real, fs::Permissions::from_mode(0o640)).unwrap();
+        std::os::unix::fs::symlink("real.json", &link).unwrap();
+        for n in 1..=7 {
+            assert_eq!(replace(&link, &n.to_string()).unwrap(), Replaced::Atomically);
+        }
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(fs::metadata(&real).unwrap().mode() & 0o777, 0o640);
+        let text = |name: &str| fs::read_to_string(dir.path().join(name)).unwrap();
+        assert_eq!(text("real.json"), "7");
+        let kept: Vec<String> =
+            [".bak", ".bak.1", ".bak.2", ".bak.3", ".bak.4"].iter().map(|s| text(&format!("real.json{s}"))).collect();
+        assert_eq!(kept, ["6", "5", "4", "3", "2"]);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 7, "no temporary files are left");
+    }
+
+    #[test]
+    fn a_new_file_is_private() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("sub/verso.json");
+        replace(&path, "{}").unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn includes_are_read_beside_the_file_and_may_not_leave_its_folder() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("verso.json");
+        fs::write(&path, "{ channels: { $include: './a/ch.json' }, bindings: { $include: '../x.json' } }").unwrap();
+        fs::create_dir(dir.path().join("a")).unwrap();
+        fs::write(dir.path().join("a/ch.json"), "{ whatsapp: {\n historyLimit: -1 } }").unwrap();
+        let source = ConfigSource { path: path.clone(), env: ResolveEnv::new("/h", "/s") };
+        let rejected = load(&source).unwrap_err();
+        let text = rejected.to_string();
+        assert!(text.contains("lies outside the config folder"), "{text}");
+        assert!(text.contains("a/ch.json:2:16: channels.whatsapp.historyLimit: Too small"), "{text}");
+        assert_eq!(rejected.files, [path, dir.path().join("a/ch.json")]);
+    }
+}

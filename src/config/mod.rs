@@ -1,0 +1,193 @@
+//! The config file: as written, as meant, checked, compared, edited.
+//!
+//! ```text
+//! text ── source (json5 + positions) ── include, env ── legacy ── check (schema) ── raw ── resolve + validate ── Arc<Config>
+//! ```
+//!
+//! Everything here is pure but [`file`], the one place that touches the disk.
+
+mod check;
+pub mod diff;
+pub mod file;
+mod include;
+mod legacy;
+pub mod model;
+mod problem;
+pub mod raw;
+mod resolve;
+mod schema;
+mod source;
+mod validate;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+pub use include::ReadInclude;
+pub use model::*;
+pub use problem::{Finding, Findings, KeyPath, Problem, Seg, Warning};
+pub use resolve::{ResolveEnv, Resolved, duration_text, resolve};
+pub use schema::schema;
+
+use source::{Node, Sources};
+
+/// A config that can be used.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The config as meant.
+    pub config: Arc<Config>,
+    /// What somebody should know about it.
+    pub warnings: Vec<Warning>,
+    /// Every file it was read from, the main one first.
+    pub files: Vec<PathBuf>,
+    /// Equal for equal texts of the same files.
+    pub fingerprint: u64,
+}
+
+/// A config that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejected {
+    /// Everything that is wrong with it, in file order.
+    pub problems: Vec<Problem>,
+    /// Every file that takes part in it, also the missing ones: a change of any of them may put it right.
+    pub files: Vec<PathBuf>,
+    /// Equal for equal texts of the same files.
+    pub fingerprint: u64,
+}
+
+impl Rejected {
+    /// The problems, in file order.
+    pub fn iter(&self) -> std::slice::Iter<'_, Problem> {
+        self.problems.iter()
+    }
+
+    /// The file just ends too early, as a file does while somebody writes it.
+    pub fn is_incomplete(&self) -> bool {
+        self.problems.iter().any(|p| p.incomplete)
+    }
+}
+
+impl fmt::Display for Rejected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, problem) in self.problems.iter().enumerate() {
+            if i > 0 {
+                f.write_str("\n")?;
+            }
+            write!(f, "{problem}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Rejected {}
+
+/// What a config text may refer to.
+pub struct Context<'a, 'b> {
+    /// The file that the text is from; includes are looked for beside it.
+    pub path: Option<&'a Path>,
+    /// Value of an environment variable, for `${NAME}`.
+    pub var: &'a dyn Fn(&str) -> Option<String>,
+    /// Reads an included file.
+    pub read: &'a mut ReadInclude<'b>,
+}
+
+/// Reads a config from its text alone: no file can be included and no environment variable is set.
+///
+/// # Errors
+/// Every problem of the text at once.
+pub fn load_text(text: &str, env: &ResolveEnv) -> Result<Loaded, Vec<Problem>> {
+    let mut no_files = |_: &Path| Err("this text is no file and can include none".to_owned());
+    load(text, Context { path: None, var: &|_| None, read: &mut no_files }, env).map_err(|r| r.problems)
+}
+
+/// Reads a config from its text and what that refers to.
+///
+/// # Errors
+/// Every problem at once, each with its key, file, line, column and a hint.
+pub fn load(text: &str, context: Context<'_, '_>, env: &ResolveEnv) -> Result<Loaded, Rejected> {
+    let mut sources = Sources::default();
+    let mut findings = Findings::default();
+    let (tree, mut problems) = read_tree(text, context, &mut sources, &mut findings);
+    let Some(tree) = tree else {
+        return Err(Rejected { problems, files: sources.paths(), fingerprint: sources.fingerprint() });
+    };
+    // What the schema refused is taken out, so that the rules can speak about the rest in the same breath.
+    let refused: Vec<KeyPath> = findings.problems.iter().map(|f| f.path.clone()).collect();
+    let config = meaning(&tree.without(&refused), env, &refused, &mut findings);
+    for f in findings.problems {
+        let pos = f.at.or_else(|| tree.locate(&f.path));
+        problems.push(Problem { key_path: f.path, hint: f.hint, ..sources.problem(pos, f.message) });
+    }
+    match config {
+        Some(mut config) if problems.is_empty() => {
+            config.written = Arc::new(tree.to_value());
+            let warning = |f: Finding| {
+                let pos = f.at.or_else(|| tree.locate(&f.path));
+                sources.warning(f.path, pos, f.message)
+            };
+            let warnings = findings.warnings.into_iter().map(warning).collect();
+            Ok(Loaded {
+                config: Arc::new(config),
+                warnings,
+                files: sources.paths(),
+                fingerprint: sources.fingerprint(),
+            })
+        }
+        _ => {
+            let files = sources.paths();
+            let order = |p: &Problem| (files.iter().position(|f| Some(f) == p.file.as_ref()), p.line, p.column);
+            problems.sort_by_key(order);
+            Err(Rejected { problems, files, fingerprint: sources.fingerprint() })
+        }
+    }
+}
+
+/// Text → one tree in the current spelling, checked against the schema.
+fn read_tree(
+    text: &str,
+    context: Context<'_, '_>,
+    sources: &mut Sources,
+    findings: &mut Findings,
+) -> (Option<Node>, Vec<Problem>) {
+    let mut problems = Vec::new();
+    let tree = match sources.parse(context.path.map(Path::to_owned), text, findings) {
+        Ok(tree) => tree,
+        Err(problem) => return (None, vec![problem]),
+    };
+    let mut includer = include::Includer {
+        root: context.path.and_then(Path::parent).map(Path::to_owned).unwrap_or_default(),
+        read: context.read,
+        sources,
+        findings,
+        problems: &mut problems,
+        chain: context.path.map(Path::to_owned).into_iter().collect(),
+    };
+    let mut tree = includer.expand(tree, &KeyPath::default());
+    include::substitute(&mut tree, &KeyPath::default(), context.var, findings);
+    legacy::modernize(&mut tree, findings);
+    check::check(&tree, schema(), findings);
+    (Some(tree), problems)
+}
+
+/// Checked tree → config. What the rules say about keys near refused ones is left out: it may come from their absence.
+fn meaning(tree: &Node, env: &ResolveEnv, refused: &[KeyPath], findings: &mut Findings) -> Option<Config> {
+    match serde_path_to_error::deserialize::<_, raw::RawConfig>(tree.to_value()) {
+        Ok(raw) => {
+            let resolved = resolve(&raw, env);
+            let near = |f: &Finding| refused.iter().any(|r| r.starts_with(&f.path) || f.path.starts_with(r));
+            findings.problems.extend(resolved.findings.problems.into_iter().filter(|f| !near(f)));
+            findings.warnings.extend(resolved.findings.warnings);
+            Some(resolved.config)
+        }
+        Err(error) => {
+            // The schema is made from the same types, so this is a gap in check.rs; the file's author still gets a sentence.
+            let path: Vec<String> = error.path().iter().map(|s| s.to_string()).collect();
+            let path: Vec<&str> = path.iter().map(String::as_str).collect();
+            findings.problem(KeyPath::of(&path), error.inner().to_string(), "see verso config schema for this key");
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

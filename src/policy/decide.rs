@@ -1,0 +1,559 @@
+//! One inbound message, judged: the only place where the rules are put together (behaviour.md 6 and 8).
+//!
+//! ```text
+//! source ─► kind ─► echo ─► admission (dm | group) ─► groups map ─► receipt ─► age ─► route ─► activation, mention ─► ack ─► Dispatch
+//!    └───────┴───────┴──────────┴───────────┴────────────────────────────┴──► Drop          └──► Hold (group context)
+//! ```
+//! Nothing is done here: what is to be done comes back as [`Effect`]s, and why, gate by gate, as [`Gate`]s.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+
+use super::allowlist::{Listed, Person, lid_text, named, owners};
+use super::dm::{self, Admitted, DirectChat, DirectVerdict};
+use super::group::{self, ActivationSource, GroupAdmitted};
+use super::mention::{self, Mention, MentionTable};
+pub use super::reason::IgnoreReason;
+use super::receipts::{self, Accepted};
+use crate::clock::UnixMs;
+use crate::command::{self, Activation, Switches};
+use crate::config::model::{AccountConfig, AllowList, Config, GroupPolicy, PeerKind};
+use crate::event::{Body, Content, Identity, InboundMessage};
+use crate::ids::{AgentId, E164, Server, SessionKey};
+use crate::routing::bindings::{self, Chat, MatchedBy, Route};
+use crate::routing::session_key;
+
+/// Messages this much older than the connection still count as live.
+const LIVE_BEFORE_CONNECT_MS: i64 = 60_000;
+
+/// Everything a message is judged by.
+pub struct View<'a> {
+    /// The whole config.
+    pub config: &'a Config,
+    /// The account that received the message.
+    pub account: &'a AccountConfig,
+    /// Revision of `config`.
+    pub revision: u64,
+    /// The account itself; `None` until its first login is seen.
+    pub me: Option<&'a Identity>,
+    /// People of this account approved by pairing.
+    pub approved: &'a AllowList,
+    /// When the running connection was made; `None` when none was yet.
+    pub connected_at: Option<UnixMs>,
+    /// The time of day.
+    pub now: UnixMs,
+    /// The mention patterns, compiled from `config`.
+    pub mentions: &'a MentionTable,
+    /// What `/activation` set for a group session.
+    pub activation: &'a dyn Fn(&SessionKey) -> Option<Activation>,
+    /// Verso itself sent a message with this id through this account.
+    pub sent_by_us: bool,
+}
+
+/// What becomes of a message, and why.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Decision {
+    /// What becomes of it.
+    pub verdict: Verdict,
+    /// What is to be done besides, in order.
+    pub effects: Vec<Effect>,
+    /// The gates it passed, in order; the last one decided.
+    pub trace: Vec<Gate>,
+    /// Revision of the config that decided.
+    pub revision: u64,
+}
+
+/// What becomes of a message.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "verdict", rename_all = "kebab-case")]
+pub enum Verdict {
+    /// Agents answer it.
+    Dispatch(Dispatch),
+    /// Nobody answers, but it is kept as context for the group's next answer.
+    Hold(Hold),
+    /// Nothing more happens with it.
+    Drop {
+        /// Why.
+        reason: IgnoreReason,
+    },
+}
+
+/// A message for agents.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Dispatch {
+    /// Who answers in which conversation; more than one only for `broadcast` chats.
+    pub runs: Vec<Run>,
+    /// The runs come one after the other.
+    pub sequential: bool,
+    /// Direct chat or group.
+    pub chat: ChatKind,
+    /// Normalised id of the chat: E.164, `<digits>@lid` or group JID.
+    pub peer: String,
+    /// Normalised id of the sender, when known.
+    pub sender: Option<String>,
+    /// Why this agent.
+    pub matched_by: MatchedBy,
+    /// The message speaks to the agent (always in direct chats).
+    pub mentioned: bool,
+    /// The group's activation; `None` in direct chats.
+    pub activation: Option<Activation>,
+    /// The account's chat with itself.
+    pub own_chat: bool,
+    /// The sender is an owner.
+    pub owner: bool,
+    /// The sender may use commands.
+    pub commands: bool,
+}
+
+impl Dispatch {
+    /// The only run, or the first of a broadcast.
+    pub fn first(&self) -> &Run {
+        self.runs.first().expect("decide makes at least one run")
+    }
+}
+
+/// One agent in one conversation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Run {
+    /// Who answers.
+    pub agent: AgentId,
+    /// The conversation.
+    pub session: SessionKey,
+}
+
+/// A group message that is kept as context.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Hold {
+    /// Why nobody answers it.
+    pub reason: IgnoreReason,
+    /// Under which key it is kept.
+    pub history_key: String,
+    /// Most messages kept there; 0 keeps none.
+    pub limit: usize,
+}
+
+/// Direct chat or group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ChatKind {
+    /// With one person.
+    Direct,
+    /// With a group.
+    Group,
+}
+
+impl From<ChatKind> for PeerKind {
+    fn from(kind: ChatKind) -> Self {
+        match kind {
+            ChatKind::Direct => Self::Direct,
+            ChatKind::Group => Self::Group,
+        }
+    }
+}
+
+/// Something to do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "effect", rename_all = "kebab-case", rename_all_fields = "camelCase")]
+pub enum Effect {
+    /// Enter a pairing request.
+    RequestPairing {
+        /// Who asks, as the pairing book names people.
+        sender: String,
+        /// The name that the sender gave itself.
+        name: Option<String>,
+        /// If the request is new, send the pairing text to the chat.
+        reply: bool,
+        /// If the request is new, tell the owner.
+        notify_owner: bool,
+    },
+    /// Mark the message as read.
+    MarkRead,
+    /// React to the message, at once and without waiting for the result.
+    AckReact {
+        /// With what.
+        emoji: String,
+    },
+}
+
+/// One rule's word on the message.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Gate {
+    /// Name of the gate.
+    pub gate: Cow<'static, str>,
+    /// What it said.
+    pub outcome: Cow<'static, str>,
+    /// The config key that decided, by its path at channel level (an account's own value goes before it); `None` = a fixed rule.
+    pub key: Option<Cow<'static, str>>,
+    /// The value of that key.
+    pub value: Option<String>,
+}
+
+/// Judges one message.
+pub fn decide(message: &InboundMessage, view: &View<'_>) -> Decision {
+    let mut judge = Judge { message, view, effects: Vec::new(), trace: Vec::with_capacity(8) };
+    let verdict = judge.run().unwrap_or_else(|reason| Verdict::Drop { reason });
+    Decision { verdict, effects: judge.effects, trace: judge.trace, revision: view.revision }
+}
+
+/// A decision under way. `Err` is a drop.
+struct Judge<'a> {
+    message: &'a InboundMessage,
+    view: &'a View<'a>,
+    effects: Vec<Effect>,
+    trace: Vec<Gate>,
+}
+
+impl<'a> Judge<'a> {
+    fn run(&mut self) -> Result<Verdict, IgnoreReason> {
+        let kind = self.source()?;
+        let body = self.kind()?;
+        self.echo()?;
+        match kind {
+            ChatKind::Direct => self.direct(),
+            ChatKind::Group => self.group(body),
+        }
+    }
+
+    fn pass(&mut self, gate: &'static str, outcome: &'static str, key: Option<&'static str>, value: Option<String>) {
+        let key = key.map(Cow::Borrowed);
+        self.trace.push(Gate { gate: gate.into(), outcome: outcome.into(), key, value });
+    }
+
+    fn drop<T>(
+        &mut self,
+        gate: &'static str,
+        reason: IgnoreReason,
+        key: Option<&'static str>,
+        value: Option<String>,
+    ) -> Result<T, IgnoreReason> {
+        self.pass(gate, reason.code(), key, value);
+        Err(reason)
+    }
+
+    fn source(&mut self) -> Result<ChatKind, IgnoreReason> {
+        let chat = &self.message.chat;
+        match chat.server {
+            Server::Broadcast => self.drop("source", IgnoreReason::StatusOrBroadcast, None, None),
+            Server::Newsletter => self.drop("source", IgnoreReason::Newsletter, None, None),
+            Server::Other(_) => self.drop("source", IgnoreReason::UnknownChat, None, None),
+            Server::Group => Ok(ChatKind::Group),
+            Server::Pn | Server::Hosted | Server::Lid | Server::HostedLid => Ok(ChatKind::Direct),
+        }
+    }
+
+    fn kind(&mut self) -> Result<&'a Body, IgnoreReason> {
+        match &self.message.content {
+            Content::Body(body) if body.text.is_some() || body.media.is_some() => Ok(body),
+            Content::Body(_) => self.drop("kind", IgnoreReason::Empty, None, None),
+            Content::Reaction { .. } => self.drop("kind", IgnoreReason::Reaction, None, None),
+            Content::Other { kind } => self.drop("kind", IgnoreReason::KindNotServed, None, Some(kind.clone())),
+        }
+    }
+
+    fn echo(&mut self) -> Result<(), IgnoreReason> {
+        if self.view.sent_by_us && self.message.from_me {
+            return self.drop("echo", IgnoreReason::OwnEcho, None, None);
+        }
+        Ok(())
+    }
+
+    fn direct(&mut self) -> Result<Verdict, IgnoreReason> {
+        let (message, view) = (self.message, self.view);
+        let rules = &view.account.rules;
+        let peer = Person::peer(message);
+        let own_chat = view.me.is_some_and(|me| peer.is(me));
+        let verdict = dm::judge(DirectChat {
+            rules,
+            me: view.me,
+            approved: view.approved,
+            peer: &peer,
+            from_me: message.from_me,
+            timestamp: message.timestamp,
+            connected_at: view.connected_at.unwrap_or(view.now),
+        });
+        let policy = Some(dm_policy_text(view.account));
+        match verdict {
+            DirectVerdict::Admit(why) => {
+                let (outcome, key, value) = match why {
+                    Admitted::OwnNumber => ("own-number", None, None),
+                    Admitted::Open => ("open", Some(DM_POLICY), policy),
+                    Admitted::Listed(entry) => ("allowlisted", Some(ALLOW_FROM), Some(entry_text(entry, &peer))),
+                    Admitted::Approved(entry) => ("approved", Some("pairing store"), Some(entry_text(entry, &peer))),
+                };
+                self.pass("dm", outcome, key, value);
+            }
+            DirectVerdict::Deny(reason) => {
+                let fixed = matches!(reason, IgnoreReason::OwnMessageToOther | IgnoreReason::SenderUnknown);
+                let (key, value) = if fixed { (None, None) } else { (Some(DM_POLICY), policy) };
+                return self.drop("dm", reason, key, value);
+            }
+            DirectVerdict::AskPairing => {
+                self.ask_pairing(&peer);
+                return self.drop("dm", IgnoreReason::PairingRequired, Some(DM_POLICY), policy);
+            }
+        }
+        self.receipt(PeerKind::Direct, own_chat);
+        self.age()?;
+        let Some(id) = peer.id() else {
+            return self.drop("route", IgnoreReason::SenderUnknown, None, None);
+        };
+        let route = self.route(PeerKind::Direct, &known_ids(&peer));
+        if let Some(emoji) = receipts::ack(rules.ack_reaction.as_ref(), PeerKind::Direct, true, Activation::Always) {
+            self.effects.push(Effect::AckReact { emoji: emoji.to_owned() });
+        }
+        let sender = if message.from_me { Person::sender(message) } else { peer };
+        let owner = is_owner(&rules.allow_from, view.me, &sender);
+        let direct_list = rules.allow_from.any
+            || named(&rules.allow_from, &sender).is_some()
+            || named(view.approved, &sender).is_some()
+            || (rules.allow_from.is_empty() && view.approved.is_empty() && view.me.is_some_and(|me| sender.is(me)));
+        Ok(self.dispatch(Chosen {
+            kind: ChatKind::Direct,
+            peer: id,
+            sender: sender.id(),
+            route,
+            mentioned: true,
+            activation: None,
+            own_chat,
+            owner,
+            commands: direct_list,
+        }))
+    }
+
+    fn ask_pairing(&mut self, peer: &Person) {
+        let view = self.view;
+        let own = view.me.and_then(Identity::number);
+        let Some(sender) = peer.id() else { return };
+        let rules = &view.account.rules;
+        let reply = dm::answers_strangers(rules, own.as_ref());
+        let notify_owner = rules.pairing.notify_owner;
+        self.effects.push(Effect::RequestPairing { sender, name: self.message.push_name.clone(), reply, notify_owner });
+        self.pass(
+            "pairing",
+            if reply { "request-with-text" } else { "request-without-text" },
+            Some("channels.whatsapp.pairing.text"),
+            Some(format!("{:?}", rules.pairing.text).to_lowercase()),
+        );
+    }
+
+    fn group(&mut self, body: &Body) -> Result<Verdict, IgnoreReason> {
+        let (message, view) = (self.message, self.view);
+        let rules = &view.account.rules;
+        let sender = Person::sender(message);
+        match group::judge_sender(rules, &sender) {
+            Ok(GroupAdmitted::Open) => self.pass("group", "open", Some(GROUP_POLICY), Some("open".into())),
+            Ok(GroupAdmitted::Listed(entry)) => {
+                let key = if rules.group_allow_from.is_some() { GROUP_ALLOW_FROM } else { ALLOW_FROM };
+                self.pass("group", "allowlisted", Some(key), Some(entry_text(entry, &sender)));
+            }
+            Err(reason) => {
+                let (key, value) = if reason == IgnoreReason::GroupSenderNotAllowlisted {
+                    (if rules.group_allow_from.is_some() { GROUP_ALLOW_FROM } else { ALLOW_FROM }, None)
+                } else {
+                    (GROUP_POLICY, Some(group_policy_text(rules.group_policy).to_owned()))
+                };
+                return self.drop("group", reason, Some(key), value);
+            }
+        }
+        if !group::is_served(rules, &message.chat) {
+            return self.drop("groups", IgnoreReason::GroupNotListed, Some("channels.whatsapp.groups"), None);
+        }
+        self.receipt(PeerKind::Group, false);
+        self.age()?;
+        let id = message.chat.without_device().to_string().to_lowercase();
+        let route = self.route(PeerKind::Group, std::slice::from_ref(&id));
+        let own_activation = (view.activation)(&route.session);
+        let (activation, source) = group::activation(rules, &message.chat, own_activation);
+        let key = match source {
+            ActivationSource::Session => Some("/activation"),
+            ActivationSource::Group => Some("channels.whatsapp.groups.<jid>.requireMention"),
+            ActivationSource::AllGroups => Some("channels.whatsapp.groups.\"*\".requireMention"),
+            ActivationSource::BuiltIn => None,
+        };
+        self.pass("activation", if activation == Activation::Always { "always" } else { "mention" }, key, None);
+
+        let patterns = view.mentions.of(&route.agent);
+        let text = mention::strip_for_command(body.text.as_deref().unwrap_or_default(), patterns, view.me);
+        let owner = is_owner(&rules.allow_from, view.me, &sender);
+        if command::parse_activation(&text).is_some() && !owner {
+            self.pass("command", IgnoreReason::ActivationNotOwner.code(), Some(ALLOW_FROM), None);
+            return Ok(self.hold(IgnoreReason::ActivationNotOwner, &id));
+        }
+        let own = view.me.and_then(Identity::number);
+        let self_chat_mode = dm::is_self_chat_mode(rules, own.as_ref());
+        let spoken = mention::mention(body, patterns, view.me, self_chat_mode);
+        let reply = mention::is_reply_to_us(body, view.me);
+        let switches = Switches { config: view.config.commands.config, debug: view.config.commands.debug };
+        let bypass = owner && command::is_command(&text, switches);
+        let outcome = match spoken {
+            Mention::Native => "native",
+            Mention::Pattern => "pattern",
+            Mention::Number => "number",
+            Mention::None if reply => "reply",
+            Mention::None if bypass => "owner-command",
+            Mention::None => "none",
+        };
+        let mentioned = outcome != "none";
+        let key = (spoken == Mention::Pattern).then_some("agents.list[].groupChat.mentionPatterns");
+        self.pass("mention", outcome, key, None);
+        if let Some(emoji) = receipts::ack(rules.ack_reaction.as_ref(), PeerKind::Group, mentioned, activation) {
+            self.effects.push(Effect::AckReact { emoji: emoji.to_owned() });
+        }
+        if !mentioned && activation == Activation::Mention {
+            return Ok(self.hold(IgnoreReason::NotMentioned, &id));
+        }
+        let senders = rules.group_senders();
+        let commands = senders.any || named(senders, &sender).is_some();
+        Ok(self.dispatch(Chosen {
+            kind: ChatKind::Group,
+            peer: id,
+            sender: sender.id(),
+            route,
+            mentioned,
+            activation: Some(activation),
+            own_chat: false,
+            owner,
+            commands,
+        }))
+    }
+
+    fn receipt(&mut self, kind: PeerKind, own_chat: bool) {
+        let rules = &self.view.account.rules;
+        if receipts::marks_read(rules, Accepted { kind, from_me: self.message.from_me, own_chat }) {
+            self.effects.push(Effect::MarkRead);
+        }
+    }
+
+    /// What waited at WhatsApp while the account was offline is answered only when it is recent enough.
+    fn age(&mut self) -> Result<(), IgnoreReason> {
+        let (message, view) = (self.message, self.view);
+        if !message.offline || message.timestamp <= 0 {
+            return Ok(());
+        }
+        let window = i64::try_from(view.account.rules.catch_up.as_millis()).unwrap_or(i64::MAX);
+        let recent = view.now.saturating_sub(message.timestamp) <= window;
+        let live = view.connected_at.is_some_and(|at| message.timestamp > at.saturating_sub(LIVE_BEFORE_CONNECT_MS));
+        if recent || live {
+            return Ok(());
+        }
+        self.drop(
+            "age",
+            IgnoreReason::TooOld,
+            Some("channels.whatsapp.catchUpMinutes"),
+            Some((window / 60_000).to_string()),
+        )
+    }
+
+    fn route(&mut self, kind: PeerKind, ids: &[String]) -> Route {
+        let route = bindings::route(self.view.config, Chat { account: &self.message.account, kind, ids });
+        let key = match route.matched_by {
+            MatchedBy::Default => None,
+            _ => route.binding.map(|at| Cow::Owned(format!("bindings[{at}]"))),
+        };
+        let outcome = match route.matched_by {
+            MatchedBy::Peer => "binding.peer",
+            MatchedBy::Account => "binding.account",
+            MatchedBy::Channel => "binding.channel",
+            MatchedBy::Default => "default",
+        };
+        let value = Some(format!("{} in {}", route.agent, route.session));
+        self.trace.push(Gate { gate: "route".into(), outcome: outcome.into(), key, value });
+        route
+    }
+
+    fn hold(&self, reason: IgnoreReason, group: &str) -> Verdict {
+        let history_key = session_key::history_key(&self.message.account, group);
+        Verdict::Hold(Hold { reason, history_key, limit: self.view.account.rules.history_limit })
+    }
+
+    fn dispatch(&mut self, chosen: Chosen) -> Verdict {
+        let config = self.view.config;
+        let broadcast = config.broadcast.peers.get(&chosen.peer).filter(|agents| !agents.is_empty());
+        let runs = match broadcast {
+            None => vec![Run { agent: chosen.route.agent, session: chosen.route.session }],
+            Some(agents) => {
+                self.pass("broadcast", "every-agent", Some("broadcast"), Some(chosen.peer.clone()));
+                let account = &self.message.account;
+                let session = |agent: &AgentId| {
+                    session_key::chat_session(agent, account, chosen.kind.into(), &chosen.peer, &config.session)
+                };
+                agents.iter().map(|agent| Run { agent: agent.clone(), session: session(agent) }).collect()
+            }
+        };
+        Verdict::Dispatch(Dispatch {
+            runs,
+            sequential: broadcast.is_some() && config.broadcast.sequential,
+            chat: chosen.kind,
+            peer: chosen.peer,
+            sender: chosen.sender,
+            matched_by: chosen.route.matched_by,
+            mentioned: chosen.mentioned,
+            activation: chosen.activation,
+            own_chat: chosen.own_chat,
+            owner: chosen.owner,
+            commands: chosen.commands || !config.commands.use_access_groups,
+        })
+    }
+}
+
+/// What the gates found out about a message that is answered.
+struct Chosen {
+    kind: ChatKind,
+    peer: String,
+    sender: Option<String>,
+    route: Route,
+    mentioned: bool,
+    activation: Option<Activation>,
+    own_chat: bool,
+    owner: bool,
+    commands: bool,
+}
+
+const DM_POLICY: &str = "channels.whatsapp.dmPolicy";
+const ALLOW_FROM: &str = "channels.whatsapp.allowFrom";
+const GROUP_POLICY: &str = "channels.whatsapp.groupPolicy";
+const GROUP_ALLOW_FROM: &str = "channels.whatsapp.groupAllowFrom";
+
+fn dm_policy_text(account: &AccountConfig) -> String {
+    format!("{:?}", account.rules.dm_policy).to_lowercase()
+}
+
+fn group_policy_text(policy: GroupPolicy) -> &'static str {
+    match policy {
+        GroupPolicy::Open => "open",
+        GroupPolicy::Allowlist => "allowlist",
+        GroupPolicy::Disabled => "disabled",
+    }
+}
+
+fn entry_text(entry: Listed, person: &Person) -> String {
+    match entry {
+        Listed::Everybody => "*".to_owned(),
+        Listed::Number => person.number.as_ref().map(E164::to_string).unwrap_or_default(),
+        Listed::Lid => person.lid.as_ref().map(lid_text).unwrap_or_default(),
+    }
+}
+
+/// Every id a person is known under, the leading one first.
+fn known_ids(person: &Person) -> Vec<String> {
+    person.number.iter().map(E164::to_string).chain(person.lid.iter().map(lid_text)).collect()
+}
+
+/// The sender is an owner: named in `allowFrom`, or the account itself when that is empty.
+fn is_owner(allow_from: &AllowList, me: Option<&Identity>, person: &Person) -> bool {
+    if allow_from.is_empty() {
+        named(&owners(allow_from, me), person).is_some()
+    } else {
+        named(allow_from, person).is_some()
+    }
+}
+
+#[cfg(test)]
+#[path = "decide_tests.rs"]
+mod tests;

@@ -1,0 +1,13 @@
+//! Who may wake an agent: pure rules over one message and a view of config and state.
+//!
+//! [`decide::decide`] is the only composer; the other modules answer one question each. Nothing here reads a clock, a file or a socket.
+
+pub mod allowlist;
+pub mod decide;
+pub mod dm;
+pub mod group;
+pub mod link_state;
+pub mod mention;
+pub mod pairing;
+pub mod reason;
+pub mod receipts;

@@ -1,0 +1,92 @@
+//! Why a message is not answered: a code for machines, a sentence for people.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $name:ident = $code:literal, $sentence:literal;)*) => {
+        /// Why a message is not answered. The serialised form is [`IgnoreReason::code`].
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        pub enum IgnoreReason {
+            $($(#[$doc])* #[serde(rename = $code)] $name,)*
+        }
+
+        impl IgnoreReason {
+            /// All of them.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            /// The machine code, as in counters and JSON.
+            pub fn code(self) -> &'static str {
+                match self { $(Self::$name => $code,)* }
+            }
+
+            /// One sentence for people.
+            pub fn sentence(self) -> &'static str {
+                match self { $(Self::$name => $sentence,)* }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// A status update or a broadcast list.
+    StatusOrBroadcast = "status-or-broadcast", "status updates and broadcast lists are never answered";
+    /// A newsletter (channel).
+    Newsletter = "newsletter", "newsletters are never answered";
+    /// An address of no known kind.
+    UnknownChat = "unknown-chat", "the chat's address is of a kind that Verso does not know";
+    /// A message that Verso sent.
+    OwnEcho = "own-echo", "Verso itself sent this message";
+    /// A reaction.
+    Reaction = "reaction", "reactions start no conversation";
+    /// An edit, a poll, a protocol message.
+    KindNotServed = "kind-not-served", "this kind of message (edit, deletion, poll, call, system) starts no conversation";
+    /// Neither text nor media.
+    Empty = "empty", "the message holds neither text nor media";
+    /// The owner wrote to somebody else.
+    OwnMessageToOther = "own-message-to-other", "the account's owner wrote this to somebody else";
+    /// dmPolicy disabled.
+    DmDisabled = "dm-disabled", "direct messages are switched off (dmPolicy is \"disabled\")";
+    /// Not on the list.
+    DmNotAllowlisted = "dm-not-allowlisted", "the sender is neither in allowFrom nor approved (dmPolicy is \"allowlist\")";
+    /// A stranger under dmPolicy pairing.
+    PairingRequired = "pairing-required", "the sender is unknown and has to be approved first (dmPolicy is \"pairing\")";
+    /// A stranger's message from before the connection.
+    PairingTooOld = "pairing-too-old", "the sender is unknown, and the message is too old to ask for approval";
+    /// Nothing identifies the sender.
+    SenderUnknown = "sender-unknown", "WhatsApp told neither number nor id of the sender";
+    /// groupPolicy disabled.
+    GroupDisabled = "group-disabled", "groups are switched off (groupPolicy is \"disabled\")";
+    /// Nobody is listed.
+    GroupNoSenders = "group-no-senders", "no group sender is allowed: groupPolicy is \"allowlist\", and groupAllowFrom and allowFrom are empty";
+    /// The sender is not on the list.
+    GroupSenderNotAllowlisted = "group-sender-not-allowlisted", "the sender is not in groupAllowFrom (or, when that is unset, allowFrom)";
+    /// The group is not on the list.
+    GroupNotListed = "group-not-listed", "the groups map names neither this group nor \"*\"";
+    /// It waited too long.
+    TooOld = "too-old", "the message waited longer than the catch-up window while the account was offline";
+    /// It does not speak to the agent.
+    NotMentioned = "not-mentioned", "the message mentions neither the agent nor replies to it, and the group's activation is \"mention\"";
+    /// `/activation` by somebody else than an owner.
+    ActivationNotOwner = "activation-not-owner", "only an owner may change the group's activation";
+}
+
+impl fmt::Display for IgnoreReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.sentence())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_unique_and_what_serde_writes() {
+        for (at, reason) in IgnoreReason::ALL.iter().enumerate() {
+            assert_eq!(serde_json::to_value(reason).expect("json"), reason.code());
+            assert!(IgnoreReason::ALL[..at].iter().all(|other| other.code() != reason.code()));
+        }
+    }
+}

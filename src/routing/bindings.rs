@@ -1,0 +1,96 @@
+//! Bindings: which agent answers a chat (behaviour.md 9.1).
+//!
+//! Among the bindings whose account fits, the first of the most special class wins:
+//! a chat (`peer`) over an account over the channel (`accountId: "*"`) over the default agent.
+
+use serde::{Deserialize, Serialize};
+
+use super::{CHANNEL, session_key};
+use crate::config::model::{Binding, BindingAccount, Config, PeerKind};
+use crate::ids::{AccountId, AgentId, SessionKey};
+
+/// Why an agent was chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MatchedBy {
+    /// A binding names the chat.
+    #[serde(rename = "binding.peer")]
+    Peer,
+    /// A binding names the account.
+    #[serde(rename = "binding.account")]
+    Account,
+    /// A binding is for every account.
+    #[serde(rename = "binding.channel")]
+    Channel,
+    /// No binding fits.
+    #[serde(rename = "default")]
+    Default,
+}
+
+/// Where a chat goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// Who answers.
+    pub agent: AgentId,
+    /// The conversation.
+    pub session: SessionKey,
+    /// The agent's main session.
+    pub main_session: SessionKey,
+    /// Why this agent.
+    pub matched_by: MatchedBy,
+    /// Position of the binding in the config's list.
+    pub binding: Option<usize>,
+}
+
+/// The chat to route.
+#[derive(Clone, Copy, Debug)]
+pub struct Chat<'a> {
+    /// The account that was written to.
+    pub account: &'a AccountId,
+    /// Direct chat or group.
+    pub kind: PeerKind,
+    /// Every id the chat is known under, normalised, the leading one first: E.164 and `<digits>@lid`, or the group JID. May be empty.
+    pub ids: &'a [String],
+}
+
+/// Finds agent and session of a chat.
+pub fn route(config: &Config, chat: Chat<'_>) -> Route {
+    let (matched_by, binding) = best(&config.bindings, chat);
+    let agent = match binding {
+        Some(b) if config.agent(&b.agent).is_some() => b.agent.clone(),
+        _ => config.agents.default.clone(),
+    };
+    let leading = chat.ids.first().map_or("", String::as_str);
+    Route {
+        session: session_key::chat_session(&agent, chat.account, chat.kind, leading, &config.session),
+        main_session: session_key::main_session(&agent, &config.session),
+        agent,
+        matched_by,
+        binding: binding.map(|b| b.index),
+    }
+}
+
+fn best<'a>(bindings: &'a [Binding], chat: Chat<'_>) -> (MatchedBy, Option<&'a Binding>) {
+    let fits = |b: &&Binding| {
+        b.channel == CHANNEL
+            && match &b.account {
+                BindingAccount::Default => chat.account.as_str() == AccountId::DEFAULT,
+                BindingAccount::Any => true,
+                BindingAccount::Id(id) => id == chat.account,
+            }
+    };
+    let class = |b: &Binding| match (&b.peer, &b.account) {
+        (Some(_), _) => MatchedBy::Peer,
+        (None, BindingAccount::Any) => MatchedBy::Channel,
+        (None, _) => MatchedBy::Account,
+    };
+    for wanted in [MatchedBy::Peer, MatchedBy::Account, MatchedBy::Channel] {
+        let found = bindings.iter().filter(fits).filter(|b| class(b) == wanted).find(|b| match &b.peer {
+            Some(peer) => peer.kind == chat.kind && chat.ids.iter().any(|id| id.eq_ignore_ascii_case(&peer.id)),
+            None => true,
+        });
+        if let Some(binding) = found {
+            return (wanted, Some(binding));
+        }
+    }
+    (MatchedBy::Default, None)
+}

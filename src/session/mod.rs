@@ -1,0 +1,3 @@
+//! Sessions: which run comes next.
+
+pub mod lane;

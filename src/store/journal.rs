@@ -1,0 +1,725 @@
+//! `state.db`: the journal of inbound messages, the outbox, and small facts that must survive (design 3).
+//!
+//! One writer thread owns the connection. It takes whatever waits, runs it in one transaction and answers after the commit, so
+//! that the price of durability (`synchronous=FULL`) is one fsync for a whole batch and not for each message.
+//!
+//! ```text
+//! inbound: new -> admitted -> answered          outbox: queued -> sent -> acked -> delivered
+//!             \-> held, dropped                            \-> failed, expired
+//! ```
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc;
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
+
+use crate::clock::UnixMs;
+use crate::event::InboundMessage;
+use crate::ids::{AccountId, Jid, MessageId};
+use crate::store::StoreError;
+
+pub use crate::event::MessageKey;
+
+/// Most jobs in one transaction: bounds how long the first of them waits.
+const MAX_BATCH: usize = 512;
+
+/// What became of an inbound message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum InboundState {
+    /// Not judged yet.
+    New,
+    /// An agent has to answer it.
+    Admitted,
+    /// The agent's answer (or its silence) is settled.
+    Answered,
+    /// Kept as context for a later answer.
+    Held,
+    /// Nobody answers it; the decision says why.
+    Dropped,
+}
+
+impl InboundState {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::New => "new",
+            Self::Admitted => "admitted",
+            Self::Answered => "answered",
+            Self::Held => "held",
+            Self::Dropped => "dropped",
+        }
+    }
+
+    fn parse(text: &str) -> Self {
+        match text {
+            "admitted" => Self::Admitted,
+            "answered" => Self::Answered,
+            "held" => Self::Held,
+            "dropped" => Self::Dropped,
+            _ => Self::New,
+        }
+    }
+}
+
+/// Where an outgoing part is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OutboxState {
+    /// Waits for a connection or its turn.
+    Queued,
+    /// Handed to the connection, not confirmed.
+    Sent,
+    /// WhatsApp has it.
+    Acked,
+    /// A device of the recipient has it.
+    Delivered,
+    /// It cannot be sent; the cause says why.
+    Failed,
+    /// It waited for too long.
+    Expired,
+}
+
+impl OutboxState {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Sent => "sent",
+            Self::Acked => "acked",
+            Self::Delivered => "delivered",
+            Self::Failed => "failed",
+            Self::Expired => "expired",
+        }
+    }
+
+    fn parse(text: &str) -> Self {
+        match text {
+            "sent" => Self::Sent,
+            "acked" => Self::Acked,
+            "delivered" => Self::Delivered,
+            "failed" => Self::Failed,
+            "expired" => Self::Expired,
+            _ => Self::Queued,
+        }
+    }
+}
+
+/// One message to send. Its id is fixed here, before the first attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutboxPart {
+    /// The account that it leaves through, and no other.
+    pub account: AccountId,
+    /// WhatsApp's id of the message.
+    pub id: MessageId,
+    /// Where to.
+    pub chat: Jid,
+    /// The text.
+    pub text: String,
+    /// The message that it answers.
+    pub answers: Option<MessageKey>,
+}
+
+/// A stored part with what happened to it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OutboxRow {
+    /// The account.
+    pub account: AccountId,
+    /// The message id.
+    pub id: MessageId,
+    /// Where to.
+    pub chat: Jid,
+    /// The text.
+    pub text: String,
+    /// Where it is.
+    pub state: OutboxState,
+    /// Why it failed, or last failed.
+    pub cause: Option<String>,
+    /// When it was written down.
+    pub created_at: UnixMs,
+    /// Last change.
+    pub updated_at: UnixMs,
+}
+
+/// A stored inbound message with what became of it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct InboundRow {
+    /// The message.
+    pub message: InboundMessage,
+    /// What became of it.
+    pub state: InboundState,
+    /// When it was written down.
+    pub received_at: UnixMs,
+    /// Verdict, reason, deciding key, agent, session; `null` before the decision.
+    pub decision: serde_json::Value,
+    /// When it was decided.
+    pub decided_at: Option<UnixMs>,
+    /// When its answer was settled.
+    pub answered_at: Option<UnixMs>,
+    /// What was sent for it.
+    pub parts: Vec<OutboxRow>,
+}
+
+type Finish = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
+type Job = Box<dyn FnOnce(&Connection) -> Finish + Send>;
+
+enum Order {
+    Work(Job),
+    Stop(oneshot::Sender<()>),
+}
+
+/// Handle of the journal; clones share the one writer.
+#[derive(Clone)]
+pub struct Journal {
+    orders: mpsc::Sender<Order>,
+    commits: Arc<AtomicU64>,
+    clock: crate::clock::Clock,
+    /// The last row that an earlier process wrote.
+    inherited: i64,
+}
+
+impl Journal {
+    /// Opens or creates the database and starts its writer.
+    ///
+    /// # Errors
+    /// When the file cannot be opened, is damaged, or belongs to a newer Verso.
+    pub fn open(path: &Path, clock: crate::clock::Clock) -> Result<Self, StoreError> {
+        if let Some(dir) = path.parent() {
+            crate::store::atomic::private_dir(dir)?;
+        }
+        let connection = open_connection(path)?;
+        let inherited = connection
+            .query_row("SELECT coalesce(max(seq), 0) FROM inbound", [], |r| r.get(0))
+            .map_err(|e| StoreError::Damaged { path: path.to_path_buf(), cause: e.to_string() })?;
+        let (orders, inbox) = mpsc::channel();
+        let commits = Arc::new(AtomicU64::new(0));
+        let counter = commits.clone();
+        let file = path.to_path_buf();
+        std::thread::Builder::new()
+            .name("journal".to_owned())
+            .spawn(move || write_loop(&connection, &inbox, &counter, &file))
+            .map_err(StoreError::io("start the writer of", path))?;
+        Ok(Self { orders, commits, clock, inherited })
+    }
+
+    /// Transactions committed since it was opened.
+    pub fn commits(&self) -> u64 {
+        self.commits.load(Ordering::Relaxed)
+    }
+
+    /// Waits until everything handed in is on disk and ends the writer.
+    pub async fn close(&self) {
+        let (done, ended) = oneshot::channel();
+        if self.orders.send(Order::Stop(done)).is_ok() {
+            let _ = ended.await;
+        }
+    }
+
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (send, receive) = oneshot::channel();
+        self.submit(work, move |result| {
+            let _ = send.send(result);
+        })?;
+        receive.await.map_err(|_| StoreError::Closed)?
+    }
+
+    fn submit<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+        answer: impl FnOnce(Result<T, StoreError>) + Send + 'static,
+    ) -> Result<(), StoreError> {
+        let job: Job = Box::new(move |connection| {
+            let result = in_savepoint(connection, work);
+            Box::new(move |committed: Result<(), StoreError>| match (committed, result) {
+                (Ok(()), Ok(value)) => answer(Ok(value)),
+                (Ok(()), Err(e)) => answer(Err(damaged(&e))),
+                (Err(e), _) => answer(Err(e)),
+            })
+        });
+        self.orders.send(Order::Work(job)).map_err(|_| StoreError::Closed)
+    }
+
+    /// Writes messages down; true for each that is new. A redelivery finds its row and changes nothing.
+    ///
+    /// # Errors
+    /// When they are not on disk; none of them must be acknowledged then.
+    pub async fn commit(&self, messages: Vec<InboundMessage>) -> Result<Vec<bool>, StoreError> {
+        let now = self.clock.now();
+        self.run(move |db| {
+            let mut insert = db.prepare_cached(
+                "INSERT INTO inbound(account, chat, sender, id, sent_at, received_at, message, state)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 'new') ON CONFLICT DO NOTHING",
+            )?;
+            messages
+                .iter()
+                .map(|m| {
+                    let key = m.key();
+                    let json = serde_json::to_string(m).expect("a message is plain data");
+                    let rows = insert.execute(params![
+                        key.account.as_str(),
+                        key.chat.to_string(),
+                        key.sender.to_string(),
+                        key.id.as_str(),
+                        m.timestamp,
+                        now,
+                        json
+                    ])?;
+                    Ok(rows == 1)
+                })
+                .collect()
+        })
+        .await
+    }
+
+    /// Notes the decision on a message.
+    ///
+    /// # Errors
+    /// When it is not on disk.
+    pub async fn decide(
+        &self,
+        key: &MessageKey,
+        state: InboundState,
+        decision: serde_json::Value,
+    ) -> Result<(), StoreError> {
+        self.run(note_decision(key, state, &decision, self.clock.now())).await
+    }
+
+    /// Notes the decision on a message without waiting for the disk: jobs keep their order, so whatever follows lands after it, and
+    /// a crash before it costs a second, equal decision.
+    pub fn decide_soon(&self, key: &MessageKey, state: InboundState, decision: serde_json::Value) {
+        let result = self.submit(note_decision(key, state, &decision, self.clock.now()), |result| {
+            if let Err(error) = result {
+                tracing::error!(target: "whatsapp/inbound", %error, "a decision was not noted");
+            }
+        });
+        if let Err(error) = result {
+            tracing::debug!(target: "whatsapp/inbound", %error, "a decision was not noted");
+        }
+    }
+
+    /// True when this account sent a message with this id through Verso.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub async fn is_ours(&self, account: &AccountId, id: &MessageId) -> Result<bool, StoreError> {
+        let (account, id) = (account.clone(), id.clone());
+        self.run(move |db| {
+            db.prepare_cached("SELECT 1 FROM outbox WHERE account = ?1 AND id = ?2")?
+                .exists(params![account.as_str(), id.as_str()])
+        })
+        .await
+    }
+
+    /// Settles a message: its answer's parts are queued and it is marked answered, in one transaction. Settling it again changes
+    /// nothing and answers false.
+    ///
+    /// # Errors
+    /// When it is not on disk.
+    pub async fn answer(&self, key: &MessageKey, parts: Vec<OutboxPart>) -> Result<bool, StoreError> {
+        let (key, now) = (key.clone(), self.clock.now());
+        self.run(move |db| {
+            let changed = db
+                .prepare_cached(
+                    "UPDATE inbound SET state = 'answered', answered_at = ?5
+                     WHERE account = ?1 AND chat = ?2 AND sender = ?3 AND id = ?4 AND state <> 'answered'",
+                )?
+                .execute(params![
+                    key.account.as_str(),
+                    key.chat.to_string(),
+                    key.sender.to_string(),
+                    key.id.as_str(),
+                    now
+                ])?;
+            if changed == 1 {
+                for part in &parts {
+                    insert_part(db, part, OutboxState::Queued, now)?;
+                }
+            }
+            Ok(changed == 1)
+        })
+        .await
+    }
+
+    /// Queues parts beside any answer (a pairing text, a notice).
+    ///
+    /// # Errors
+    /// When they are not on disk.
+    pub async fn enqueue(&self, parts: Vec<OutboxPart>) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        self.run(move |db| parts.iter().try_for_each(|part| insert_part(db, part, OutboxState::Queued, now))).await
+    }
+
+    /// Notes a part that was sent at once, so that its acks and `verso why` find it.
+    ///
+    /// # Errors
+    /// When it is not on disk.
+    pub async fn record_sent(&self, part: OutboxPart) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        self.run(move |db| insert_part(db, &part, OutboxState::Sent, now)).await
+    }
+
+    /// The messages of an account that an earlier process left without a decision or an answer, oldest first. What came in since
+    /// this process opened the journal is on its way already and not listed.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub async fn unanswered(&self, account: &AccountId) -> Result<Vec<InboundRow>, StoreError> {
+        let (account, inherited) = (account.clone(), self.inherited);
+        self.run(move |db| {
+            db.prepare_cached(
+                "SELECT * FROM inbound WHERE account = ?1 AND seq <= ?2 AND state IN ('new', 'admitted') ORDER BY seq",
+            )?
+            .query_map(params![account.as_str(), inherited], inbound_row)?
+            .collect()
+        })
+        .await
+    }
+
+    /// The parts of an account without WhatsApp's ack, in order.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub async fn outbox_open(&self, account: &AccountId) -> Result<Vec<OutboxRow>, StoreError> {
+        let account = account.clone();
+        self.run(move |db| {
+            db.prepare_cached("SELECT * FROM outbox WHERE account = ?1 AND state IN ('queued', 'sent') ORDER BY seq")?
+                .query_map(params![account.as_str()], outbox_row)?
+                .collect()
+        })
+        .await
+    }
+
+    /// Moves a part forward; a state that lies behind the stored one changes nothing. Does not wait for the disk.
+    pub fn mark_soon(&self, account: AccountId, id: MessageId, state: OutboxState, cause: Option<String>) {
+        let now = self.clock.now();
+        let result = self.submit(
+            move |db| {
+                db.prepare_cached(
+                    "UPDATE outbox SET state = ?3, cause = coalesce(?4, cause), updated_at = ?5
+                     WHERE account = ?1 AND id = ?2 AND rank < ?6 AND state NOT IN ('failed', 'expired')",
+                )?
+                .execute(params![
+                    account.as_str(),
+                    id.as_str(),
+                    state.as_str(),
+                    cause,
+                    now,
+                    state as i64
+                ])?;
+                db.prepare_cached("UPDATE outbox SET rank = ?3 WHERE account = ?1 AND id = ?2 AND state = ?4")?
+                    .execute(params![account.as_str(), id.as_str(), state as i64, state.as_str()])?;
+                Ok(())
+            },
+            |result: Result<(), StoreError>| {
+                if let Err(error) = result {
+                    tracing::error!(target: "whatsapp/outbound", %error, "the state of a sent message was not noted");
+                }
+            },
+        );
+        if let Err(error) = result {
+            tracing::debug!(target: "whatsapp/outbound", %error, "the state of a sent message was not noted");
+        }
+    }
+
+    /// Everything known about a message id, inbound or outgoing.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub async fn get_by_message_id(&self, id: &MessageId) -> Result<Vec<serde_json::Value>, StoreError> {
+        let id = id.clone();
+        self.run(move |db| {
+            let inbound: Vec<(i64, InboundRow)> = db
+                .prepare_cached("SELECT * FROM inbound WHERE id = ?1 ORDER BY seq")?
+                .query_map(params![id.as_str()], |row| Ok((row.get("seq")?, inbound_row(row)?)))?
+                .collect::<rusqlite::Result<_>>()?;
+            let mut found = Vec::new();
+            for (seq, mut row) in inbound {
+                row.parts = db
+                    .prepare_cached("SELECT * FROM outbox WHERE answers = ?1 ORDER BY seq")?
+                    .query_map(params![seq], outbox_row)?
+                    .collect::<rusqlite::Result<_>>()?;
+                found.push(serde_json::json!({ "inbound": row }));
+            }
+            let outgoing: Vec<OutboxRow> = db
+                .prepare_cached("SELECT * FROM outbox WHERE id = ?1 ORDER BY seq")?
+                .query_map(params![id.as_str()], outbox_row)?
+                .collect::<rusqlite::Result<_>>()?;
+            found.extend(outgoing.into_iter().map(|row| serde_json::json!({ "outgoing": row })));
+            Ok(found)
+        })
+        .await
+    }
+
+    /// Reads a small fact.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub async fn get(&self, key: &str) -> Result<Option<String>, StoreError> {
+        let key = key.to_owned();
+        self.run(move |db| {
+            db.prepare_cached("SELECT value FROM facts WHERE key = ?1")?
+                .query_row(params![key], |r| r.get(0))
+                .optional()
+        })
+        .await
+    }
+
+    /// Writes a small fact.
+    ///
+    /// # Errors
+    /// When it is not on disk.
+    pub async fn put(&self, key: &str, value: &str) -> Result<(), StoreError> {
+        let (key, value, now) = (key.to_owned(), value.to_owned(), self.clock.now());
+        self.run(move |db| {
+            db.prepare_cached(
+                "INSERT INTO facts(key, value, updated_at) VALUES (?1, ?2, ?3)
+                 ON CONFLICT(key) DO UPDATE SET value = excluded.value, updated_at = excluded.updated_at",
+            )?
+            .execute(params![key, value, now])?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Deletes what is older than the retention allows and expires parts that waited too long; answers how many parts expired.
+    ///
+    /// # Errors
+    /// When it cannot be done.
+    pub async fn prune(&self, journal_before: UnixMs, outbox_before: UnixMs) -> Result<usize, StoreError> {
+        let now = self.clock.now();
+        self.run(move |db| {
+            let expired = db.execute(
+                "UPDATE outbox SET state = 'expired', rank = ?3, updated_at = ?2
+                 WHERE state IN ('queued', 'sent') AND created_at < ?1",
+                params![outbox_before, now, OutboxState::Expired as i64],
+            )?;
+            db.execute(
+                "DELETE FROM outbox WHERE updated_at < ?1 AND state NOT IN ('queued', 'sent')",
+                params![journal_before],
+            )?;
+            db.execute(
+                "DELETE FROM inbound WHERE received_at < ?1 AND state IN ('answered', 'held', 'dropped')",
+                params![journal_before],
+            )?;
+            db.execute("DELETE FROM facts WHERE key LIKE 'send:%' AND updated_at < ?1", params![journal_before])?;
+            Ok(expired)
+        })
+        .await
+    }
+}
+
+fn note_decision(
+    key: &MessageKey,
+    state: InboundState,
+    decision: &serde_json::Value,
+    now: UnixMs,
+) -> impl FnOnce(&Connection) -> rusqlite::Result<()> + Send + 'static {
+    let (key, decision) = (key.clone(), decision.to_string());
+    move |db| {
+        db.prepare_cached(
+            "UPDATE inbound SET state = ?5, decision = ?6, decided_at = ?7
+             WHERE account = ?1 AND chat = ?2 AND sender = ?3 AND id = ?4 AND state <> 'answered'",
+        )?
+        .execute(params![
+            key.account.as_str(),
+            key.chat.to_string(),
+            key.sender.to_string(),
+            key.id.as_str(),
+            state.as_str(),
+            decision,
+            now
+        ])?;
+        Ok(())
+    }
+}
+
+fn insert_part(db: &Connection, part: &OutboxPart, state: OutboxState, now: UnixMs) -> rusqlite::Result<()> {
+    let answers: Option<i64> = match &part.answers {
+        None => None,
+        Some(key) => db
+            .prepare_cached("SELECT seq FROM inbound WHERE account = ?1 AND chat = ?2 AND sender = ?3 AND id = ?4")?
+            .query_row(
+                params![key.account.as_str(), key.chat.to_string(), key.sender.to_string(), key.id.as_str()],
+                |r| r.get(0),
+            )
+            .optional()?,
+    };
+    db.prepare_cached(
+        "INSERT INTO outbox(account, id, chat, text, answers, state, rank, created_at, updated_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8) ON CONFLICT DO NOTHING",
+    )?
+    .execute(params![
+        part.account.as_str(),
+        part.id.as_str(),
+        part.chat.to_string(),
+        part.text,
+        answers,
+        state.as_str(),
+        state as i64,
+        now
+    ])?;
+    Ok(())
+}
+
+fn bad_column(name: &str, cause: impl std::fmt::Display) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, format!("{name}: {cause}").into())
+}
+
+fn inbound_row(row: &Row<'_>) -> rusqlite::Result<InboundRow> {
+    let message: String = row.get("message")?;
+    let state: String = row.get("state")?;
+    let decision: Option<String> = row.get("decision")?;
+    Ok(InboundRow {
+        message: serde_json::from_str(&message).map_err(|e| bad_column("message", e))?,
+        state: InboundState::parse(&state),
+        received_at: row.get("received_at")?,
+        decision: decision.and_then(|d| serde_json::from_str(&d).ok()).unwrap_or(serde_json::Value::Null),
+        decided_at: row.get("decided_at")?,
+        answered_at: row.get("answered_at")?,
+        parts: Vec::new(),
+    })
+}
+
+fn outbox_row(row: &Row<'_>) -> rusqlite::Result<OutboxRow> {
+    let (account, id, chat, state): (String, String, String, String) =
+        (row.get("account")?, row.get("id")?, row.get("chat")?, row.get("state")?);
+    Ok(OutboxRow {
+        account: AccountId::new(&account),
+        id: MessageId::new(id),
+        chat: chat.parse().map_err(|e| bad_column("chat", e))?,
+        text: row.get("text")?,
+        state: OutboxState::parse(&state),
+        cause: row.get("cause")?,
+        created_at: row.get("created_at")?,
+        updated_at: row.get("updated_at")?,
+    })
+}
+
+/// Runs one job so that its failure takes back only its own changes.
+fn in_savepoint<T>(db: &Connection, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> rusqlite::Result<T> {
+    db.execute_batch("SAVEPOINT job")?;
+    match work(db) {
+        Ok(value) => db.execute_batch("RELEASE job").map(|()| value),
+        Err(error) => {
+            db.execute_batch("ROLLBACK TO job; RELEASE job")?;
+            Err(error)
+        }
+    }
+}
+
+fn damaged(error: &rusqlite::Error) -> StoreError {
+    StoreError::Damaged { path: "state.db".into(), cause: error.to_string() }
+}
+
+fn write_loop(db: &Connection, inbox: &mpsc::Receiver<Order>, commits: &AtomicU64, path: &Path) {
+    while let Ok(first) = inbox.recv() {
+        let mut stop = None;
+        let mut jobs = Vec::new();
+        let mut next = Some(first);
+        while let Some(order) = next.take() {
+            match order {
+                Order::Work(job) => jobs.push(job),
+                Order::Stop(done) => {
+                    stop = Some(done);
+                    break;
+                }
+            }
+            if jobs.len() < MAX_BATCH {
+                next = inbox.try_recv().ok();
+            }
+        }
+        if !jobs.is_empty() {
+            write_batch(db, jobs, commits, path);
+        }
+        if let Some(done) = stop {
+            let _ = done.send(());
+            return;
+        }
+    }
+}
+
+fn write_batch(db: &Connection, jobs: Vec<Job>, commits: &AtomicU64, path: &Path) {
+    let fail = |finish: Vec<Finish>, error: &rusqlite::Error| {
+        for f in finish {
+            let cause = std::io::Error::other(error.to_string());
+            f(Err(StoreError::Io { what: "write", path: path.to_path_buf(), cause }));
+        }
+    };
+    if let Err(error) = db.execute_batch("BEGIN IMMEDIATE") {
+        // The jobs still have to answer: each fails on the database as it is.
+        let finish = jobs.into_iter().map(|job| job(db)).collect();
+        fail(finish, &error);
+        return;
+    }
+    let finish: Vec<Finish> = jobs.into_iter().map(|job| job(db)).collect();
+    match db.execute_batch("COMMIT") {
+        Ok(()) => {
+            commits.fetch_add(1, Ordering::Relaxed);
+            for f in finish {
+                f(Ok(()));
+            }
+        }
+        Err(error) => {
+            let _ = db.execute_batch("ROLLBACK");
+            fail(finish, &error);
+        }
+    }
+}
+
+/// The schema, one step per version of `PRAGMA user_version`.
+const MIGRATIONS: [&str; 1] = ["
+    CREATE TABLE inbound(
+        seq INTEGER PRIMARY KEY AUTOINCREMENT, account TEXT NOT NULL, chat TEXT NOT NULL, sender TEXT NOT NULL, id TEXT NOT NULL,
+        sent_at INTEGER NOT NULL, received_at INTEGER NOT NULL, message TEXT NOT NULL, state TEXT NOT NULL,
+        decision TEXT, decided_at INTEGER, answered_at INTEGER, UNIQUE(account, chat, sender, id)) STRICT;
+    CREATE INDEX inbound_open ON inbound(account, seq) WHERE state IN ('new', 'admitted');
+    CREATE INDEX inbound_id ON inbound(id);
+    CREATE TABLE outbox(
+        seq INTEGER PRIMARY KEY AUTOINCREMENT, account TEXT NOT NULL, id TEXT NOT NULL, chat TEXT NOT NULL, text TEXT NOT NULL,
+        answers INTEGER, state TEXT NOT NULL, rank INTEGER NOT NULL, cause TEXT,
+        created_at INTEGER NOT NULL, updated_at INTEGER NOT NULL, UNIQUE(account, id)) STRICT;
+    CREATE INDEX outbox_open ON outbox(account, seq) WHERE state IN ('queued', 'sent');
+    CREATE INDEX outbox_answers ON outbox(answers);
+    CREATE INDEX outbox_id ON outbox(id);
+    CREATE TABLE facts(key TEXT PRIMARY KEY, value TEXT NOT NULL, updated_at INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+"];
+
+fn open_connection(path: &Path) -> Result<Connection, StoreError> {
+    let broken = |e: rusqlite::Error| match e.sqlite_error_code() {
+        Some(rusqlite::ErrorCode::NotADatabase | rusqlite::ErrorCode::DatabaseCorrupt) => {
+            StoreError::Damaged { path: path.to_path_buf(), cause: e.to_string() }
+        }
+        _ => StoreError::Io { what: "open", path: path.to_path_buf(), cause: std::io::Error::other(e.to_string()) },
+    };
+    let db = Connection::open(path).map_err(broken)?;
+    {
+        use std::os::unix::fs::PermissionsExt;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
+            .map_err(StoreError::io("protect", path))?;
+    }
+    db.busy_timeout(std::time::Duration::from_secs(5)).map_err(broken)?;
+    db.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;")
+        .map_err(broken)?;
+    let version: u32 = db.query_row("PRAGMA user_version", [], |r| r.get(0)).map_err(broken)?;
+    let version = version as usize;
+    if version > MIGRATIONS.len() {
+        return Err(StoreError::Damaged {
+            path: path.to_path_buf(),
+            cause: format!("it was written by a newer Verso (schema {version}, this one knows {})", MIGRATIONS.len()),
+        });
+    }
+    for (index, step) in MIGRATIONS.iter().enumerate().skip(version) {
+        db.execute_batch(&format!("BEGIN; {step} PRAGMA user_version = {}; COMMIT;", index + 1)).map_err(broken)?;
+    }
+    Ok(db)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,144 @@
+//! Locks of the operating system: one gateway per state folder, one process per account folder. They vanish with their process.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read, Seek, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use crate::store::StoreError;
+use crate::store::atomic::private_dir;
+use crate::store::paths::StatePaths;
+
+/// Held while a gateway uses a state folder.
+#[derive(Debug)]
+pub struct GatewayLock {
+    file: File,
+}
+
+impl GatewayLock {
+    /// Takes the lock and writes this process's id into it.
+    ///
+    /// # Errors
+    /// [`StoreError::Busy`] names the process that holds it; [`StoreError::Io`] when the folder cannot be used.
+    pub fn acquire(paths: &StatePaths) -> Result<Self, StoreError> {
+        private_dir(paths.root())?;
+        let path = paths.gateway_lock();
+        let file = take(&path, |holder| {
+            format!(
+                "another Verso gateway{holder} already uses the state folder {}; stop it, or set VERSO_STATE_DIR to another folder",
+                paths.root().display()
+            )
+        })?;
+        Ok(Self { file })
+    }
+
+    /// Notes the address that the gateway listens on, for people who look into the file.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn note_address(&mut self, address: &str, paths: &StatePaths) -> Result<(), StoreError> {
+        note(&mut self.file, &format!("{} {address}\n", std::process::id()))
+            .map_err(StoreError::io("write", &paths.gateway_lock()))
+    }
+
+    /// True when some process holds the lock.
+    pub fn is_held(paths: &StatePaths) -> bool {
+        let Ok(file) = File::open(paths.gateway_lock()) else { return false };
+        match file.try_lock_shared() {
+            Ok(()) => false,
+            Err(TryLockError::WouldBlock) => true,
+            Err(TryLockError::Error(_)) => false,
+        }
+    }
+}
+
+/// Held while a link of one account is open.
+#[derive(Debug)]
+pub struct AccountLock {
+    _file: File,
+    dir: PathBuf,
+}
+
+impl AccountLock {
+    /// Takes the lock of an auth folder, creating the folder.
+    ///
+    /// # Errors
+    /// [`StoreError::Busy`] names the process that holds it; [`StoreError::Io`] when the folder cannot be used.
+    pub fn acquire(dir: &Path) -> Result<Self, StoreError> {
+        private_dir(dir)?;
+        let file = take(&dir.join("account.lock"), |holder| {
+            format!("another process{holder} uses the WhatsApp account in {}; stop it first", dir.display())
+        })?;
+        Ok(Self { _file: file, dir: dir.to_path_buf() })
+    }
+
+    /// The folder that is locked.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+}
+
+fn take(path: &Path, busy: impl FnOnce(&str) -> String) -> Result<File, StoreError> {
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)
+        .map_err(StoreError::io("open", path))?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let mut text = String::new();
+            let holder = match file
+                .read_to_string(&mut text)
+                .ok()
+                .and_then(|_| text.split_whitespace().next().map(str::to_owned))
+            {
+                Some(pid) => format!(" (process {pid})"),
+                None => String::new(),
+            };
+            return Err(StoreError::Busy(busy(&holder)));
+        }
+        Err(TryLockError::Error(cause)) => {
+            return Err(StoreError::Io { what: "lock", path: path.to_path_buf(), cause });
+        }
+    }
+    note(&mut file, &format!("{}\n", std::process::id())).map_err(StoreError::io("write", path))?;
+    Ok(file)
+}
+
+fn note(file: &mut File, text: &str) -> std::io::Result<()> {
+    file.set_len(0)?;
+    file.rewind()?;
+    file.write_all(text.as_bytes())?;
+    file.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_gateway_is_told_who_holds_the_state() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let paths = StatePaths::new(dir.path(), None);
+        assert!(!GatewayLock::is_held(&paths));
+        let first = GatewayLock::acquire(&paths).expect("free");
+        assert!(GatewayLock::is_held(&paths));
+        let error = GatewayLock::acquire(&paths).expect_err("held").to_string();
+        assert!(error.contains(&std::process::id().to_string()) && error.contains("VERSO_STATE_DIR"), "{error}");
+        drop(first);
+        GatewayLock::acquire(&paths).expect("free again");
+    }
+
+    #[test]
+    fn an_account_folder_has_one_user() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let held = AccountLock::acquire(&dir.path().join("work")).expect("free");
+        let error = AccountLock::acquire(&dir.path().join("work")).expect_err("held").to_string();
+        assert!(error.contains("work"), "{error}");
+        assert!(held.dir().ends_with("work"));
+    }
+}

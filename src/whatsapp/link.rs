@@ -1,0 +1,284 @@
+//! One client per account and generation: opened, run once per connection attempt, closed.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::FutureExt;
+use rustls::ClientConfig;
+use tokio::runtime::Handle;
+use tokio_rustls::TlsConnector;
+use whatsapp_rust::cache_config::CacheEntryConfig;
+use whatsapp_rust::wacore::store::DevicePropsOverride;
+use whatsapp_rust::wacore::types::events::Subscription;
+use whatsapp_rust::waproto::whatsapp::device_props::PlatformType;
+use whatsapp_rust::{CacheConfig, Client, NodeFilter};
+
+use super::dial::{Attempt, Dialer};
+use super::ending;
+use super::http::Http;
+use super::inlet::{Events, Hook, Inlet};
+use super::runtime::HandleRuntime;
+use super::{Endpoint, LinkSink, LinkSpec, OpenError, backend, tls};
+use crate::event::{DownReason, Identity};
+
+/// The version of WhatsApp Web that links report, as shipped with whatsapp-rust 0.7.0.
+///
+/// It is never looked up: a gateway dials nothing but what its config says. WhatsApp answers a version that it no
+/// longer takes with [`DownReason::Outdated`]; then Verso needs an update.
+const WEB_VERSION: (u32, u32, u32) = (2, 3000, 1_035_194_821);
+/// A clean end commits the pending batch and flushes receipts (5 s each at most).
+const CLOSE_LIMIT: Duration = Duration::from_secs(15);
+/// The device row is written this often even when nothing asks for it.
+const SAVE_EVERY: Duration = Duration::from_secs(30);
+
+/// What all links share: the runtime of the clients, TLS, HTTP and the server's address.
+#[derive(Clone)]
+pub struct Links {
+    endpoint: Endpoint,
+    handle: Handle,
+    tls: Arc<ClientConfig>,
+    http: Http,
+}
+
+impl Links {
+    /// Prepares what all links share. `handle` must belong to a multi-threaded runtime with time and IO.
+    ///
+    /// # Errors
+    /// When TLS cannot be set up, as without any root certificates on the machine.
+    pub fn new(endpoint: Endpoint, handle: Handle) -> Result<Self, OpenError> {
+        let tls = tls::client_config()?;
+        let http = Http::new(tls.clone(), endpoint.clone(), handle.clone())?;
+        Ok(Self { endpoint, handle, tls: Arc::new(tls), http })
+    }
+
+    /// Opens the account's files and builds its client. Nothing is dialled before [`Link::run`].
+    ///
+    /// # Errors
+    /// When the account's database does not open.
+    pub async fn open(&self, spec: LinkSpec, sink: Arc<dyn LinkSink>) -> Result<Link, OpenError> {
+        let links = self.clone();
+        self.handle
+            .spawn(async move { links.build(spec, sink).await })
+            .await
+            .map_err(|e| OpenError::Client(e.to_string()))?
+    }
+
+    async fn build(self, spec: LinkSpec, sink: Arc<dyn LinkSink>) -> Result<Link, OpenError> {
+        let manager = backend::open(&spec.auth_dir).await?;
+        let linked = backend::identity(&manager.get_device_snapshot().to_serializable()).is_some();
+        let inlet = Inlet::new(spec.account, spec.auth_dir, spec.available, self.handle.clone(), sink);
+        let inlet = Arc::new(inlet);
+        let attempt = Arc::new(Attempt::default());
+        let dialer = Dialer {
+            endpoint: self.endpoint.clone(),
+            tls: TlsConnector::from(Arc::clone(&self.tls)),
+            attempt: Arc::clone(&attempt),
+        };
+        let client = Client::builder()
+            .with_runtime(HandleRuntime(self.handle.clone()))
+            .with_persistence_manager(Arc::new(manager))
+            .with_transport_factory(dialer)
+            .with_http_client(self.http.clone())
+            .with_version_override(WEB_VERSION)
+            .with_cache_config(small_caches())
+            .with_skip_history_sync(true)
+            .with_background_saver_interval(SAVE_EVERY)
+            .with_inbound_durability_hook(Hook(Arc::clone(&inlet)))
+            .build()
+            .await
+            .map_err(|e| OpenError::Client(e.to_string()))?
+            .into_client();
+        // One owner backs off, and that is not the client.
+        client.enable_auto_reconnect.store(false, Ordering::Release);
+        // A journalled message is delivered, whatever the presence says.
+        client.set_force_active_delivery_receipts(true);
+        if !linked {
+            let props = DevicePropsOverride::new().with_os(spec.device_name).with_platform_type(PlatformType::CHROME);
+            client.set_device_props(props).await;
+        }
+        // Set once, here; nothing else sets it.
+        let _ = inlet.client.set(Arc::downgrade(&client));
+        let subscription = client.subscribe(Events::interest(), Arc::new(Events(Arc::clone(&inlet))));
+        if linked {
+            inlet.save().await;
+        }
+        Ok(Link {
+            inner: Arc::new(Inner {
+                client: Mutex::new(Some(client)),
+                subscription: Mutex::new(Some(subscription)),
+                closed: AtomicBool::new(false),
+                handle: self.handle,
+                attempt,
+                inlet,
+            }),
+        })
+    }
+}
+
+/// Sized for many accounts in one process. The device registry stays above the largest group, and the LID map stays
+/// whole: an evicted pair would mis-address a session.
+fn small_caches() -> CacheConfig {
+    let hour = Some(Duration::from_secs(3600));
+    CacheConfig {
+        group_cache: CacheEntryConfig::new(hour, 64),
+        device_registry_cache: CacheEntryConfig::new(hour, 2_048),
+        sender_key_devices_cache: CacheEntryConfig::new(hour, 64),
+        session_recreate_history: CacheEntryConfig::new(hour, 128),
+        ..CacheConfig::default()
+    }
+}
+
+/// One account's client. Clones are the same link.
+///
+/// [`Link::run`] may be called again after every end but those that spend the link: `Stopped`, `QrExpired` and
+/// `Internal`. After a spent end, open a new one.
+#[derive(Clone)]
+pub struct Link {
+    pub(super) inner: Arc<Inner>,
+}
+
+pub(super) struct Inner {
+    client: Mutex<Option<Arc<Client>>>,
+    subscription: Mutex<Option<Subscription>>,
+    closed: AtomicBool,
+    pub handle: Handle,
+    attempt: Arc<Attempt>,
+    pub inlet: Arc<Inlet>,
+}
+
+impl std::fmt::Debug for Link {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Link({})", self.inner.inlet.account)
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if let Some(client) = self.client() {
+            client.signal_shutdown_sync();
+        }
+    }
+}
+
+impl Inner {
+    pub(super) fn client(&self) -> Option<Arc<Client>> {
+        self.client.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// Ends the client's run when whoever waited for it goes away.
+struct StopOnDrop(Option<Arc<Client>>);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        if let Some(client) = self.0.take() {
+            client.signal_shutdown_sync();
+        }
+    }
+}
+
+impl Link {
+    /// One connection attempt and its whole life; returns why it ended.
+    pub async fn run(&self) -> DownReason {
+        let Some(client) = self.inner.client() else { return DownReason::Stopped };
+        self.inner.inlet.begin();
+        self.inner.attempt.reset();
+        let mut guard = StopOnDrop(Some(Arc::clone(&client)));
+        let ended = self.inner.handle.spawn(run_once(client, Arc::clone(&self.inner.inlet))).await;
+        guard.0 = None;
+        let mut facts = self.inner.inlet.facts().clone();
+        facts.dial = self.inner.attempt.report();
+        facts.closed = self.inner.closed.load(Ordering::Acquire);
+        if let Err(error) = ended {
+            facts.panic = Some(panic_text(error));
+        }
+        let reason = ending::classify(&facts);
+        self.inner.inlet.save().await;
+        reason
+    }
+
+    /// Ends the link for good: commits what is pending, flushes, closes the socket. Takes 15 s at most.
+    pub async fn close(&self) {
+        self.inner.closed.store(true, Ordering::Release);
+        let client = self.inner.client.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(client) = client else { return };
+        let closing = self.inner.handle.spawn({
+            let client = Arc::clone(&client);
+            async move { client.disconnect().await }
+        });
+        if tokio::time::timeout(CLOSE_LIMIT, closing).await.is_err() {
+            tracing::warn!(account = %self.inner.inlet.account, "the link did not close in time and is abandoned");
+            client.signal_shutdown_sync();
+        }
+        self.inner.inlet.save().await;
+        *self.inner.subscription.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// The device's own addresses; `None` until it is linked.
+    pub fn identity(&self) -> Option<Identity> {
+        let client = self.inner.client()?;
+        backend::identity(&client.persistence_manager().get_device_snapshot().to_serializable())
+    }
+
+    /// Whether this device is linked to a phone. It stays true after a log-out: only deleting the files forgets it.
+    pub fn is_linked(&self) -> bool {
+        self.identity().is_some()
+    }
+
+    /// Whether WhatsApp accepted the login on the live connection.
+    pub fn is_online(&self) -> bool {
+        self.inner.client().is_some_and(|client| client.is_connected() && client.is_logged_in())
+    }
+}
+
+fn panic_text(error: tokio::task::JoinError) -> String {
+    match error.try_into_panic() {
+        Ok(payload) => {
+            let text = payload.downcast_ref::<&str>().map(|s| (*s).to_owned());
+            let text = text.or_else(|| payload.downcast_ref::<String>().cloned());
+            format!("the client panicked: {}", text.unwrap_or_else(|| "no text".to_owned()))
+        }
+        Err(_) => "the client's task was cancelled".to_owned(),
+    }
+}
+
+/// Runs the client once and watches the stanzas that raise no event: `<success>` and `<stream:error>`.
+async fn run_once(client: Arc<Client>, inlet: Arc<Inlet>) {
+    let mut success = client.wait_for_node(NodeFilter::tag("success")).fuse();
+    let mut stream_error = client.wait_for_node(NodeFilter::tag("stream:error")).fuse();
+    let socket = client.wait_for_socket(Duration::from_secs(60)).fuse();
+    let run = client.run().fuse();
+    futures::pin_mut!(socket, run);
+    loop {
+        futures::select_biased! {
+            node = stream_error => {
+                if let Ok(node) = node {
+                    inlet.facts().stream_error = Some(stream_code(&node));
+                }
+            }
+            ready = socket => {
+                if ready.is_ok() {
+                    inlet.facts().ready = true;
+                }
+            }
+            node = success => {
+                if node.is_ok() {
+                    inlet.logged_in();
+                }
+            }
+            () = run => break,
+        }
+    }
+    // Both may have come in the same breath as the end.
+    if let Some(Ok(node)) = stream_error.now_or_never() {
+        inlet.facts().stream_error = Some(stream_code(&node));
+    }
+    if let Some(Ok(())) = socket.now_or_never() {
+        inlet.facts().ready = true;
+    }
+}
+
+fn stream_code(node: &whatsapp_rust::OwnedNodeRef) -> String {
+    node.get().attrs().optional_string("code").map(|code| code.to_string()).unwrap_or_default()
+}

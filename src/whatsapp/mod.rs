@@ -1,0 +1,169 @@
+//! The only place that knows the crate whatsapp-rust: what the rest of Verso may ask of a link.
+//!
+//! A [`Links`] is made once and shared by all accounts; [`Links::open`] gives one [`Link`] per account and generation.
+//! A link lives through many calls of [`Link::run`], each of which is one connection attempt and its whole life; who
+//! waits how long between them is not decided here. Messages leave through [`LinkSink::commit`], and WhatsApp is told
+//! that one arrived only after that returned `Ok`.
+//!
+//! Nothing here imports the store: a link gets a folder and a sink.
+
+mod backend;
+mod convert;
+mod dial;
+mod ending;
+mod endpoint;
+mod http;
+mod inlet;
+mod link;
+mod ops;
+mod runtime;
+mod tls;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+
+pub use endpoint::{Endpoint, EndpointError};
+pub use link::{Link, Links};
+
+use crate::clock::UnixMs;
+use crate::event::{InboundMessage, LinkEvent};
+use crate::ids::{AccountId, E164, Jid};
+
+/// What one link is opened with.
+#[derive(Clone, Debug)]
+pub struct LinkSpec {
+    /// The account that the link belongs to; stamped on every message.
+    pub account: AccountId,
+    /// The account's own folder: it exists and nobody else may read it. `signal.db`, `creds.json` and `creds.json.bak`
+    /// live there.
+    pub auth_dir: PathBuf,
+    /// What the phone lists under Linked Devices; it counts only when the device is linked.
+    pub device_name: String,
+    /// Show the account as online while connected. That silences notifications on the phone, so personal accounts
+    /// leave it off.
+    pub available: bool,
+}
+
+/// Where a link delivers what it receives.
+pub trait LinkSink: Send + Sync + 'static {
+    /// Takes an event. It is called from the client's own tasks and must not block.
+    fn event(&self, event: LinkEvent);
+
+    /// Writes messages down for good. WhatsApp is told that they arrived only after `Ok`; after an error it delivers
+    /// them again on the next connection.
+    fn commit(&self, messages: Vec<InboundMessage>) -> BoxFuture<'_, Result<(), CommitFailed>>;
+}
+
+/// A message could not be written down.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("messages could not be written down: {0}")]
+pub struct CommitFailed(pub String);
+
+/// A link could not be opened at all.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The account's database does not open.
+    #[error("cannot open {}: {cause}; check that the folder is readable and writable and the disk is not full", path.display())]
+    Store {
+        /// The file.
+        path: PathBuf,
+        /// What the database said.
+        cause: String,
+    },
+    /// The client refused its settings.
+    #[error("the WhatsApp client could not be built: {0}")]
+    Client(String),
+    /// TLS or HTTP could not be set up on this machine.
+    #[error("cannot set up TLS: {0}; install the ca-certificates of your system")]
+    Tls(String),
+}
+
+/// A command to a link failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LinkError {
+    /// There is no live connection.
+    #[error("the account is not connected to WhatsApp right now")]
+    NotConnected,
+    /// The device is not linked.
+    #[error("the account is not linked to a phone; run `verso channels login`")]
+    NotLinked,
+    /// No answer in time.
+    #[error("WhatsApp did not answer within {} s", .0.as_secs())]
+    Timeout(Duration),
+    /// WhatsApp refused.
+    #[error("WhatsApp refused the request (code {code}): {text}")]
+    Rejected {
+        /// WhatsApp's code.
+        code: u16,
+        /// WhatsApp's words.
+        text: String,
+    },
+    /// The request itself makes no sense.
+    #[error("{0}")]
+    Invalid(String),
+    /// The client failed.
+    #[error("the WhatsApp client failed: {0}")]
+    Internal(String),
+}
+
+impl LinkError {
+    /// Whether the same command may work later, unchanged.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::NotConnected | Self::Timeout(_) | Self::Internal(_) => true,
+            Self::Rejected { code, .. } => *code == 429 || *code >= 500,
+            Self::NotLinked | Self::Invalid(_) => false,
+        }
+    }
+}
+
+/// A group as WhatsApp describes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupInfo {
+    /// The group.
+    pub jid: Jid,
+    /// Its name.
+    pub subject: String,
+    /// Its description.
+    pub description: Option<String>,
+    /// Its members.
+    pub members: Vec<GroupMember>,
+    /// Only administrators may write.
+    pub announcement: bool,
+}
+
+/// A member of a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupMember {
+    /// The member's address, in the group's own address family.
+    pub jid: Jid,
+    /// The member's phone number, when known.
+    pub number: Option<E164>,
+    /// May change the group.
+    pub admin: bool,
+}
+
+/// Signs of life of a link, since it was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Vitals {
+    /// When the last frame came in, by this machine's clock.
+    pub last_received: Option<UnixMs>,
+    /// Frames received.
+    pub frames_in: u64,
+    /// Frames sent.
+    pub frames_out: u64,
+    /// Bytes received.
+    pub bytes_in: u64,
+    /// Bytes sent.
+    pub bytes_out: u64,
+    /// Messages handed to [`LinkSink::commit`] and accepted.
+    pub messages_committed: u64,
+    /// Calls of [`LinkSink::commit`] that failed.
+    pub commits_failed: u64,
+    /// Status updates, broadcast lists and newsletters, which Verso does not serve.
+    pub ignored: u64,
+    /// Messages that could not be decrypted at first.
+    pub undecryptable: u64,
+}

@@ -1,0 +1,119 @@
+//! Imports point downwards only (notes/style.md 3): reads the `use` lines and `crate::` paths of every source file.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The layer of a module; higher may use lower.
+fn layer(path: &str) -> u8 {
+    let top = path.split('/').next().expect("a path has a first part").trim_end_matches(".rs");
+    match top {
+        "ids" | "event" | "clock" => 0,
+        "config" if path == "config/file.rs" => 2,
+        "config" | "policy" | "routing" | "session" | "text" | "backoff" | "heartbeat" | "delivery" | "command" => 1,
+        "store" | "whatsapp" | "agent" => 2,
+        "actors" => 3,
+        "api" | "cli" | "main" | "telemetry" | "lib" => 4,
+        other => panic!("src/{other} stands in no layer: add it to tests/it/architecture.rs and to src/lib.rs"),
+    }
+}
+
+fn sources(dir: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(dir).expect("src is readable") {
+        let path = entry.expect("entry is readable").path();
+        if path.is_dir() {
+            sources(&path, found);
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+/// The lines of a file that reach the shipped program: everything before its test module, without comments.
+fn shipped(text: &str) -> impl Iterator<Item = &str> {
+    text.split("#[cfg(test)]").next().unwrap_or_default().lines().filter(|l| !l.trim_start().starts_with("//"))
+}
+
+fn each_source(mut check: impl FnMut(&str, &str)) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    sources(&root, &mut files);
+    assert!(files.len() > 20, "the walk found too few files");
+    for file in files {
+        let name = file.strip_prefix(&root).expect("below src").to_string_lossy().replace('\\', "/");
+        check(&name, &fs::read_to_string(&file).expect("source is readable"));
+    }
+}
+
+#[test]
+fn imports_point_downwards() {
+    let mut wrong = Vec::new();
+    each_source(|name, text| {
+        let own = layer(name);
+        for line in shipped(text) {
+            for part in line.split("crate::").skip(1) {
+                let path: String = part.chars().take_while(|c| c.is_alphanumeric() || *c == '_' || *c == ':').collect();
+                let mut segments = path.split("::");
+                let top = segments.next().unwrap_or_default();
+                if top.is_empty() || !Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(top).exists()
+                    && !Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(format!("{top}.rs")).exists()
+                {
+                    continue;
+                }
+                let target = if top == "config" && segments.next() == Some("file") { 2 } else { layer(top) };
+                let own_top = name.split('/').next().unwrap_or_default().trim_end_matches(".rs");
+                let same_room = own_top == top;
+                if target > own || (target == own && own == 2 && !same_room) {
+                    wrong.push(format!("src/{name} (layer {own}) uses crate::{path} (layer {target})"));
+                }
+            }
+        }
+    });
+    assert!(wrong.is_empty(), "upward or sideways imports:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_dependency_has_one_home() {
+    let homes: &[(&str, &[&str])] = &[
+        ("whatsapp_rust::", &["whatsapp/"]),
+        ("json5::", &["config/"]),
+        ("jsonc_parser::", &["config/"]),
+        ("notify::", &["actors/watcher"]),
+        ("rusqlite::", &["store/"]),
+        ("reqwest::", &["agent/", "whatsapp/"]),
+        ("actix::", &["actors/", "api/", "cli/gateway.rs", "cli/demo"]),
+        ("clap::", &["cli/", "main.rs"]),
+        ("wa_simulator::", &["cli/demo"]),
+    ];
+    let mut wrong = Vec::new();
+    each_source(|name, text| {
+        for line in shipped(text) {
+            for (dependency, allowed) in homes {
+                let used = line.match_indices(dependency).any(|(at, _)| {
+                    !line[..at].chars().next_back().is_some_and(|c| c.is_alphanumeric() || c == '_' || c == ':')
+                });
+                if used && !allowed.iter().any(|home| name.starts_with(home)) {
+                    wrong.push(format!("src/{name}: {}", line.trim()));
+                }
+            }
+        }
+    });
+    assert!(wrong.is_empty(), "dependencies used outside their home:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn rules_do_no_io_and_ask_no_clock() {
+    let mut wrong = Vec::new();
+    each_source(|name, text| {
+        if layer(name) > 1 {
+            return;
+        }
+        for line in shipped(text) {
+            for forbidden in ["std::fs", "tokio::", "SystemTime::now", "Instant::now", "rand::rng()", "std::net", "std::env"] {
+                if line.contains(forbidden) && !(name == "clock.rs" && forbidden == "SystemTime::now") {
+                    wrong.push(format!("src/{name}: {}", line.trim()));
+                }
+            }
+        }
+    });
+    assert!(wrong.is_empty(), "rules must be pure:\n{}", wrong.join("\n"));
+}
