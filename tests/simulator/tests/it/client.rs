@@ -20,6 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// A client with everything it reported.
 pub struct Wa {
     pub client: Arc<Client>,
+    store: Arc<InMemoryBackend>,
     log: Arc<Log>,
     _subscription: Subscription,
     running: tokio::task::JoinHandle<()>,
@@ -47,8 +48,12 @@ impl Drop for Wa {
 impl Wa {
     /// A client that starts to connect, with an empty store.
     pub async fn start(world: &World) -> Self {
-        let store = Arc::new(InMemoryBackend::new());
-        let manager = Arc::new(PersistenceManager::new(store).await.unwrap());
+        Self::start_on(world, Arc::new(InMemoryBackend::new())).await
+    }
+
+    /// A client that starts to connect, with what another one left in its store.
+    pub async fn start_on(world: &World, store: Arc<InMemoryBackend>) -> Self {
+        let manager = Arc::new(PersistenceManager::new(store.clone()).await.unwrap());
         let client = Client::builder()
             .with_runtime(TokioRuntime)
             .with_persistence_manager(manager)
@@ -64,7 +69,19 @@ impl Wa {
         let subscription = client.subscribe(EventInterest::ALL, log.clone());
         let runner = client.clone();
         let running = tokio::spawn(async move { runner.run().await });
-        Self { client, log, _subscription: subscription, running }
+        Self { client, store, log, _subscription: subscription, running }
+    }
+
+    /// Ends the client as a process that is stopped in good order; its store stays.
+    pub async fn stop(self) -> Arc<InMemoryBackend> {
+        self.client.disconnect().await;
+        self.store.clone()
+    }
+
+    /// Writes down what the client knows, without stopping it.
+    pub async fn save(&self) -> Arc<InMemoryBackend> {
+        self.client.persistence_manager().flush().await.unwrap();
+        self.store.clone()
     }
 
     /// A client linked to `phone` by QR code and connected.
