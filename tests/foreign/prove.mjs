@@ -348,7 +348,7 @@ try {
   await administration()
   if (process.env.VERSO) {
     const { withVerso } = await import('./verso.mjs')
-    await withVerso({ Lines, step, same, ctl, world, work, ann, annPn, annJid, status })
+    await withVerso({ Lines, step, same, ctl, world, work, file, ann, annPn, status })
   } else {
     console.log('skipped  the Verso account: VERSO names no binary')
   }
