@@ -26,6 +26,8 @@ impl State {
         }
         if to.is_group() {
             self.group_message(from, &to, node);
+        } else if to.is_status_broadcast() {
+            self.status_message(from, &node);
         } else {
             if self.resolve(&to).is_none() {
                 self.ack_message(from, &node, Some(404));
@@ -191,7 +193,7 @@ impl State {
 
 /// What belongs to the message as a whole and goes to everybody.
 pub(crate) fn shared_children(node: &Node) -> Vec<Node> {
-    node.kids().iter().filter(|n| n.tag != "participants" && n.tag != "enc").cloned().collect()
+    node.kids().iter().filter(|n| !matches!(n.tag.as_ref(), "participants" | "viewers" | "enc")).cloned().collect()
 }
 
 /// Flips one bit in the middle of the first ciphertext.

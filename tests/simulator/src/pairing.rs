@@ -153,10 +153,12 @@ pub(crate) async fn scan(world: &World, account: usize, qr: &str) -> Result<Link
 pub(crate) async fn finished(world: &World, account: usize, conn: u64) -> Result<LinkedDevice, LinkError> {
     let what = "the client to sign its identity";
     let outcome = world
-        .until(what, |s| match s.finished_links.get(&conn) {
-            Some(outcome) => Some(outcome.clone()),
-            None if !s.conns.contains_key(&conn) => Some(Outcome::Refused("it closed the connection".into())),
-            None => None,
+        .until(what, || {
+            world.look(|s| match s.finished_links.get(&conn) {
+                Some(outcome) => Some(outcome.clone()),
+                None if !s.conns.contains_key(&conn) => Some(Outcome::Refused("it closed the connection".into())),
+                None => None,
+            })
         })
         .await?;
     match outcome {

@@ -10,6 +10,7 @@ use wacore_binary::Jid;
 use waproto::buffa::MessageField;
 use waproto::whatsapp as wa;
 
+use crate::appstate::PastChat;
 use crate::device::LinkedDevice;
 use crate::group::Group;
 use crate::pairing::LinkError;
@@ -239,6 +240,17 @@ impl Phone {
         self.sends_in(group, reaction(key, emoji))
     }
 
+    /// Posts a status ("story") for the people given.
+    pub fn posts_status(&self, text: &str, viewers: &[&Phone]) -> MessageId {
+        let viewers: Vec<usize> = viewers.iter().map(|p| p.account).collect();
+        self.world.with(|s| s.phone_posts_status(self.account, &viewers, text_message(text)))
+    }
+
+    /// Conversations from before the linking, which companions linked from now on are told.
+    pub fn set_history(&self, chats: Vec<PastChat>) {
+        self.world.with(|s| s.accounts[self.account].past = chats);
+    }
+
     /// Shows "typing…" to somebody.
     pub fn types(&self, to: &Phone) {
         self.world.with(|s| s.phone_chatstate(self.account, to.account, "composing"));
@@ -319,11 +331,9 @@ impl Phone {
     /// When none comes before the deadline.
     pub async fn expect_receipt(&self, id: &str, kind: ReceiptKind) -> Result<Receipt, Timeout> {
         let what = format!("{} to get a {kind:?} receipt for {id}", self.number());
-        let account = self.account;
-        let found = move |s: &mut crate::state::State| {
-            s.accounts[account].phone.receipts.iter().find(|r| r.id == id && r.kind == kind).cloned()
-        };
-        self.world.until(what, found).await
+        self.world
+            .until(what, || self.look(|p| p.receipts.iter().find(|r| r.id == id && r.kind == kind).cloned()))
+            .await
     }
 
     /// Waits until somebody is seen typing (or recording).
@@ -333,27 +343,38 @@ impl Phone {
     pub async fn expect_typing(&self, from: &Phone) -> Result<Sign, Timeout> {
         let number = from.number();
         let what = format!("{} to see {number} typing", self.number());
-        let account = self.account;
-        let found = move |s: &mut crate::state::State| {
-            let signs = &mut s.accounts[account].phone.signs;
-            let sign = signs
-                .iter_mut()
-                .find(|g| !g.taken && g.from == number && matches!(g.what.as_str(), "composing" | "recording"))?;
+        let typing = |g: &Sign| g.from == number && matches!(g.what.as_str(), "composing" | "recording");
+        let found = |p: &mut PhoneState| {
+            let sign = p.signs.iter_mut().find(|g| !g.taken && typing(g))?;
             sign.taken = true;
             Some(sign.clone())
         };
-        self.world.until(what, found).await
+        self.world.until(what, || self.quietly(found)).await
     }
 
+    /// Takes the first wanted message; the test of it runs without the lock.
     async fn take(&self, what: String, wanted: impl Fn(&Received) -> bool) -> Result<Received, Timeout> {
-        let account = self.account;
-        let found = move |s: &mut crate::state::State| {
-            let inbox = &mut s.accounts[account].phone.inbox;
-            let received = inbox.iter_mut().find(|r| !r.taken && wanted(r))?;
-            received.taken = true;
-            Some(received.clone())
-        };
-        self.world.until(what, found).await
+        let mut refused = 0;
+        self.world
+            .until(what, || {
+                let new: Vec<(usize, Received)> = self.look(|p| {
+                    let new = p.inbox.iter().enumerate().skip(refused);
+                    new.filter(|(_, r)| !r.taken).map(|(n, r)| (n, r.clone())).collect()
+                });
+                refused = new.last().map_or(refused, |(n, _)| n + 1);
+                new.into_iter().find(|(n, r)| wanted(r) && self.mark_taken(*n)).map(|(_, r)| r)
+            })
+            .await
+    }
+
+    /// False when another waiter was faster.
+    fn mark_taken(&self, n: usize) -> bool {
+        self.quietly(|p| !std::mem::replace(&mut p.inbox[n].taken, true))
+    }
+
+    /// A change that nobody waits for.
+    fn quietly<R>(&self, change: impl FnOnce(&mut PhoneState) -> R) -> R {
+        self.world.quietly(|s| change(&mut s.accounts[self.account].phone))
     }
 }
 

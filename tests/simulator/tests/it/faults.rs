@@ -198,3 +198,13 @@ async fn a_wait_in_vain_says_for_what_and_shows_the_trace() {
     assert!(error.contains("+15550002222 to get the text \"hello\""), "{error}");
     assert!(error.contains("last stanzas"), "{error}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_half_open_server_accepts_and_says_nothing() {
+    let world = World::start().await.unwrap();
+    world.set_fault(Fault::HalfOpen);
+    let wa = Wa::start(&world).await;
+    world.wait_for_stanza(|e| e.xml == "opened").await.unwrap();
+    assert!(!wa.client.is_connected());
+    assert!(!world.trace().iter().any(|e| e.xml.starts_with("secured") || e.xml.starts_with("ended")));
+}

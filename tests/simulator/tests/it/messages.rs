@@ -1,8 +1,10 @@
 //! One-to-one messages, receipts, reactions, typing.
 
+use wa_simulator::appstate::{PastChat, PastMessage};
 use wa_simulator::{Addressing, NodeExt, ReceiptKind, World};
 use whatsapp_rust::wacore::types::events::Event;
 use whatsapp_rust::wacore::types::presence::ReceiptType;
+use whatsapp_rust::wacore_binary::JidExt as _;
 use whatsapp_rust::waproto::whatsapp as wa;
 
 use crate::client::Wa;
@@ -158,16 +160,44 @@ async fn a_client_refills_its_one_time_keys() {
     for n in 0..6 {
         world.contact(&format!("+1555000300{n}"), "Somebody").says(&work, "hello");
     }
-    world
+    let asked = world
         .wait_for_stanza(|e| e.node.as_ref().is_some_and(|n| n.tag == "notification" && n.child("count").is_some()))
         .await
         .unwrap();
-    world
-        .wait_for_stanza(|e| {
-            let uploads = |n: &wacore_binary::Node| n.child("list").is_some() && n.child("registration").is_some();
-            e.seq > 30 && e.node.as_ref().is_some_and(uploads)
-        })
-        .await
-        .unwrap();
-    let _ = (wa, device);
+    let uploads = |n: &wacore_binary::Node| n.child("list").is_some() && n.child("registration").is_some();
+    world.wait_for_stanza_since(asked.seq, |e| e.node.as_ref().is_some_and(uploads)).await.unwrap();
+    assert!(device.one_time_keys_left() > 16);
+    drop(wa);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_status_is_a_message_to_status_broadcast() {
+    let world = World::start().await.unwrap();
+    let work = world.phone("+15550001111");
+    let ann = world.contact("+15550002222", "Ann");
+    let (wa, device) = Wa::linked(&world, &work).await;
+    ann.posts_status("sunny today", &[&work]);
+    let got = wa.text("sunny today").await;
+    assert!(got.info.source.chat.is_status_broadcast());
+    device.wait_drained().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn history_from_before_the_linking_is_told() {
+    let world = World::start().await.unwrap();
+    let work = world.phone("+15550001111");
+    let ann = world.contact("+15550002222", "Ann");
+    work.set_history(vec![PastChat {
+        jid: ann.jid().to_string(),
+        name: Some("Ann".into()),
+        messages: vec![PastMessage {
+            id: "OLD1".into(),
+            from_me: false,
+            participant: None,
+            t: 1_700_000_000,
+            text: "long ago".into(),
+        }],
+    }]);
+    let (wa, _) = Wa::linked(&world, &work).await;
+    wa.wait("history", |e| matches!(e, Event::HistorySync(_)).then_some(())).await;
 }
