@@ -62,3 +62,27 @@ fn certificate(
 pub(crate) fn public(pair: &KeyPair) -> [u8; 32] {
     pair.public_key.public_key_bytes().try_into().expect("a curve25519 public key has 32 bytes")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wacore_libsignal::protocol::PublicKey;
+
+    #[test]
+    fn chain_leads_from_the_server_key_to_the_root() {
+        let server = KeyPair::generate(&mut rand::make_rng::<StdRng>());
+        let authority = Authority::new(server).unwrap();
+        let chain = wa::CertChain::decode_from_slice(&authority.chain).unwrap();
+        let read = |c: &NoiseCertificate| {
+            let bytes = c.details.clone().unwrap();
+            (noise_certificate::Details::decode_from_slice(&bytes).unwrap(), bytes, c.signature.clone().unwrap())
+        };
+        let (leaf, leaf_bytes, leaf_signature) = read(&chain.leaf);
+        let (middle, middle_bytes, middle_signature) = read(&chain.intermediate);
+        assert_eq!(leaf.key.as_deref(), Some(public(&authority.server).as_slice()));
+        assert_eq!((leaf.issuer_serial, middle.issuer_serial), (middle.serial, Some(0)));
+        let key = |bytes: &[u8]| PublicKey::from_djb_public_key_bytes(bytes).unwrap();
+        assert!(key(&authority.root).verify_signature(&middle_bytes, &middle_signature));
+        assert!(key(middle.key.as_deref().unwrap()).verify_signature(&leaf_bytes, &leaf_signature));
+    }
+}

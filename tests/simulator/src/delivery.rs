@@ -3,6 +3,7 @@
 use wacore_binary::{Jid, JidExt as _, Node, NodeContent};
 
 use crate::faults::Fault;
+use crate::phone::NumberShown;
 use crate::stanza::{NodeExt, el};
 use crate::state::{Addr, Queued, State, unix_now};
 
@@ -82,8 +83,11 @@ impl State {
         let mut node = self.envelope(from, sent);
         node.set("from", self.jid_of(from, lid));
         let plain = Addr { account: from.account, device: 0 };
-        let (name, other) = if lid { ("sender_pn", false) } else { ("sender_lid", true) };
-        node.set(name, self.jid_of(plain, other));
+        if !lid {
+            node.set("sender_lid", self.jid_of(plain, true));
+        } else if self.shows_number(from.account) {
+            node.set("sender_pn", self.jid_of(plain, false));
+        }
         if addr.account == from.account
             && let Some(chat) = chat.map(Jid::to_non_ad)
         {
@@ -112,10 +116,18 @@ impl State {
         node
     }
 
+    /// Whether stanzas carry the number behind a LID.
+    pub fn shows_number(&self, account: usize) -> bool {
+        self.accounts[account].phone.number_shown == NumberShown::InStanzas
+    }
+
     /// The name others see, the number if there is none.
     pub fn display_name(&self, account: usize) -> String {
         let account = &self.accounts[account];
-        if account.name.is_empty() { account.pn.clone() } else { account.name.clone() }
+        match account.name.as_str() {
+            "" if account.phone.number_shown == NumberShown::InStanzas => account.pn.clone(),
+            name => name.to_owned(),
+        }
     }
 
     /// Puts a stanza into a device's queue, and on the wire if it listens.

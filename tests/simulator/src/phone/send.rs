@@ -4,6 +4,7 @@ use anyhow::Context;
 use wacore_binary::{Jid, JidExt as _, Node};
 use waproto::buffa::{Message as _, MessageField};
 use waproto::whatsapp as wa;
+use waproto::whatsapp::message::protocol_message::Type;
 
 use super::state::{Addressing, Received, Sent, Target};
 use crate::keys::Bundle;
@@ -45,12 +46,13 @@ impl State {
             let jid = self.jid_of(addr, lid);
             participants.push(el("to").attr("jid", jid).children([enc]).build());
         }
-        let node = el("message")
+        let mut node = el("message")
             .attr("to", chat)
             .attr("id", id)
             .attr("type", stanza_type(&sent.message))
             .children([el("participants").children(participants).build()])
             .build();
+        mark_edit(&mut node, &sent.message);
         self.message(me, node);
         Ok(())
     }
@@ -295,6 +297,15 @@ pub(crate) fn stanza_type(message: &wa::Message) -> &'static str {
         "poll"
     } else {
         "text"
+    }
+}
+
+/// Marks a stanza that changes (1) or takes back (7) an earlier message.
+pub(crate) fn mark_edit(node: &mut Node, message: &wa::Message) {
+    match message.protocol_message.as_option().and_then(|p| p.r#type) {
+        Some(Type::MESSAGE_EDIT) => node.set("edit", "1"),
+        Some(Type::REVOKE) => node.set("edit", "7"),
+        _ => {}
     }
 }
 
