@@ -2,7 +2,9 @@
 
 pub mod actors;
 pub mod agent;
+pub mod api;
 pub mod backoff;
+pub mod cli;
 pub mod clock;
 pub mod command;
 pub mod config;
@@ -13,5 +15,9 @@ pub mod policy;
 pub mod routing;
 pub mod session;
 pub mod store;
+<<<<<<< HEAD
 pub mod text;
+=======
+pub mod telemetry;
+>>>>>>> doors
 pub mod whatsapp;

@@ -24,8 +24,8 @@ use crate::actors::supervisor::{
 };
 use crate::actors::watcher::{ConfigFileChanged, WatcherActor};
 use crate::clock::{Clock, UnixMs};
-use crate::config::diff::ConfigDiff;
-use crate::config::file::{self, Location};
+use crate::config::diff::{ConfigDiff, ReloadReceipt};
+use crate::config::file::{self, ConfigSource};
 use crate::config::model::Config;
 use crate::config::{Loaded, Rejected};
 use crate::ids::{AccountId, MessageId};
@@ -39,7 +39,7 @@ pub struct Boot {
     /// Where state lies. The caller holds the lock of the state folder.
     pub paths: StatePaths,
     /// Where the configuration lies.
-    pub location: Location,
+    pub source: ConfigSource,
     /// The server to dial.
     pub endpoint: Endpoint,
     /// The time of day.
@@ -77,7 +77,7 @@ impl Gateway {
     /// # Errors
     /// When the configuration is wrong or the state folder cannot be used; nothing runs then.
     pub async fn start(boot: Boot) -> Result<Self, BootError> {
-        let loaded = file::load(&boot.location).map_err(|rejected| BootError::Config(rejected.to_string()))?;
+        let loaded = file::load(&boot.source).map_err(|rejected| BootError::Config(rejected.to_string()))?;
         for warning in &loaded.warnings {
             tracing::warn!(target: "config", "{warning}");
         }
@@ -123,7 +123,7 @@ impl Gateway {
             router,
             agents,
             cx,
-            location: boot.location,
+            source: boot.source,
             only: boot.only,
             watcher: None,
             stopping: false,
@@ -152,7 +152,7 @@ pub struct GatewayActor {
     router: Addr<RouterActor>,
     agents: Addr<AgentActor>,
     cx: SupervisorContext,
-    location: Location,
+    source: ConfigSource,
     only: Option<AccountId>,
     watcher: Option<Addr<WatcherActor>>,
     stopping: bool,
@@ -174,7 +174,7 @@ impl Actor for GatewayActor {
         }
         if self.only.is_none() {
             let watcher = WatcherActor::new(
-                self.location.clone(),
+                self.source.clone(),
                 self.config.gateway.reload.clone(),
                 self.fingerprint,
                 ctx.address().recipient(),
@@ -272,7 +272,7 @@ impl GatewayActor {
         self.revision += 1;
         self.config = loaded.config;
         self.apply(&diff, ctx);
-        let receipt = diff.receipt(self.revision, self.cx.clock.now());
+        let receipt = ReloadReceipt::new(self.revision, &diff, self.cx.clock.now());
         tracing::info!(target: "config", "{receipt}");
         self.last_reload = serde_json::to_value(&receipt).expect("a receipt is plain data");
         self.publish(GatewayEvent::Reload(self.last_reload.clone()));
@@ -318,8 +318,8 @@ impl Handler<Reload> for GatewayActor {
     type Result = ResponseActFuture<Self, Result<serde_json::Value, Refusal>>;
 
     fn handle(&mut self, _: Reload, _: &mut Self::Context) -> Self::Result {
-        let location = self.location.clone();
-        let read = tokio::task::spawn_blocking(move || file::load(&location));
+        let source = self.source.clone();
+        let read = tokio::task::spawn_blocking(move || file::load(&source));
         Box::pin(actix::fut::wrap_future(read).map(|read, me: &mut Self, ctx| match read {
             Ok(outcome) => me.take(outcome, ctx),
             Err(error) => Err(Refusal::Unavailable(error.to_string())),

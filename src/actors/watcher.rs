@@ -67,7 +67,8 @@ pub struct WatcherActor {
     looking: bool,
     look_again: bool,
     forced: bool,
-    waited: bool,
+    /// Since when the text ends too early, with nobody writing.
+    incomplete_since: Option<Instant>,
 }
 
 impl WatcherActor {
@@ -86,7 +87,7 @@ impl WatcherActor {
             looking: false,
             look_again: false,
             forced: false,
-            waited: false,
+            incomplete_since: None,
         }
     }
 
@@ -139,18 +140,21 @@ impl WatcherActor {
             Err(rejected) => rejected.fingerprint,
         };
         if now == self.known && !self.forced {
-            self.waited = false;
+            self.incomplete_since = None;
             return;
         }
-        if outcome.as_ref().err().is_some_and(Rejected::is_incomplete) && !self.waited {
-            // A look that is already due comes sooner, after the write that asked for it.
-            if self.pending.is_none() {
-                self.waited = true;
-                self.look_in(HALF_WRITTEN, ctx);
+        if outcome.as_ref().err().is_some_and(Rejected::is_incomplete) {
+            let since = *self.incomplete_since.get_or_insert_with(Instant::now);
+            let left = HALF_WRITTEN.saturating_sub(since.elapsed());
+            if !left.is_zero() {
+                // A look that is already due comes sooner, after the write that asked for it.
+                if self.pending.is_none() {
+                    self.look_in(left, ctx);
+                }
+                return;
             }
-            return;
         }
-        (self.known, self.forced, self.waited) = (now, false, false);
+        (self.known, self.forced, self.incomplete_since) = (now, false, None);
         let off = match &outcome {
             Ok(loaded) => {
                 self.reload = loaded.config.gateway.reload.clone();
@@ -262,7 +266,7 @@ impl Handler<Touched> for WatcherActor {
             self.watcher = None;
         }
         // Somebody is still writing: the patience starts anew.
-        self.waited = false;
+        self.incomplete_since = None;
         let since = *self.burst_since.get_or_insert_with(Instant::now);
         let left = BURST_CAP.saturating_sub(since.elapsed());
         self.look_in(self.reload.debounce.min(left.max(Duration::from_millis(1))), ctx);

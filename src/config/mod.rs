@@ -8,6 +8,7 @@
 
 mod check;
 pub mod diff;
+pub mod edit;
 pub mod file;
 mod include;
 mod legacy;
