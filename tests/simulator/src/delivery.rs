@@ -106,7 +106,7 @@ impl State {
         let mut node = el("message")
             .attr("id", sent.text_or_empty("id"))
             .attr("t", unix_now().to_string())
-            .attr("notify", self.display_name(from.account))
+            .attr("notify", self.accounts[from.account].name.as_str())
             .build();
         for name in COPIED {
             if let Some(value) = sent.attrs.get(name) {
@@ -119,15 +119,6 @@ impl State {
     /// Whether stanzas carry the number behind a LID.
     pub fn shows_number(&self, account: usize) -> bool {
         self.accounts[account].phone.number_shown == NumberShown::InStanzas
-    }
-
-    /// The name others see, the number if there is none.
-    pub fn display_name(&self, account: usize) -> String {
-        let account = &self.accounts[account];
-        match account.name.as_str() {
-            "" if account.phone.number_shown == NumberShown::InStanzas => account.pn.clone(),
-            name => name.to_owned(),
-        }
     }
 
     /// Puts a stanza into a device's queue, and on the wire if it listens.

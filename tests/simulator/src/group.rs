@@ -47,7 +47,7 @@ impl World {
                 .attr("from", jid.clone())
                 .attr("type", "w:gp2")
                 .attr("participant", s.jid_of(by, lid))
-                .attr("notify", s.display_name(owner.account))
+                .attr("notify", s.accounts[owner.account].name.as_str())
                 .children([create])
                 .build();
             if lid {

@@ -93,7 +93,7 @@ impl Phone {
         self.world.look(|s| format!("+{}", s.accounts[self.account].pn))
     }
 
-    /// The name that others see, empty if none was given.
+    /// The name that others see, `User ` and four digits if none was given.
     pub fn name(&self) -> String {
         self.world.look(|s| s.accounts[self.account].name.clone())
     }
