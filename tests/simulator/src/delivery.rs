@@ -41,7 +41,13 @@ impl State {
 
     /// The server's answer to a message of a companion.
     pub fn ack_message(&mut self, from: Addr, node: &Node, error: Option<u16>) {
-        let Some(conn) = self.device(from).and_then(|d| d.conn) else { return };
+        let Some(conn) = self.device(from).and_then(|d| d.conn) else {
+            if let Some(error) = error {
+                let refused = format!("message {} was refused: {error}", node.text_or_empty("id"));
+                self.note(self.device_label(from), refused);
+            }
+            return;
+        };
         let mut ack = el("ack")
             .attr("class", "message")
             .attr("id", node.text_or_empty("id"))

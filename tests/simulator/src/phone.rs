@@ -276,12 +276,26 @@ impl Phone {
 
     /// Shows "typing…" to somebody.
     pub fn types(&self, to: &Phone) {
-        self.world.with(|s| s.phone_chatstate(self.account, to.account, "composing"));
+        self.shows(&to.lid(), "composing");
+    }
+
+    /// Shows "recording…" to somebody.
+    pub fn records(&self, to: &Phone) {
+        self.shows(&to.lid(), "recording");
     }
 
     /// Ends "typing…".
     pub fn stops_typing(&self, to: &Phone) {
-        self.world.with(|s| s.phone_chatstate(self.account, to.account, "paused"));
+        self.shows(&to.lid(), "paused");
+    }
+
+    /// Shows "typing…" to a group.
+    pub fn types_in(&self, group: &Group) {
+        self.shows(&group.jid(), "composing");
+    }
+
+    fn shows(&self, chat: &Jid, what: &str) {
+        self.world.with(|s| s.phone_chatstate(self.account, chat, what));
     }
 
     /// Comes online: those who asked are told.

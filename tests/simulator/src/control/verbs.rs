@@ -8,18 +8,23 @@ use serde_json::{Value, json};
 
 use super::Refused;
 use super::trouble::{fault, kick, media_fault};
-use super::write::{group, group_change, group_send, presence, react, read_message, send, typing};
+use super::write::{group, group_change, group_send, presence, react, read_message, send, status, typing};
+use crate::appstate::{PastChat, PastMessage};
 use crate::device::LinkedDevice;
 use crate::media::Kind;
 use crate::phone::{ReceiptKind, Received};
 use crate::world::World;
 
 /// Every name with what it takes. `?` marks what may be left out; `pn` is a phone number.
-pub const NAMES: &[(&str, &str)] = &[
+pub const VERBS: &[(&str, &str)] = &[
     ("addresses", "-> ws, media, root (hex), media_cert (PEM)"),
     ("scan", "pn, qr -> device, jid, lid"),
     ("code", "pn, code -> device, jid, lid"),
     ("contact", "pn, name?, auto_receipts?, auto_read? -> jid, lid"),
+    (
+        "history",
+        "pn, chats [{with (pn), name?, texts [{text, from_me?, t? (unix seconds)}]}]; told to what is linked from now on",
+    ),
     ("devices", "pn -> devices"),
     ("unlink", "pn, device"),
     ("reinstall", "pn, announced?"),
@@ -30,6 +35,7 @@ pub const NAMES: &[(&str, &str)] = &[
     ("group", "owner, subject, members, via? (lid|pn) -> group"),
     ("gsend", "from, group, + content as for send -> id"),
     ("gchange", "group, by, what, who?, text?"),
+    ("status", "from, to [pn], text -> id; a story for these people"),
     ("react", "from, to, id, emoji | from, group, author, id, emoji -> id"),
     ("type", "from, to, on?"),
     ("presence", "pn, online"),
@@ -58,6 +64,7 @@ pub(super) async fn call(world: &World, name: &str, parameters: Value) -> Result
         "scan" => scan(world, read(parameters)?).await,
         "code" => code(world, read(parameters)?).await,
         "contact" => Ok(contact(world, read(parameters)?)),
+        "history" => Ok(history(world, read(parameters)?)),
         "devices" => Ok(devices(world, &read(parameters)?)),
         "unlink" => unlink(world, &read(parameters)?),
         "reinstall" => Ok(reinstall(world, &read(parameters)?)),
@@ -65,6 +72,7 @@ pub(super) async fn call(world: &World, name: &str, parameters: Value) -> Result
         "group" => Ok(group(world, &read(parameters)?)),
         "gsend" => group_send(world, read_message(parameters, &["from", "group"])?),
         "gchange" => group_change(world, &read(parameters)?),
+        "status" => Ok(status(world, &read(parameters)?)),
         "react" => react(world, &read(parameters)?),
         "type" => Ok(typing(world, &read(parameters)?)),
         "presence" => Ok(presence(world, &read(parameters)?)),
@@ -76,7 +84,7 @@ pub(super) async fn call(world: &World, name: &str, parameters: Value) -> Result
         "trace" => Ok(trace(world, &read(parameters)?)),
         "stats" => Ok(stats(world)),
         _ => {
-            let known: Vec<&str> = NAMES.iter().map(|(name, _)| *name).collect();
+            let known: Vec<&str> = VERBS.iter().map(|(name, _)| *name).collect();
             Err(Refused::not_found(format!("no verb {name:?}; there are {}", known.join(", "))))
         }
     }
@@ -161,6 +169,49 @@ fn contact(world: &World, asked: Contact) -> Value {
         phone.set_auto_read(yes);
     }
     json!({ "jid": phone.jid().to_string(), "lid": phone.lid().to_string() })
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct History {
+    pn: String,
+    chats: Vec<OldChat>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OldChat {
+    with: String,
+    name: Option<String>,
+    #[serde(default)]
+    texts: Vec<OldText>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OldText {
+    text: String,
+    #[serde(default)]
+    from_me: bool,
+    t: Option<u64>,
+}
+
+fn history(world: &World, asked: History) -> Value {
+    let now = crate::state::unix_now();
+    let chats = asked.chats.into_iter().enumerate().map(|(n, chat)| {
+        let messages = chat.texts.into_iter().enumerate().map(|(m, old)| PastMessage {
+            id: format!("OLD{n:03}{m:05}"),
+            from_me: old.from_me,
+            participant: None,
+            t: old.t.unwrap_or(now),
+            text: old.text,
+        });
+        let jid = world.phone(&chat.with).jid().to_string();
+        PastChat { jid, name: chat.name, messages: messages.collect() }
+    });
+    let chats = chats.collect();
+    world.phone(&asked.pn).set_history(chats);
+    json!({})
 }
 
 fn devices(world: &World, asked: &Pn) -> Value {

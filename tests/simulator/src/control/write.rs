@@ -216,6 +216,20 @@ pub(super) fn react(world: &World, asked: &React) -> Result<Value, Refused> {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+pub(super) struct Status {
+    from: String,
+    to: Vec<String>,
+    text: String,
+}
+
+pub(super) fn status(world: &World, asked: &Status) -> Value {
+    let viewers: Vec<Phone> = asked.to.iter().map(|pn| world.phone(pn)).collect();
+    let viewers: Vec<&Phone> = viewers.iter().collect();
+    json!({ "id": world.phone(&asked.from).posts_status(&asked.text, &viewers) })
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Typing {
     from: String,
     to: String,

@@ -208,10 +208,14 @@ impl State {
         self.pass_receipt(Addr { account, device: 0 }, &receipt);
     }
 
-    /// The phone shows or hides "typing…".
-    pub fn phone_chatstate(&mut self, account: usize, to: usize, what: &'static str) {
-        let to = self.jid_of(Addr { account: to, device: 0 }, true);
-        self.pass_chatstate(Addr { account, device: 0 }, &to, vec![el(what).build()]);
+    /// The phone shows or hides "typing…" (or "recording…").
+    pub fn phone_chatstate(&mut self, account: usize, chat: &Jid, what: &str) {
+        let child = match what {
+            "recording" => el("composing").attr("media", "audio").build(),
+            "paused" => el("paused").build(),
+            _ => el("composing").build(),
+        };
+        self.pass_chatstate(Addr { account, device: 0 }, chat, vec![child]);
     }
 
     /// The phone comes online or goes offline.

@@ -9,6 +9,8 @@ use tokio::net::TcpStream;
 use wa_simulator::control::Control;
 use wa_simulator::{World, text_message};
 
+use whatsapp_rust::wacore::types::events::Event;
+
 use crate::client::Wa;
 
 const ANN: &str = "15550100001";
@@ -40,7 +42,16 @@ async fn start() -> (World, Control) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_conversation_is_held_over_http() {
     let (world, control) = start().await;
+    let past = json!({ "pn": ANN, "chats": [{ "with": BOB, "name": "Bob", "texts": [{ "text": "long ago" }] }] });
+    ctl(&control, "history", past).await;
     let (wa, device) = Wa::linked(&world, &world.phone(ANN)).await;
+    let told = |event: &Event| match event {
+        Event::HistorySync(history) => history.get().map(|history| history.conversations.clone()),
+        _ => None,
+    };
+    let chats = wa.wait("history", told).await;
+    let old = chats[0].messages[0].message.message.conversation.clone();
+    assert_eq!((chats[0].name.as_deref(), old.as_deref()), (Some("Bob"), Some("long ago")));
     let addresses = control.addresses(&world);
     assert_eq!(addresses["ws"], world.ws_url());
     assert_eq!(addresses["root"].as_str().unwrap().len(), 64);
@@ -76,6 +87,9 @@ async fn a_conversation_is_held_over_http() {
     ctl(&control, "gchange", rename).await;
     assert_eq!(world.groups()[0].subject(), "Dinner");
 
+    let story = ctl(&control, "status", json!({ "from": BOB, "to": [ANN], "text": "at the sea" })).await;
+    assert_eq!(wa.message(story["id"].as_str().unwrap()).await.info.source.chat.to_string(), "status@broadcast");
+
     let before = device.sockets_opened();
     ctl(&control, "kick", json!({ "pn": ANN, "device": 1, "how": "drop" })).await;
     device.wait_sockets(before + 1).await.unwrap();
@@ -95,6 +109,7 @@ async fn what_is_wrong_is_said() {
     let table = [
         ("POST", "/ctl/dance", "{}", 404, "there are addresses, scan"),
         ("GET", "/ctl/stats", "", 405, "POST"),
+        ("PUT", "/ctl", "", 404, "GET /ctl"),
         ("POST", "/elsewhere", "", 404, "/ctl/NAME"),
         ("POST", "/ctl/send", "{", 400, "not JSON"),
         ("POST", "/ctl/contact", "{}", 400, "missing field `pn`"),
@@ -112,6 +127,8 @@ async fn what_is_wrong_is_said() {
         ("POST", "/ctl/expect", r#"{"pn":"1555"}"#, 400, "exactly one"),
         ("POST", "/ctl/react", r#"{"from":"1","id":"x","emoji":"y"}"#, 400, "to whom"),
     ];
+    let (status, verbs) = http(&control, "GET", "/ctl", "").await;
+    assert_eq!((status, verbs.as_object().unwrap().len()), (200, wa_simulator::control::VERBS.len()));
     for (method, path, body, status, why) in table {
         let (got, answer) = http(&control, method, path, body).await;
         let error = answer["error"].as_str().unwrap_or_default();
