@@ -103,7 +103,13 @@ pub struct Retry {
 
 impl Retry {
     /// Counts an end and says what follows. `lived` is how long the connection was logged in; zero when it never was.
-    pub fn down(&mut self, reason: &DownReason, lived: Duration, web: &WebConfig, rng: &mut impl rand::Rng) -> Recovery {
+    pub fn down(
+        &mut self,
+        reason: &DownReason,
+        lived: Duration,
+        web: &WebConfig,
+        rng: &mut impl rand::Rng,
+    ) -> Recovery {
         if lived > web.heartbeat {
             *self = Self::default();
         }
@@ -160,7 +166,11 @@ mod tests {
         }
         let probe = Some(Duration::from_secs(300));
         assert_eq!(retry.down(&lost(), Duration::ZERO, &web, &mut rng), Recovery::GiveUp { probe });
-        assert_eq!(retry.down(&lost(), Duration::ZERO, &web, &mut rng), Recovery::GiveUp { probe }, "each failed probe");
+        assert_eq!(
+            retry.down(&lost(), Duration::ZERO, &web, &mut rng),
+            Recovery::GiveUp { probe },
+            "each failed probe"
+        );
         let inside = DownReason::Internal { detail: "panic".into() };
         assert_eq!(retry.down(&inside, Duration::ZERO, &web, &mut rng), Recovery::GiveUp { probe: None });
     }
@@ -168,10 +178,7 @@ mod tests {
     #[test]
     fn one_attempt_means_no_delay_and_zero_means_no_end() {
         let mut rng = StdRng::seed_from_u64(1);
-        assert!(matches!(
-            Retry::default().down(&lost(), Duration::ZERO, &web(1), &mut rng),
-            Recovery::GiveUp { .. }
-        ));
+        assert!(matches!(Retry::default().down(&lost(), Duration::ZERO, &web(1), &mut rng), Recovery::GiveUp { .. }));
         let mut retry = Retry { attempt: u32::MAX, ..Retry::default() };
         assert!(matches!(retry.down(&lost(), Duration::ZERO, &web(0), &mut rng), Recovery::After(_)));
     }
@@ -192,14 +199,8 @@ mod tests {
         let (web, mut rng, mut retry) = (web(12), StdRng::seed_from_u64(1), Retry::default());
         assert_eq!(retry.down(&DownReason::RestartRequired, Duration::ZERO, &web, &mut rng), Recovery::Now);
         assert_eq!(retry.attempt, 0);
-        assert!(matches!(
-            retry.down(&DownReason::RestartRequired, Duration::ZERO, &web, &mut rng),
-            Recovery::After(_)
-        ));
-        assert_eq!(
-            retry.down(&DownReason::RestartRequired, Duration::from_secs(61), &web, &mut rng),
-            Recovery::Now
-        );
+        assert!(matches!(retry.down(&DownReason::RestartRequired, Duration::ZERO, &web, &mut rng), Recovery::After(_)));
+        assert_eq!(retry.down(&DownReason::RestartRequired, Duration::from_secs(61), &web, &mut rng), Recovery::Now);
     }
 
     #[test]
@@ -223,7 +224,12 @@ mod tests {
     #[test]
     fn busy_servers_are_given_more_time() {
         let mut rng = StdRng::seed_from_u64(1);
-        let first = |reason: DownReason, rng: &mut StdRng| match Retry::default().down(&reason, Duration::ZERO, &web(12), rng) {
+        let first = |reason: DownReason, rng: &mut StdRng| match Retry::default().down(
+            &reason,
+            Duration::ZERO,
+            &web(12),
+            rng,
+        ) {
             Recovery::After(d) => d,
             other => panic!("{other:?}"),
         };

@@ -264,7 +264,8 @@ impl Jid {
 
     /// The phone number that the address itself carries; a LID carries none.
     pub fn e164(&self) -> Option<E164> {
-        if self.is_number() { E164::normalize(&self.user) } else { None }
+        let digits = self.user.bytes().all(|b| b.is_ascii_digit());
+        if self.is_number() && digits { E164::normalize(&self.user) } else { None }
     }
 
     /// True when both name the same user, whatever the device.

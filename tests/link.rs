@@ -438,7 +438,10 @@ async fn groups_media_and_own_messages_are_understood() -> Result {
     let id = account.link.new_message_id();
     account.link.send_text(&got.chat, &id, "hi Ann").await?;
     s.ann.expect_text("hi Ann").await?;
-    account.link.send_reaction(&got.chat, &got.id, Some(&got.sender), false, "🎉", &account.link.new_message_id()).await?;
+    account
+        .link
+        .send_reaction(&got.chat, &got.id, Some(&got.sender), false, "🎉", &account.link.new_message_id())
+        .await?;
     assert_eq!(s.ann.expect_reaction(got.id.as_str()).await?.emoji, "🎉");
 
     s.owner.says(&s.ann, "from my phone");

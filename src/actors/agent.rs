@@ -17,14 +17,15 @@ use crate::actors::supervisor::{Deliver, SupervisorActor};
 use crate::agent::{AgentError, AgentJob, AgentReply, Agents, Role, Turn, workspace};
 use crate::clock::{Clock, UnixMs};
 use crate::config::model::{AccountConfig, AgentConfig, Config, TypingMode};
-use crate::delivery;
+use crate::delivery::{self, Delivery};
 use crate::event::{Content, Identity, InboundMessage};
-use crate::ids::{Jid, MessageId, SessionKey};
+use crate::ids::{E164, Jid, MessageId, SessionKey};
 use crate::policy::decide::{ChatKind, Dispatch, Run};
 use crate::session::lane::Lanes;
 use crate::store::journal::{Journal, OutboxPart};
 use crate::store::paths::StatePaths;
 use crate::store::transcripts::{self, Transcripts};
+use crate::store::zoneinfo;
 use crate::text::envelope;
 
 /// Turns of a session that the model is shown when nothing limits them.
@@ -67,6 +68,7 @@ pub struct AgentActor {
     clock: Clock,
     config: Arc<Config>,
     agents: Agents,
+    options: Arc<envelope::Options>,
     lanes: Lanes<Work>,
     stopping: Vec<tokio::sync::oneshot::Sender<()>>,
     stopped: bool,
@@ -85,6 +87,7 @@ impl AgentActor {
             paths,
             clock,
             lanes: Lanes::new(config.agents.max_concurrent),
+            options: Arc::new(envelope_options(&config)),
             config,
             agents: Agents::new()?,
             stopping: Vec::new(),
@@ -123,6 +126,7 @@ impl AgentActor {
             clock: self.clock.clone(),
             config: self.config.clone(),
             agents: self.agents.clone(),
+            options: self.options.clone(),
             work,
         };
         run.go()
@@ -150,6 +154,7 @@ impl Handler<ConfigChanged> for AgentActor {
 
     fn handle(&mut self, changed: ConfigChanged, ctx: &mut Self::Context) {
         self.lanes.set_most(changed.config.agents.max_concurrent);
+        self.options = Arc::new(envelope_options(&changed.config));
         self.config = changed.config;
         self.pump(ctx);
     }
@@ -177,6 +182,7 @@ struct AgentRun {
     clock: Clock,
     config: Arc<Config>,
     agents: Agents,
+    options: Arc<envelope::Options>,
     work: Work,
 }
 
@@ -246,12 +252,51 @@ impl AgentRun {
             session: run.session.clone(),
             system,
             history: history.into_iter().map(turn).collect(),
-            line: envelope::inbound_line(&order.message, agent, &order.account.rules, &self.config.agents, None),
+            line: self.line(agent, &text),
             text,
         };
         let reply = self.agents.run(&job, provider, self.config.agents.timeout).await?;
         self.remember(agent, &session_id, &job.line, &reply.text).await;
         Ok(reply)
+    }
+
+    /// The message as the model sees it.
+    fn line(&self, agent: &AgentConfig, text: &str) -> String {
+        let order = &self.work.order;
+        let (message, rules) = (&order.message, &order.account.rules);
+        let number = message.sender_number.as_ref().map(E164::as_str);
+        let id = message.sender.without_device().to_string();
+        let sender = (order.dispatch.chat == ChatKind::Group).then_some(envelope::Sender {
+            name: message.push_name.as_deref(),
+            number,
+            id: Some(&id),
+        });
+        let prefix = envelope::message_prefix(
+            rules.message_prefix.as_deref(),
+            !rules.allow_from.is_empty(),
+            agent.identity.name.as_deref(),
+        );
+        let quote = match &message.content {
+            Content::Body(body) => body.quote.as_ref(),
+            Content::Reaction { .. } | Content::Other { .. } => None,
+        };
+        let quoted_by = quote
+            .and_then(|q| q.sender.as_ref())
+            .map(|jid| jid.e164().map_or_else(|| jid.to_string(), |n| n.to_string()));
+        envelope::Line {
+            from: &order.dispatch.peer,
+            body: text,
+            prefix: &prefix,
+            sender,
+            quote: quote.map(|q| envelope::Quoted {
+                sender: quoted_by.as_deref(),
+                id: q.id.as_ref().map(MessageId::as_str),
+                body: &q.body,
+            }),
+            timestamp: Some(message.timestamp).filter(|at| *at > 0),
+            previous: None,
+        }
+        .render_for_agent(&self.options)
     }
 
     fn history_limit(&self) -> usize {
@@ -302,8 +347,11 @@ impl AgentRun {
         let message = &order.message;
         let texts = match answer {
             Ok(reply) => {
-                let agent = self.config.agent(&run.agent);
-                delivery::plan(&reply.text, agent.map(AsRef::as_ref), &order.account.rules, order.dispatch.own_chat)
+                let agent = self.config.agent(&run.agent).unwrap_or(self.config.agents.default_agent());
+                delivery::plan(
+                    &reply.text,
+                    &Delivery { rules: &order.account.rules, agent, own_chat: order.dispatch.own_chat },
+                )
             }
             Err(error) => {
                 tracing::warn!(target: "agent", agent = %run.agent, session = %run.session, id = %message.id, %error, "no answer");
@@ -322,8 +370,11 @@ impl AgentRun {
             })
             .collect();
         let last = left.fetch_sub(1, Ordering::SeqCst) == 1;
-        let written =
-            if last { self.journal.answer(&message.key(), parts).await.map(|_| ()) } else { self.journal.enqueue(parts).await };
+        let written = if last {
+            self.journal.answer(&message.key(), parts).await.map(|_| ())
+        } else {
+            self.journal.enqueue(parts).await
+        };
         match written {
             Ok(()) => order.supervisor.do_send(Deliver),
             Err(error) => {
@@ -331,6 +382,10 @@ impl AgentRun {
             }
         }
     }
+}
+
+fn envelope_options(config: &Config) -> envelope::Options {
+    envelope::Options::new(&config.agents.envelope, config.agents.user_timezone.as_deref(), zoneinfo::load)
 }
 
 fn turn(stored: transcripts::Turn) -> Turn {

@@ -19,14 +19,15 @@ use crate::actors::messages::{
 use crate::actors::router::{ConfigChanged, GetCounters, RouterActor};
 use crate::actors::socket::SocketContext;
 use crate::actors::supervisor::{
-    AccountChanged, ApplyAccount, BeginLogin, EndAccount, FollowLogin, Resume, SendNow, Suspend, SupervisorActor,
-    SupervisorContext, Unlink,
+    AccountChanged, ApplyAccount, BeginLogin, EndAccount, FollowLogin, Resume, SendNow, SupervisorActor,
+    SupervisorContext, Suspend, Unlink,
 };
 use crate::actors::watcher::{ConfigFileChanged, WatcherActor};
 use crate::clock::{Clock, UnixMs};
-use crate::config::diff::{AccountOutcome, ConfigDiff, ReloadReceipt};
-use crate::config::file::ConfigSource;
+use crate::config::diff::{ConfigDiff, ReloadReceipt};
+use crate::config::file::{self, ConfigSource};
 use crate::config::model::Config;
+use crate::config::{Loaded, Rejected};
 use crate::ids::{AccountId, MessageId};
 use crate::routing::target::Target;
 use crate::store::journal::Journal;
@@ -37,7 +38,7 @@ use crate::whatsapp::{Endpoint, Links};
 pub struct Boot {
     /// Where state lies. The caller holds the lock of the state folder.
     pub paths: StatePaths,
-    /// Where the configuration comes from.
+    /// Where the configuration lies.
     pub source: ConfigSource,
     /// The server to dial.
     pub endpoint: Endpoint,
@@ -76,14 +77,13 @@ impl Gateway {
     /// # Errors
     /// When the configuration is wrong or the state folder cannot be used; nothing runs then.
     pub async fn start(boot: Boot) -> Result<Self, BootError> {
-        let loaded = crate::config::file::load(&boot.source).map_err(|problems| {
-            BootError::Config(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
-        })?;
+        let loaded = file::load(&boot.source).map_err(|rejected| BootError::Config(rejected.to_string()))?;
         for warning in &loaded.warnings {
             tracing::warn!(target: "config", "{warning}");
         }
         boot.paths.prepare().map_err(|e| BootError::State(e.to_string()))?;
-        let journal = Journal::open(&boot.paths.state_db(), boot.clock.clone()).map_err(|e| BootError::State(e.to_string()))?;
+        let journal =
+            Journal::open(&boot.paths.state_db(), boot.clock.clone()).map_err(|e| BootError::State(e.to_string()))?;
         let pool = tokio::runtime::Handle::current();
         let links = Links::new(boot.endpoint.clone(), pool.clone()).map_err(|e| BootError::Link(e.to_string()))?;
         let config = loaded.config;
@@ -91,9 +91,10 @@ impl Gateway {
         let agents = AgentActor::new(journal.clone(), boot.paths.clone(), boot.clock.clone(), config.clone())
             .map_err(|e| BootError::State(e.to_string()))?
             .start();
-        let router = RouterActor::new(journal.clone(), boot.paths.clone(), boot.clock.clone(), config.clone(), agents.clone())
-            .map_err(|e| BootError::State(e.to_string()))?
-            .start();
+        let router =
+            RouterActor::new(journal.clone(), boot.paths.clone(), boot.clock.clone(), config.clone(), agents.clone())
+                .map_err(|e| BootError::State(e.to_string()))?
+                .start();
         let cx = SupervisorContext {
             socket: SocketContext {
                 links: Arc::new(links),
@@ -109,11 +110,10 @@ impl Gateway {
         };
         let (events, _) = broadcast::channel(256);
         let started_at = boot.clock.now();
-        let source = boot.source;
         let addr = GatewayActor {
             config: config.clone(),
             revision: 1,
-            files: loaded.files,
+            fingerprint: loaded.fingerprint,
             started_at,
             accounts: BTreeMap::new(),
             statuses: BTreeMap::new(),
@@ -123,7 +123,7 @@ impl Gateway {
             router,
             agents,
             cx,
-            source,
+            source: boot.source,
             only: boot.only,
             watcher: None,
             stopping: false,
@@ -142,7 +142,7 @@ impl Gateway {
 pub struct GatewayActor {
     config: Arc<Config>,
     revision: u64,
-    files: Vec<std::path::PathBuf>,
+    fingerprint: u64,
     started_at: UnixMs,
     accounts: BTreeMap<AccountId, Addr<SupervisorActor>>,
     statuses: BTreeMap<AccountId, AccountStatus>,
@@ -174,9 +174,9 @@ impl Actor for GatewayActor {
         }
         if self.only.is_none() {
             let watcher = WatcherActor::new(
-                self.source.path().to_path_buf(),
-                self.files.clone(),
+                self.source.clone(),
                 self.config.gateway.reload.clone(),
+                self.fingerprint,
                 ctx.address().recipient(),
             );
             self.watcher = Some(watcher.start());
@@ -236,24 +236,29 @@ impl GatewayActor {
         let _ = self.events.send(event);
     }
 
-    /// Reads the file and applies what changed. Keeps the configuration in force when the file is wrong.
-    fn reload(&mut self, ctx: &mut Context<Self>) -> Result<serde_json::Value, Refusal> {
+    /// Applies what changed in the file. Keeps the configuration in force when the file is wrong.
+    fn take(
+        &mut self,
+        outcome: Result<Loaded, Rejected>,
+        ctx: &mut Context<Self>,
+    ) -> Result<serde_json::Value, Refusal> {
         if self.stopping {
             return Err(Refusal::Unavailable("the gateway is stopping".to_owned()));
         }
-        let loaded = match crate::config::file::load(&self.source) {
+        let loaded = match outcome {
             Ok(loaded) => loaded,
-            Err(problems) => {
-                let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
-                let text = lines.join("\n");
+            Err(rejected) => {
+                let lines: Vec<String> = rejected.problems.iter().map(ToString::to_string).collect();
+                let refusal =
+                    format!("the edit is not applied, revision {} stays in force:\n{rejected}", self.revision);
                 if self.problems != lines {
-                    tracing::error!(target: "config", revision = self.revision, "the edit is not applied, revision {} stays in force:\n{text}", self.revision);
+                    tracing::error!(target: "config", revision = self.revision, "{refusal}");
                     self.problems = lines;
                     self.publish(GatewayEvent::Reload(serde_json::json!({
                         "applied": false, "revision": self.revision, "problems": self.problems,
                     })));
                 }
-                return Err(Refusal::Invalid(format!("the edit is not applied, revision {} stays in force:\n{text}", self.revision)));
+                return Err(Refusal::Invalid(refusal));
             }
         };
         self.problems.clear();
@@ -266,14 +271,8 @@ impl GatewayActor {
         }
         self.revision += 1;
         self.config = loaded.config;
-        if self.files != loaded.files {
-            self.files = loaded.files;
-            if let Some(watcher) = &self.watcher {
-                watcher.do_send(crate::actors::watcher::WatchFiles(self.files.clone()));
-            }
-        }
-        let receipt = ReloadReceipt::new(self.revision, &diff, self.cx.clock.now());
         self.apply(&diff, ctx);
+        let receipt = ReloadReceipt::new(self.revision, &diff, self.cx.clock.now());
         tracing::info!(target: "config", "{receipt}");
         self.last_reload = serde_json::to_value(&receipt).expect("a receipt is plain data");
         self.publish(GatewayEvent::Reload(self.last_reload.clone()));
@@ -284,28 +283,21 @@ impl GatewayActor {
     fn apply(&mut self, diff: &ConfigDiff, ctx: &mut Context<Self>) {
         self.router.do_send(ConfigChanged { config: self.config.clone(), revision: self.revision });
         self.agents.do_send(ConfigChanged { config: self.config.clone(), revision: self.revision });
-        for (id, outcome) in &diff.accounts {
-            match outcome {
-                AccountOutcome::Removed => {
+        for (id, change) in &diff.accounts {
+            match (self.config.account(id).cloned(), self.accounts.get(id)) {
+                (None, Some(_)) => {
                     if let Some(supervisor) = self.accounts.remove(id) {
                         supervisor.do_send(EndAccount);
                     }
                     self.statuses.remove(id);
                 }
-                AccountOutcome::Added => self.start_account(id, ctx),
-                _ => {
-                    if let (Some(supervisor), Some(account)) = (self.accounts.get(id), self.config.account(id)) {
-                        supervisor.do_send(ApplyAccount { account: account.clone(), web: self.config.web.clone() });
-                    }
+                (Some(_), None) => self.start_account(id, ctx),
+                // Also an account that is kept hears of `web.*`.
+                (Some(account), Some(supervisor)) => {
+                    tracing::debug!(target: "config", account = %id, %change, "applied");
+                    supervisor.do_send(ApplyAccount { account, web: self.config.web.clone() });
                 }
-            }
-        }
-        // `web.*` reaches every supervisor, also where the account itself is unchanged.
-        for (id, supervisor) in &self.accounts {
-            if let Some(account) = self.config.account(id)
-                && !diff.accounts.contains_key(id)
-            {
-                supervisor.do_send(ApplyAccount { account: account.clone(), web: self.config.web.clone() });
+                (None, None) => {}
             }
         }
     }
@@ -316,16 +308,22 @@ const RESTARTING: &str = "the account is being restarted after an internal error
 impl Handler<ConfigFileChanged> for GatewayActor {
     type Result = ();
 
-    fn handle(&mut self, _: ConfigFileChanged, ctx: &mut Self::Context) {
-        let _ = self.reload(ctx);
+    fn handle(&mut self, changed: ConfigFileChanged, ctx: &mut Self::Context) {
+        // A refusal is logged, published and part of the status; nobody waits for it here.
+        let _ = self.take(changed.outcome, ctx);
     }
 }
 
 impl Handler<Reload> for GatewayActor {
-    type Result = Result<serde_json::Value, Refusal>;
+    type Result = ResponseActFuture<Self, Result<serde_json::Value, Refusal>>;
 
-    fn handle(&mut self, _: Reload, ctx: &mut Self::Context) -> Self::Result {
-        self.reload(ctx)
+    fn handle(&mut self, _: Reload, _: &mut Self::Context) -> Self::Result {
+        let source = self.source.clone();
+        let read = tokio::task::spawn_blocking(move || file::load(&source));
+        Box::pin(actix::fut::wrap_future(read).map(|read, me: &mut Self, ctx| match read {
+            Ok(outcome) => me.take(outcome, ctx),
+            Err(error) => Err(Refusal::Unavailable(error.to_string())),
+        }))
     }
 }
 

@@ -28,7 +28,10 @@ struct LoudExit(&'static str);
 impl Drop for LoudExit {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            tracing::error!(actor = self.0, "an actor that all accounts depend on failed; the process ends and takes up its work after a restart");
+            tracing::error!(
+                actor = self.0,
+                "an actor that all accounts depend on failed; the process ends and takes up its work after a restart"
+            );
             if let Some(system) = actix::System::try_current() {
                 system.stop_with_code(70);
             }

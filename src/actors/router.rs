@@ -157,7 +157,9 @@ impl RouterActor {
                 known.stamp = stamp;
             }
             // The approvals known so far stay in force.
-            Err(error) => tracing::error!(target: "whatsapp/inbound", %account, %error, "the pairing approvals cannot be read"),
+            Err(error) => {
+                tracing::error!(target: "whatsapp/inbound", %account, %error, "the pairing approvals cannot be read")
+            }
         }
     }
 
@@ -204,7 +206,11 @@ impl RouterActor {
                 emoji,
             }),
             Effect::RequestPairing { sender, name, reply, notify_owner } => {
-                self.request_pairing(PairingAsked { message: message.clone(), sender, name, reply, notify_owner }, supervisor, ctx);
+                self.request_pairing(
+                    PairingAsked { message: message.clone(), sender, name, reply, notify_owner },
+                    supervisor,
+                    ctx,
+                );
             }
         }
     }
@@ -246,7 +252,11 @@ impl RouterActor {
             };
             let mut parts = Vec::new();
             if asked.reply {
-                parts.push(part(asked.message.chat.clone(), pairing_text(&asked.sender, &code), Some(asked.message.key())));
+                parts.push(part(
+                    asked.message.chat.clone(),
+                    pairing_text(&asked.sender, &code),
+                    Some(asked.message.key()),
+                ));
             }
             if asked.notify_owner
                 && let Some(own) = own
@@ -263,7 +273,9 @@ impl RouterActor {
             }
             match journal.enqueue(parts).await {
                 Ok(()) => supervisor.do_send(Deliver),
-                Err(error) => tracing::error!(target: "whatsapp/outbound", %account, %error, "a pairing text was not queued"),
+                Err(error) => {
+                    tracing::error!(target: "whatsapp/outbound", %account, %error, "a pairing text was not queued")
+                }
             }
         };
         ctx.spawn(actix::fut::wrap_future(work));
@@ -378,7 +390,9 @@ impl Handler<AccountOnline> for RouterActor {
         let left = async move { (journal.unanswered(&account).await, account) };
         ctx.spawn(actix::fut::wrap_future(left).map(move |(left, account), me: &mut Self, ctx| match left {
             Ok(rows) => rows.into_iter().for_each(|row| me.recover(row, ctx)),
-            Err(error) => tracing::error!(target: "whatsapp/inbound", %account, %error, "unanswered messages cannot be read"),
+            Err(error) => {
+                tracing::error!(target: "whatsapp/inbound", %account, %error, "unanswered messages cannot be read")
+            }
         }));
     }
 }
@@ -479,7 +493,9 @@ pub fn decide_request(
     let unavailable = |e: StoreError| Refusal::Unavailable(e.to_string());
     let records = files.requests().map_err(unavailable)?;
     let found = records.into_iter().find(|r| {
-        r.code.eq_ignore_ascii_case(code) && only.is_none_or(|a| r.account == *a) && now - r.created_at <= REQUEST_TTL_MS
+        r.code.eq_ignore_ascii_case(code)
+            && only.is_none_or(|a| r.account == *a)
+            && now - r.created_at <= REQUEST_TTL_MS
     });
     let Some(record) = found else {
         return Err(Refusal::Invalid(format!("No pending pairing request found for code: {code}")));

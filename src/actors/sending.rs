@@ -9,10 +9,10 @@ use crate::actors::messages::{Refusal, Sent};
 use crate::actors::socket::{LookUp, SendDirect, SocketActor};
 use crate::clock::UnixMs;
 use crate::config::model::AccountConfig;
-use crate::delivery;
 use crate::ids::{Jid, MessageId};
 use crate::routing::target::Target;
 use crate::store::journal::{Journal, OutboxPart};
+use crate::text::chunk;
 use crate::whatsapp::LinkError;
 
 /// One request to send.
@@ -53,7 +53,7 @@ pub async fn send_text(job: SendJob, socket: Addr<SocketActor>, journal: Journal
         let message_id = ids.last().cloned().unwrap_or_else(|| MessageId::new(""));
         return Ok(Sent { account, message_id, to_jid: to.clone() });
     }
-    let parts = delivery::chunks(&job.text, &job.account.rules);
+    let parts = chunk::chunk(job.text.trim(), job.account.rules.text_chunk_limit, job.account.rules.chunk_mode);
     let to = match &earlier {
         Some(remembered) => remembered.to.clone(),
         None => resolve(&job.target, &socket).await?,
@@ -94,7 +94,9 @@ async fn resolve(target: &Target, socket: &Addr<SocketActor>) -> Result<Jid, Ref
     let Target::Number(number) = target else { return Ok(target.jid()) };
     match socket.send(LookUp(number.clone())).await {
         Ok(Ok(Some(jid))) => Ok(jid),
-        Ok(Ok(None)) => Err(Refusal::Invalid(format!("{number} is not on WhatsApp; check the number and its country code"))),
+        Ok(Ok(None)) => {
+            Err(Refusal::Invalid(format!("{number} is not on WhatsApp; check the number and its country code")))
+        }
         Ok(Err(error)) => Err(refusal(&error)),
         Err(_) => Err(Refusal::Unavailable("the connection was lost".to_owned())),
     }

@@ -413,7 +413,9 @@ impl LinkSink for Sink {
                 let state = if error.is_some() { OutboxState::Failed } else { OutboxState::Acked };
                 self.journal.mark_soon(self.account.clone(), id, state, error);
             }
-            LinkEvent::Receipt { ids, kind: ReceiptKind::Delivered | ReceiptKind::Read | ReceiptKind::Played, .. } => {
+            LinkEvent::Receipt {
+                ids, kind: ReceiptKind::Delivered | ReceiptKind::Read | ReceiptKind::Played, ..
+            } => {
                 for id in ids {
                     self.journal.mark_soon(self.account.clone(), id, OutboxState::Delivered, None);
                 }
@@ -441,7 +443,11 @@ impl LinkSink for Sink {
                     continue;
                 }
                 let ours = message.from_me
-                    && self.journal.is_ours(&self.account, &message.id).await.map_err(|e| CommitFailed(e.to_string()))?;
+                    && self
+                        .journal
+                        .is_ours(&self.account, &message.id)
+                        .await
+                        .map_err(|e| CommitFailed(e.to_string()))?;
                 // Waiting for the router's mailbox is the back-pressure between WhatsApp and the rules.
                 let _ = self.router.send(InboundReceived { message, connected_at, ours }).await;
             }
@@ -510,7 +516,12 @@ impl OutboxPump {
                 }
                 Err(error) => {
                     tracing::error!(target: "whatsapp/outbound", account = %self.account, id = %part.id, %error, "WhatsApp cannot take this message");
-                    self.journal.mark_soon(self.account.clone(), part.id.clone(), OutboxState::Failed, Some(error.to_string()));
+                    self.journal.mark_soon(
+                        self.account.clone(),
+                        part.id.clone(),
+                        OutboxState::Failed,
+                        Some(error.to_string()),
+                    );
                 }
             }
         }

@@ -377,11 +377,15 @@ impl SupervisorActor {
             self.closed(ctx);
             return;
         }
-        let lived = self.logged_in_at.take().map_or(Duration::ZERO, |at| Duration::from_millis((now - at).max(0).cast_unsigned()));
+        let lived = self
+            .logged_in_at
+            .take()
+            .map_or(Duration::ZERO, |at| Duration::from_millis((now - at).max(0).cast_unsigned()));
         let status = reason.status();
         let logged_out = matches!(reason, DownReason::LoggedOut { .. });
         if reason != DownReason::RestartRequired {
-            self.facts.last_disconnect = Some(LastDisconnect { at: now, status, error: reason.to_string(), logged_out });
+            self.facts.last_disconnect =
+                Some(LastDisconnect { at: now, status, error: reason.to_string(), logged_out });
             self.facts.last_error = Some(reason.to_string());
             self.facts.last_stop_at = Some(now);
             tracing::warn!(
@@ -663,10 +667,14 @@ impl Handler<BeginLogin> for SupervisorActor {
                     match view.borrow_and_update().clone() {
                         LoginView::Qr(code) => return Ok(LoginStarted::Qr { account: account.clone(), code, fresh }),
                         LoginView::Code(code) => return Ok(LoginStarted::Code { account: account.clone(), code }),
-                        LoginView::Linked(who) => return Ok(LoginStarted::AlreadyLinked { account: account.clone(), who }),
+                        LoginView::Linked(who) => {
+                            return Ok(LoginStarted::AlreadyLinked { account: account.clone(), who });
+                        }
                         LoginView::Failed(error) => return Err(Refusal::Unavailable(error)),
                         LoginView::Expired => {
-                            return Err(Refusal::Unavailable("The login QR expired. Ask me to generate a new one.".to_owned()));
+                            return Err(Refusal::Unavailable(
+                                "The login QR expired. Ask me to generate a new one.".to_owned(),
+                            ));
                         }
                         LoginView::Starting | LoginView::None => {}
                     }
@@ -717,7 +725,7 @@ impl Handler<Unlink> for SupervisorActor {
     fn handle(&mut self, _: Unlink, _: &mut Self::Context) -> Self::Result {
         let account = self.id().clone();
         self.read_credentials();
-        let had = self.linked || credentials::any_files(&self.cx.paths, &self.auth_dir());
+        let had = self.linked || credentials::any_files(&self.auth_dir());
         let socket = self.socket.clone().filter(|_| had);
         let told = async move {
             if let Some(socket) = socket {
@@ -789,7 +797,9 @@ impl Handler<Deliver> for SupervisorActor {
 
     fn handle(&mut self, _: Deliver, _: &mut Self::Context) {
         // Without a connection the parts wait in the outbox; every new connection drains it.
-        if let Some(socket) = self.socket.as_ref().filter(|_| matches!(self.machine.state(), AccountState::Connected { .. })) {
+        if let Some(socket) =
+            self.socket.as_ref().filter(|_| matches!(self.machine.state(), AccountState::Connected { .. }))
+        {
             socket.do_send(DrainOutbox);
         }
     }
@@ -799,7 +809,9 @@ impl Handler<Gesture> for SupervisorActor {
     type Result = ();
 
     fn handle(&mut self, gesture: Gesture, _: &mut Self::Context) {
-        if let Some(socket) = self.socket.as_ref().filter(|_| matches!(self.machine.state(), AccountState::Connected { .. })) {
+        if let Some(socket) =
+            self.socket.as_ref().filter(|_| matches!(self.machine.state(), AccountState::Connected { .. }))
+        {
             socket.do_send(gesture);
         }
     }

@@ -123,15 +123,22 @@ impl Agents {
     ///
     /// # Errors
     /// When there is no answer; the error says why.
-    pub async fn run(&self, job: &AgentJob, provider: &ProviderConfig, limit: Duration) -> Result<AgentReply, AgentError> {
+    pub async fn run(
+        &self,
+        job: &AgentJob,
+        provider: &ProviderConfig,
+        limit: Duration,
+    ) -> Result<AgentReply, AgentError> {
         let run = async {
             match provider.api {
                 ProviderApi::Echo => Ok(echo::answer(job)),
                 ProviderApi::OpenaiCompletions => openai::answer(&self.http, job, provider).await,
-                ProviderApi::AnthropicMessages | ProviderApi::Command | ProviderApi::Webhook => Err(AgentError::Config(format!(
-                    "models.providers.{}.api is not served by this version; use \"openai-completions\" or \"echo\"",
-                    provider.name
-                ))),
+                ProviderApi::AnthropicMessages | ProviderApi::Command | ProviderApi::Webhook => {
+                    Err(AgentError::Config(format!(
+                        "models.providers.{}.api is not served by this version; use \"openai-completions\" or \"echo\"",
+                        provider.name
+                    )))
+                }
             }
         };
         tokio::time::timeout(limit, run).await.unwrap_or(Err(AgentError::Timeout(limit)))

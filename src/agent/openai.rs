@@ -37,7 +37,11 @@ struct Answer {
     content: Option<String>,
 }
 
-pub(super) async fn answer(http: &reqwest::Client, job: &AgentJob, provider: &ProviderConfig) -> Result<AgentReply, AgentError> {
+pub(super) async fn answer(
+    http: &reqwest::Client,
+    job: &AgentJob,
+    provider: &ProviderConfig,
+) -> Result<AgentReply, AgentError> {
     let mut messages = Vec::with_capacity(job.history.len() + 2);
     if !job.system.is_empty() {
         messages.push(Message { role: "system", content: &job.system });
@@ -75,7 +79,11 @@ pub(super) async fn answer(http: &reqwest::Client, job: &AgentJob, provider: &Pr
     Ok(AgentReply { text: choice.message.content.unwrap_or_default() })
 }
 
-async fn read_capped(mut response: reqwest::Response, provider: &ProviderConfig, url: &str) -> Result<String, AgentError> {
+async fn read_capped(
+    mut response: reqwest::Response,
+    provider: &ProviderConfig,
+    url: &str,
+) -> Result<String, AgentError> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(|e| unreachable(provider, url, &e))? {
         if body.len() + chunk.len() > MAX_BODY {

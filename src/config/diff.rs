@@ -14,20 +14,24 @@ use crate::ids::AccountId;
 /// What happens to one account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub enum AccountChange {
+pub enum AccountOutcome {
     /// Nothing of it changed.
     Kept,
     /// New rules from the next message on; the socket stays.
     Refreshed,
     /// Its credentials are elsewhere now: the socket is closed and opened anew.
     Relinked,
-    /// New, or switched on.
+    /// Switched on.
     Started,
-    /// Removed, or switched off.
+    /// Switched off.
     Stopped,
+    /// New in the config.
+    Added,
+    /// Gone from the config.
+    Removed,
 }
 
-impl fmt::Display for AccountChange {
+impl fmt::Display for AccountOutcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Kept => "kept",
@@ -35,16 +39,29 @@ impl fmt::Display for AccountChange {
             Self::Relinked => "relinked",
             Self::Started => "started",
             Self::Stopped => "stopped",
+            Self::Added => "added",
+            Self::Removed => "removed",
         })
     }
 }
+
+/// In the order in which a receipt names them.
+const OUTCOMES: [AccountOutcome; 7] = [
+    AccountOutcome::Added,
+    AccountOutcome::Removed,
+    AccountOutcome::Started,
+    AccountOutcome::Stopped,
+    AccountOutcome::Relinked,
+    AccountOutcome::Refreshed,
+    AccountOutcome::Kept,
+];
 
 /// The difference between two configs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ConfigDiff {
     /// Every account of either config.
-    pub accounts: BTreeMap<AccountId, AccountChange>,
+    pub accounts: BTreeMap<AccountId, AccountOutcome>,
     /// Keys that differ, as deep as they can be named, in the current spelling.
     pub changed: Vec<String>,
     /// Keys whose new value needs a restart of the gateway and is not applied.
@@ -55,7 +72,8 @@ impl ConfigDiff {
     /// Compares what is in force with what is wanted.
     pub fn between(old: &Config, new: &Config) -> Self {
         let ids: BTreeSet<&AccountId> = old.accounts.keys().chain(new.accounts.keys()).collect();
-        let change = |id: &AccountId| account(old.accounts.get(id).map(AsRef::as_ref), new.accounts.get(id).map(AsRef::as_ref));
+        let change =
+            |id: &AccountId| account(old.accounts.get(id).map(AsRef::as_ref), new.accounts.get(id).map(AsRef::as_ref));
         let mut changed = Vec::new();
         differences(&old.written, &new.written, &KeyPath::default(), &mut changed);
         Self {
@@ -67,30 +85,23 @@ impl ConfigDiff {
 
     /// True when both configs say the same.
     pub fn is_empty(&self) -> bool {
-        self.changed.is_empty() && self.refused.is_empty() && self.accounts.values().all(|c| *c == AccountChange::Kept)
-    }
-
-    /// The receipt of having applied this.
-    pub fn receipt(self, revision: u64, at: UnixMs) -> ReloadReceipt {
-        ReloadReceipt { revision, at, changed: self.changed, accounts: self.accounts, refused: self.refused }
+        self.changed.is_empty() && self.refused.is_empty() && self.accounts.values().all(|c| *c == AccountOutcome::Kept)
     }
 }
 
 /// Only the place of the credentials makes an account's socket; everything else reaches a running one.
-fn account(old: Option<&AccountConfig>, new: Option<&AccountConfig>) -> AccountChange {
+fn account(old: Option<&AccountConfig>, new: Option<&AccountConfig>) -> AccountOutcome {
     let on = |a: &AccountConfig| a.link.enabled;
     match (old, new) {
-        (None, None) => AccountChange::Kept,
-        (None, Some(new)) if on(new) => AccountChange::Started,
-        (None, Some(_)) => AccountChange::Refreshed,
-        (Some(old), None) if on(old) => AccountChange::Stopped,
-        (Some(_), None) => AccountChange::Stopped,
+        (None, None) => AccountOutcome::Kept,
+        (None, Some(_)) => AccountOutcome::Added,
+        (Some(_), None) => AccountOutcome::Removed,
         (Some(old), Some(new)) => match (on(old), on(new)) {
-            (false, true) => AccountChange::Started,
-            (true, false) => AccountChange::Stopped,
-            (true, true) if old.link.auth_dir != new.link.auth_dir => AccountChange::Relinked,
-            _ if old != new => AccountChange::Refreshed,
-            _ => AccountChange::Kept,
+            (false, true) => AccountOutcome::Started,
+            (true, false) => AccountOutcome::Stopped,
+            (true, true) if old.link.auth_dir != new.link.auth_dir => AccountOutcome::Relinked,
+            _ if old != new => AccountOutcome::Refreshed,
+            _ => AccountOutcome::Kept,
         },
     }
 }
@@ -139,9 +150,22 @@ pub struct ReloadReceipt {
     /// Keys that changed.
     pub changed: Vec<String>,
     /// What happened to every account.
-    pub accounts: BTreeMap<AccountId, AccountChange>,
+    pub accounts: BTreeMap<AccountId, AccountOutcome>,
     /// Keys whose new value needs a restart of the gateway.
     pub refused: Vec<String>,
+}
+
+impl ReloadReceipt {
+    /// The receipt of having applied `diff` as `revision`.
+    pub fn new(revision: u64, diff: &ConfigDiff, at: UnixMs) -> Self {
+        Self {
+            revision,
+            at,
+            changed: diff.changed.clone(),
+            accounts: diff.accounts.clone(),
+            refused: diff.refused.clone(),
+        }
+    }
 }
 
 impl fmt::Display for ReloadReceipt {
@@ -151,15 +175,20 @@ impl fmt::Display for ReloadReceipt {
             [] => f.write_str("nothing changed")?,
             keys => {
                 let shown = keys.iter().take(5).cloned().collect::<Vec<_>>().join(", ");
-                write!(f, "{} changed ({shown}", if keys.len() == 1 { "1 key".to_owned() } else { format!("{} keys", keys.len()) })?;
+                write!(
+                    f,
+                    "{} changed ({shown}",
+                    if keys.len() == 1 { "1 key".to_owned() } else { format!("{} keys", keys.len()) }
+                )?;
                 if keys.len() > 5 {
                     write!(f, ", and {} more", keys.len() - 5)?;
                 }
                 f.write_str(")")?;
             }
         }
-        for change in [AccountChange::Started, AccountChange::Stopped, AccountChange::Relinked, AccountChange::Refreshed, AccountChange::Kept] {
-            let ids: Vec<&str> = self.accounts.iter().filter(|(_, c)| **c == change).map(|(id, _)| id.as_str()).collect();
+        for change in OUTCOMES {
+            let ids: Vec<&str> =
+                self.accounts.iter().filter(|(_, c)| **c == change).map(|(id, _)| id.as_str()).collect();
             if !ids.is_empty() {
                 write!(f, "; {change}: {}", ids.join(", "))?;
             }
@@ -192,7 +221,9 @@ mod tests {
     #[test]
     fn only_link_settings_touch_a_socket() {
         let two = "{ channels: { whatsapp: { accounts: { work: {}, home: {} } } } }";
-        let with = |work: &str| format!("{{ channels: {{ whatsapp: {{ accounts: {{ work: {{ {work} }}, home: {{}} }} }} }} }}");
+        let with = |work: &str| {
+            format!("{{ channels: {{ whatsapp: {{ accounts: {{ work: {{ {work} }}, home: {{}} }} }} }} }}")
+        };
         let at = "channels.whatsapp.accounts.work";
         check(two, two, "home kept, work kept", &[], &[]);
         check(two, &with("dmPolicy: 'disabled'"), "home kept, work refreshed", &[&format!("{at}.dmPolicy")], &[]);
@@ -200,13 +231,25 @@ mod tests {
         check(two, &with("enabled: false"), "home kept, work stopped", &[&format!("{at}.enabled")], &[]);
         check(&with("enabled: false"), two, "home kept, work started", &[&format!("{at}.enabled")], &[]);
         check(two, &with("deviceName: 'X'"), "home kept, work refreshed", &[&format!("{at}.deviceName")], &[]);
-        check(two, "{ channels: { whatsapp: { accounts: { home: {} } } } }", "home kept, work stopped", &[at], &[]);
-        check(two, "{ web: { enabled: false }, channels: { whatsapp: { accounts: { work: {}, home: {} } } } }", "home stopped, work stopped", &["web.enabled"], &[]);
+        check(two, "{ channels: { whatsapp: { accounts: { home: {} } } } }", "home kept, work removed", &[at], &[]);
+        check(
+            two,
+            "{ web: { enabled: false }, channels: { whatsapp: { accounts: { work: {}, home: {} } } } }",
+            "home stopped, work stopped",
+            &["web.enabled"],
+            &[],
+        );
     }
 
     #[test]
     fn a_default_written_out_or_overridden_changes_no_account() {
-        check("{}", "{ channels: { whatsapp: { dmPolicy: 'pairing' } } }", "default kept", &["channels.whatsapp.dmPolicy"], &[]);
+        check(
+            "{}",
+            "{ channels: { whatsapp: { dmPolicy: 'pairing' } } }",
+            "default kept",
+            &["channels.whatsapp.dmPolicy"],
+            &[],
+        );
         check("{}", "{ gateway: { port: 18789 } }", "default kept", &["gateway.port"], &[]);
         check("{}", "{ gateway: { port: 1 } }", "default kept", &["gateway.port"], &["gateway.port"]);
         check("{ // a comment\n }", "{}", "default kept", &[], &[]);
@@ -214,7 +257,8 @@ mod tests {
 
     #[test]
     fn the_receipt_is_one_line_and_json() {
-        let receipt = diff("{}", "{ gateway: { port: 1 }, channels: { whatsapp: { historyLimit: 1 } } }").receipt(2, 5);
+        let receipt = diff("{}", "{ gateway: { port: 1 }, channels: { whatsapp: { historyLimit: 1 } } }");
+        let receipt = ReloadReceipt::new(2, &receipt, 5);
         assert_eq!(
             receipt.to_string(),
             "config revision 2: 2 keys changed (channels.whatsapp.historyLimit, gateway.port); refreshed: default; needs a restart: gateway.port"

@@ -1,7 +1,9 @@
 //! The config on disk: find it, read it with its includes, replace it atomically. The only file of this folder that touches the disk.
 
+use std::collections::hash_map::DefaultHasher;
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
+use std::hash::{Hash, Hasher};
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
@@ -36,14 +38,19 @@ impl Environment {
 
 /// Where one gateway's config and state are.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Location {
+pub struct ConfigSource {
     /// The config file, absolute; it need not exist.
     pub path: PathBuf,
     /// Home and state folder, for the paths inside the config.
     pub env: ResolveEnv,
 }
 
-impl Location {
+impl ConfigSource {
+    /// The config file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Applies the rules of behaviour.md 1: `VERSO_CONFIG_PATH`, else `<state>/verso.json`; `VERSO_STATE_DIR`, else `~/.verso`.
     pub fn find(environment: &Environment) -> Self {
         let absolute = |p: &Path| std::path::absolute(p).unwrap_or_else(|_| p.to_owned());
@@ -64,28 +71,29 @@ impl Location {
 ///
 /// # Errors
 /// Every problem at once.
-pub fn load(location: &Location) -> Result<Loaded, Rejected> {
-    let text = read_text(&location.path).map_err(|why| Rejected {
-        problems: vec![unreadable(&location.path, why)],
-        files: vec![location.path.clone()],
-        fingerprint: 0,
+pub fn load(source: &ConfigSource) -> Result<Loaded, Rejected> {
+    let text = read_text(&source.path).map_err(|why| {
+        let mut hasher = DefaultHasher::new();
+        why.hash(&mut hasher);
+        let problems = vec![unreadable(&source.path, why)];
+        Rejected { problems, files: vec![source.path.clone()], fingerprint: hasher.finish() }
     })?;
-    load_edited(location, &text)
+    load_edited(source, &text)
 }
 
 /// Like [`load`], with this text in the place of the main file's: what an edit would give.
 ///
 /// # Errors
 /// Every problem at once.
-pub fn load_edited(location: &Location, text: &str) -> Result<Loaded, Rejected> {
+pub fn load_edited(source: &ConfigSource, text: &str) -> Result<Loaded, Rejected> {
     let var = |name: &str| std::env::var(name).ok();
     let mut read = |path: &Path| read_text(path);
-    load_source(text, Context { path: Some(&location.path), var: &var, read: &mut read }, &location.env)
+    load_source(text, Context { path: Some(&source.path), var: &var, read: &mut read }, &source.env)
 }
 
 /// True when the config file is there.
-pub fn exists(location: &Location) -> bool {
-    location.path.exists()
+pub fn exists(source: &ConfigSource) -> bool {
+    source.path.exists()
 }
 
 /// The text of a config file; the error is a reason for people.
@@ -248,7 +256,7 @@ mod tests {
     #[test]
     fn places_follow_the_environment() {
         let at = |config: Option<&str>, state: Option<&str>| {
-            let found = Location::find(&Environment {
+            let found = ConfigSource::find(&Environment {
                 config_path: config.map(PathBuf::from),
                 state_dir: state.map(PathBuf::from),
                 home: Some("/home/u".into()),
@@ -298,8 +306,8 @@ mod tests {
         fs::write(&path, "{ channels: { $include: './a/ch.json' }, bindings: { $include: '../x.json' } }").unwrap();
         fs::create_dir(dir.path().join("a")).unwrap();
         fs::write(dir.path().join("a/ch.json"), "{ whatsapp: {\n historyLimit: -1 } }").unwrap();
-        let location = Location { path: path.clone(), env: ResolveEnv::new("/h", "/s") };
-        let rejected = load(&location).unwrap_err();
+        let source = ConfigSource { path: path.clone(), env: ResolveEnv::new("/h", "/s") };
+        let rejected = load(&source).unwrap_err();
         let text = rejected.to_string();
         assert!(text.contains("lies outside the config folder"), "{text}");
         assert!(text.contains("a/ch.json:2:16: channels.whatsapp.historyLimit: Too small"), "{text}");

@@ -8,6 +8,7 @@
 
 mod check;
 pub mod diff;
+pub mod edit;
 pub mod file;
 mod include;
 mod legacy;
@@ -56,6 +57,11 @@ pub struct Rejected {
 }
 
 impl Rejected {
+    /// The problems, in file order.
+    pub fn iter(&self) -> std::slice::Iter<'_, Problem> {
+        self.problems.iter()
+    }
+
     /// The file just ends too early, as a file does while somebody writes it.
     pub fn is_incomplete(&self) -> bool {
         self.problems.iter().any(|p| p.incomplete)
@@ -103,7 +109,9 @@ pub fn load(text: &str, context: Context<'_, '_>, env: &ResolveEnv) -> Result<Lo
     let mut sources = Sources::default();
     let mut findings = Findings::default();
     let (tree, mut problems) = read_tree(text, context, &mut sources, &mut findings);
-    let Some(tree) = tree else { return Err(Rejected { problems, files: sources.paths(), fingerprint: sources.fingerprint() }) };
+    let Some(tree) = tree else {
+        return Err(Rejected { problems, files: sources.paths(), fingerprint: sources.fingerprint() });
+    };
     // What the schema refused is taken out, so that the rules can speak about the rest in the same breath.
     let refused: Vec<KeyPath> = findings.problems.iter().map(|f| f.path.clone()).collect();
     let config = meaning(&tree.without(&refused), env, &refused, &mut findings);
@@ -119,7 +127,12 @@ pub fn load(text: &str, context: Context<'_, '_>, env: &ResolveEnv) -> Result<Lo
                 sources.warning(f.path, pos, f.message)
             };
             let warnings = findings.warnings.into_iter().map(warning).collect();
-            Ok(Loaded { config: Arc::new(config), warnings, files: sources.paths(), fingerprint: sources.fingerprint() })
+            Ok(Loaded {
+                config: Arc::new(config),
+                warnings,
+                files: sources.paths(),
+                fingerprint: sources.fingerprint(),
+            })
         }
         _ => {
             let files = sources.paths();

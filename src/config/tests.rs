@@ -5,7 +5,8 @@ fn env() -> ResolveEnv {
 }
 
 fn ok(text: &str) -> Loaded {
-    load_text(text, &env()).unwrap_or_else(|p| panic!("{text}\n{}", Rejected { problems: p, files: vec![], fingerprint: 0 }))
+    load_text(text, &env())
+        .unwrap_or_else(|p| panic!("{text}\n{}", Rejected { problems: p, files: vec![], fingerprint: 0 }))
 }
 
 fn problems(text: &str) -> Vec<String> {

@@ -225,7 +225,9 @@ mod tests {
     fn owners_are_the_named_else_oneself() {
         let me = Identity { jid: jid("15550001111:7@s.whatsapp.net"), lid: Some(jid("900:7@lid")), push_name: None };
         let own = owners(&AllowList::default(), Some(&me));
-        assert!(named(&own, &person("15550001111@s.whatsapp.net")).is_some() && named(&own, &person("900@lid")).is_some());
+        assert!(
+            named(&own, &person("15550001111@s.whatsapp.net")).is_some() && named(&own, &person("900@lid")).is_some()
+        );
         assert!(owners(&parse_list(["*"]), Some(&me)).is_empty(), "a star names no owner");
         let listed = owners(&parse_list(["+1555", "*"]), Some(&me));
         assert!(named(&listed, &person("1555@s.whatsapp.net")).is_some() && !listed.any);

@@ -442,7 +442,12 @@ impl<'a> Judge<'a> {
         if recent || live {
             return Ok(());
         }
-        self.drop("age", IgnoreReason::TooOld, Some("channels.whatsapp.catchUpMinutes"), Some((window / 60_000).to_string()))
+        self.drop(
+            "age",
+            IgnoreReason::TooOld,
+            Some("channels.whatsapp.catchUpMinutes"),
+            Some((window / 60_000).to_string()),
+        )
     }
 
     fn route(&mut self, kind: PeerKind, ids: &[String]) -> Route {
@@ -542,7 +547,11 @@ fn known_ids(person: &Person) -> Vec<String> {
 
 /// The sender is an owner: named in `allowFrom`, or the account itself when that is empty.
 fn is_owner(allow_from: &AllowList, me: Option<&Identity>, person: &Person) -> bool {
-    if allow_from.is_empty() { named(&owners(allow_from, me), person).is_some() } else { named(allow_from, person).is_some() }
+    if allow_from.is_empty() {
+        named(&owners(allow_from, me), person).is_some()
+    } else {
+        named(allow_from, person).is_some()
+    }
 }
 
 #[cfg(test)]

@@ -139,7 +139,8 @@ fn each_dm_policy_for_stranger_listed_and_approved() {
     ];
     for (policy, stranger, known) in cases {
         Case::dm(policy).check(stranger);
-        Case::dm(&format!("{policy}{} allowFrom: ['+1 555 123-4567']", if policy.is_empty() { "" } else { "," })).check(known);
+        Case::dm(&format!("{policy}{} allowFrom: ['+1 555 123-4567']", if policy.is_empty() { "" } else { "," }))
+            .check(known);
         Case::dm(policy).with(|c| c.approved = vec!["+15551234567"]).check(known);
     }
     Case::dm("dmPolicy: 'open', allowFrom: ['*']").check("dispatch, read");
@@ -174,7 +175,9 @@ fn people_known_by_lid_only_are_served_by_it() {
     lid("").with(|c| c.approved = vec!["77@lid"]).check("dispatch, read");
     lid("allowFrom: ['+77']").check("drop pairing-required, pair 77@lid true");
     assert_eq!(lid("allowFrom: ['77@lid']").dispatched().peer, "77@lid");
-    lid("").with(|c| c.message.sender_number = E164::normalize("+1999")).check("drop pairing-required, pair +1999 true");
+    lid("")
+        .with(|c| c.message.sender_number = E164::normalize("+1999"))
+        .check("drop pairing-required, pair +1999 true");
 }
 
 #[test]
@@ -253,7 +256,8 @@ fn group_senders_by_policy() {
 fn the_groups_map_is_a_list_and_sets_the_activation() {
     Case::group("groupPolicy: 'open', groups: { '999@g.us': {} }").check("drop group-not-listed");
     Case::group("groupPolicy: 'open', groups: { '120363@G.US': { requireMention: false } }").check("dispatch, read");
-    Case::group("groupPolicy: 'open', groups: { '*': { requireMention: false }, '120363@g.us': {} }").check("dispatch, read");
+    Case::group("groupPolicy: 'open', groups: { '*': { requireMention: false }, '120363@g.us': {} }")
+        .check("dispatch, read");
     Case::group("groupPolicy: 'open', groups: { '*': { requireMention: false } }")
         .with(|c| c.activation = Some(Activation::Mention))
         .check("hold not-mentioned, read");
@@ -289,7 +293,8 @@ fn the_ack_reaction_follows_the_mention_rule() {
         Case::group(&config).check(plain);
         Case::group(&config).body(|b| b.mentions = vec![jid(SELF)]).check("dispatch, read, ack 👀");
     }
-    Case::dm("dmPolicy: 'open', allowFrom: ['*'], sendReadReceipts: false, ackReaction: { emoji: '👀' }").check("dispatch, ack 👀");
+    Case::dm("dmPolicy: 'open', allowFrom: ['*'], sendReadReceipts: false, ackReaction: { emoji: '👀' }")
+        .check("dispatch, ack 👀");
     Case::dm("dmPolicy: 'open', allowFrom: ['*'], ackReaction: { emoji: '👀', direct: false }").check("dispatch, read");
 }
 

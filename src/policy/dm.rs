@@ -1,8 +1,8 @@
 //! Who may write directly (behaviour.md 8.1).
 
 use super::allowlist::{Listed, Person, listed};
-use super::reason::IgnoreReason;
 use super::pairing::HISTORY_GRACE_MS;
+use super::reason::IgnoreReason;
 use crate::clock::UnixMs;
 use crate::config::model::{AllowList, DmPolicy, PairingText, RulesConfig};
 use crate::event::Identity;

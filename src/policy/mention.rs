@@ -31,7 +31,11 @@ impl MentionTable {
         let (mut table, mut problems) = (Self::default(), Vec::new());
         for agent in &config.agents.list {
             let (patterns, bad) = Patterns::of_agent(agent);
-            problems.extend(bad.into_iter().map(|(index, message)| PatternProblem { agent: agent.id.clone(), index, message }));
+            problems.extend(bad.into_iter().map(|(index, message)| PatternProblem {
+                agent: agent.id.clone(),
+                index,
+                message,
+            }));
             table.agents.insert(agent.id.clone(), patterns);
         }
         (table, problems)
@@ -80,7 +84,11 @@ impl Patterns {
 
     /// One of the patterns occurs in `text`.
     pub fn is_match(&self, text: &str) -> bool {
-        if self.any.len() == self.each.len() { self.any.is_match(text) } else { self.each.iter().any(|p| p.is_match(text)) }
+        if self.any.len() == self.each.len() {
+            self.any.is_match(text)
+        } else {
+            self.each.iter().any(|p| p.is_match(text))
+        }
     }
 }
 
@@ -102,9 +110,7 @@ fn derived(identity: &AgentIdentity) -> Vec<String> {
 
 /// Lower case without zero-width and direction characters, which people and keyboards put into names.
 pub fn clean(text: &str) -> String {
-    let invisible = |c: char| {
-        matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{ad}')
-    };
+    let invisible = |c: char| matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{ad}');
     text.chars().filter(|&c| !invisible(c)).flat_map(char::to_lowercase).collect()
 }
 
@@ -259,7 +265,10 @@ mod tests {
 
     #[test]
     fn commands_are_found_behind_a_mention() {
-        assert_eq!(strip_for_command("@verso /activation always", Some(&patterns(&["@?verso"])), None), "/activation always");
+        assert_eq!(
+            strip_for_command("@verso /activation always", Some(&patterns(&["@?verso"])), None),
+            "/activation always"
+        );
         assert_eq!(strip_for_command("+15550001111 /status", None, Some(&me())), "/status");
         assert_eq!(strip_for_command("verso verso /new", Some(&patterns(&["verso"])), None), "verso /new");
     }

@@ -79,7 +79,8 @@ impl PairingBook {
         let mut pending: Vec<PairingRecord> =
             records.into_iter().filter(|r| r.account == account && !expired(r, now)).collect();
         while pending.len() > MAX_PENDING {
-            let oldest = (0..pending.len()).min_by_key(|&i| pending[i].last_seen_at).expect("more than MAX_PENDING records");
+            let oldest =
+                (0..pending.len()).min_by_key(|&i| pending[i].last_seen_at).expect("more than MAX_PENDING records");
             pending.remove(oldest);
         }
         Self { account, pending }
@@ -267,7 +268,12 @@ mod tests {
             old.request(id, None, T0, &mut rng);
         }
         let mut records = old.records().to_vec();
-        records.push(PairingRecord { id: "+4".into(), code: "AAAAAAAA".into(), last_seen_at: T0 + 9, ..records[0].clone() });
+        records.push(PairingRecord {
+            id: "+4".into(),
+            code: "AAAAAAAA".into(),
+            last_seen_at: T0 + 9,
+            ..records[0].clone()
+        });
         records.push(PairingRecord { account: AccountId::new("other"), ..records[0].clone() });
         let book = PairingBook::load(AccountId::new("work"), records.clone(), T0 + 10);
         let ids: Vec<&str> = book.list(T0 + 10).iter().map(|r| r.id.as_str()).collect();

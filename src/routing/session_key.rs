@@ -81,7 +81,10 @@ fn linked_peer<'a>(links: &'a BTreeMap<String, Vec<String>>, channel: &str, peer
         let bare = entry.strip_prefix(channel).and_then(|rest| rest.strip_prefix(':')).unwrap_or(&entry);
         bare == peer.to_lowercase() || same_number(bare, peer)
     };
-    links.iter().find(|(name, ids)| !name.trim().is_empty() && ids.iter().any(|id| names(id))).map(|(name, _)| name.trim())
+    links
+        .iter()
+        .find(|(name, ids)| !name.trim().is_empty() && ids.iter().any(|id| names(id)))
+        .map(|(name, _)| name.trim())
 }
 
 /// Two spellings of one phone number.

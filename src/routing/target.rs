@@ -20,7 +20,9 @@ pub enum InvalidTarget {
     #[error("Delivering to WhatsApp requires target <E.164|group JID>; none was given")]
     Empty,
     /// It is neither a number nor a JID that can be written to.
-    #[error("Delivering to WhatsApp requires target <E.164|group JID>; \"{0}\" is neither (examples: +15551234567, 120363403215116621@g.us)")]
+    #[error(
+        "Delivering to WhatsApp requires target <E.164|group JID>; \"{0}\" is neither (examples: +15551234567, 120363403215116621@g.us)"
+    )]
     Unknown(String),
 }
 
@@ -47,11 +49,15 @@ impl Target {
         let digits = |s: &str| !s.is_empty() && s.bytes().all(|b| b.is_ascii_digit());
         let (bare, device) = user.split_once(':').unwrap_or((user, "0"));
         match server.as_str() {
-            "g.us" if user.split('-').all(digits) => Ok(Self::Group(format!("{user}@g.us").parse().map_err(|_| unknown())?)),
+            "g.us" if user.split('-').all(digits) => {
+                Ok(Self::Group(format!("{user}@g.us").parse().map_err(|_| unknown())?))
+            }
             "s.whatsapp.net" | "hosted" if digits(bare) && digits(device) => {
                 E164::normalize(bare).map(Self::Number).ok_or_else(unknown)
             }
-            "lid" if digits(bare) && digits(device) => Ok(Self::Lid(format!("{bare}@lid").parse().map_err(|_| unknown())?)),
+            "lid" if digits(bare) && digits(device) => {
+                Ok(Self::Lid(format!("{bare}@lid").parse().map_err(|_| unknown())?))
+            }
             _ => Err(unknown()),
         }
     }
@@ -80,7 +86,9 @@ mod tests {
         check("41796666864:3@s.whatsapp.net", Some("41796666864@s.whatsapp.net"));
         check("1203-456@g.us", Some("1203-456@g.us"));
         check("123456:1@lid", Some("123456@lid"));
-        for wrong in ["", "   ", "abc", "-12@g.us", "a12@g.us", "x@y@g.us", "status@broadcast", "bogus@x", "abc@s.whatsapp.net"] {
+        for wrong in
+            ["", "   ", "abc", "-12@g.us", "a12@g.us", "x@y@g.us", "status@broadcast", "bogus@x", "abc@s.whatsapp.net"]
+        {
             check(wrong, None);
         }
     }

@@ -32,7 +32,11 @@ pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
         .map_err(StoreError::io("write into", dir))?;
     temporary.write_all(bytes).map_err(StoreError::io("write", path))?;
     temporary.as_file().sync_all().map_err(StoreError::io("write", path))?;
-    temporary.persist(path).map_err(|e| StoreError::Io { what: "replace", path: path.to_path_buf(), cause: e.error })?;
+    temporary.persist(path).map_err(|e| StoreError::Io {
+        what: "replace",
+        path: path.to_path_buf(),
+        cause: e.error,
+    })?;
     File::open(dir).and_then(|d| d.sync_all()).map_err(StoreError::io("sync", dir))
 }
 

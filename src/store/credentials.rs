@@ -175,7 +175,16 @@ mod tests {
         let paths = StatePaths::new(dir.path(), None);
         let auth = paths.whatsapp_auth(&AccountId::new("work"));
         fs::create_dir_all(&auth).expect("mkdir");
-        for name in ["creds.json", "creds.json.bak", "signal.db", "signal.db-wal", "pre-key-1.json", "tctoken-1.json", "oauth.json", "notes.txt"] {
+        for name in [
+            "creds.json",
+            "creds.json.bak",
+            "signal.db",
+            "signal.db-wal",
+            "pre-key-1.json",
+            "tctoken-1.json",
+            "oauth.json",
+            "notes.txt",
+        ] {
             fs::write(auth.join(name), "x").expect("write");
         }
         assert!(any_files(&auth));

@@ -282,7 +282,12 @@ impl Journal {
     ///
     /// # Errors
     /// When it is not on disk.
-    pub async fn decide(&self, key: &MessageKey, state: InboundState, decision: serde_json::Value) -> Result<(), StoreError> {
+    pub async fn decide(
+        &self,
+        key: &MessageKey,
+        state: InboundState,
+        decision: serde_json::Value,
+    ) -> Result<(), StoreError> {
         self.run(note_decision(key, state, &decision, self.clock.now())).await
     }
 
@@ -368,9 +373,11 @@ impl Journal {
     pub async fn unanswered(&self, account: &AccountId) -> Result<Vec<InboundRow>, StoreError> {
         let (account, inherited) = (account.clone(), self.inherited);
         self.run(move |db| {
-            db.prepare_cached("SELECT * FROM inbound WHERE account = ?1 AND seq <= ?2 AND state IN ('new', 'admitted') ORDER BY seq")?
-                .query_map(params![account.as_str(), inherited], inbound_row)?
-                .collect()
+            db.prepare_cached(
+                "SELECT * FROM inbound WHERE account = ?1 AND seq <= ?2 AND state IN ('new', 'admitted') ORDER BY seq",
+            )?
+            .query_map(params![account.as_str(), inherited], inbound_row)?
+            .collect()
         })
         .await
     }
@@ -398,7 +405,14 @@ impl Journal {
                     "UPDATE outbox SET state = ?3, cause = coalesce(?4, cause), updated_at = ?5
                      WHERE account = ?1 AND id = ?2 AND rank < ?6 AND state NOT IN ('failed', 'expired')",
                 )?
-                .execute(params![account.as_str(), id.as_str(), state.as_str(), cause, now, state as i64])?;
+                .execute(params![
+                    account.as_str(),
+                    id.as_str(),
+                    state.as_str(),
+                    cause,
+                    now,
+                    state as i64
+                ])?;
                 db.prepare_cached("UPDATE outbox SET rank = ?3 WHERE account = ?1 AND id = ?2 AND state = ?4")?
                     .execute(params![account.as_str(), id.as_str(), state as i64, state.as_str()])?;
                 Ok(())
@@ -450,7 +464,9 @@ impl Journal {
     pub async fn get(&self, key: &str) -> Result<Option<String>, StoreError> {
         let key = key.to_owned();
         self.run(move |db| {
-            db.prepare_cached("SELECT value FROM facts WHERE key = ?1")?.query_row(params![key], |r| r.get(0)).optional()
+            db.prepare_cached("SELECT value FROM facts WHERE key = ?1")?
+                .query_row(params![key], |r| r.get(0))
+                .optional()
         })
         .await
     }
@@ -685,11 +701,14 @@ fn open_connection(path: &Path) -> Result<Connection, StoreError> {
     let db = Connection::open(path).map_err(broken)?;
     {
         use std::os::unix::fs::PermissionsExt;
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(StoreError::io("protect", path))?;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
+            .map_err(StoreError::io("protect", path))?;
     }
     db.busy_timeout(std::time::Duration::from_secs(5)).map_err(broken)?;
-    db.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;").map_err(broken)?;
-    let version: usize = db.query_row("PRAGMA user_version", [], |r| r.get(0)).map_err(broken)?;
+    db.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;")
+        .map_err(broken)?;
+    let version: u32 = db.query_row("PRAGMA user_version", [], |r| r.get(0)).map_err(broken)?;
+    let version = version as usize;
     if version > MIGRATIONS.len() {
         return Err(StoreError::Damaged {
             path: path.to_path_buf(),

@@ -91,13 +91,19 @@ fn take(path: &Path, busy: impl FnOnce(&str) -> String) -> Result<File, StoreErr
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
             let mut text = String::new();
-            let holder = match file.read_to_string(&mut text).ok().and_then(|_| text.split_whitespace().next().map(str::to_owned)) {
+            let holder = match file
+                .read_to_string(&mut text)
+                .ok()
+                .and_then(|_| text.split_whitespace().next().map(str::to_owned))
+            {
                 Some(pid) => format!(" (process {pid})"),
                 None => String::new(),
             };
             return Err(StoreError::Busy(busy(&holder)));
         }
-        Err(TryLockError::Error(cause)) => return Err(StoreError::Io { what: "lock", path: path.to_path_buf(), cause }),
+        Err(TryLockError::Error(cause)) => {
+            return Err(StoreError::Io { what: "lock", path: path.to_path_buf(), cause });
+        }
     }
     note(&mut file, &format!("{}\n", std::process::id())).map_err(StoreError::io("write", path))?;
     Ok(file)

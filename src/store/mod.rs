@@ -9,6 +9,7 @@ pub mod lock;
 pub mod pairing;
 pub mod paths;
 pub mod transcripts;
+pub mod zoneinfo;
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -56,8 +56,12 @@ impl Transcripts {
             serde_json::to_writer(&mut lines, turn).expect("a turn is plain data");
             lines.push(b'\n');
         }
-        let mut file =
-            OpenOptions::new().create(true).append(true).mode(0o600).open(&path).map_err(StoreError::io("open", &path))?;
+        let mut file = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .mode(0o600)
+            .open(&path)
+            .map_err(StoreError::io("open", &path))?;
         // A half-written last line of a crash must not swallow the next turn.
         if ends_mid_line(&path) {
             lines.insert(0, b'\n');

@@ -169,7 +169,10 @@ mod tests {
     fn what_never_stood_says_where_it_broke() {
         let dial = |open, answered, ended| DialReport { error: None, open, answered, ended };
         for (dial, word) in [
-            (DialReport { error: Some("127.0.0.1:1 refused the connection".to_owned()), ..Default::default() }, "refused"),
+            (
+                DialReport { error: Some("127.0.0.1:1 refused the connection".to_owned()), ..Default::default() },
+                "refused",
+            ),
             (dial(true, false, true), "hung up during"),
             (dial(true, false, false), "did not answer"),
             (dial(true, true, true), "in the middle"),

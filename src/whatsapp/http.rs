@@ -106,12 +106,11 @@ impl HttpClient for Http {
 
     fn execute_upload(&self, request: HttpRequest, body: UploadBody, content_length: u64) -> Result<HttpResponse> {
         let (sender, receiver) = tokio::sync::mpsc::channel::<io::Result<Bytes>>(4);
-        let builder = self
-            .request(&request)?
-            .header(reqwest::header::CONTENT_LENGTH, content_length)
-            .body(reqwest::Body::wrap_stream(futures::stream::unfold(receiver, |mut receiver| async move {
+        let builder = self.request(&request)?.header(reqwest::header::CONTENT_LENGTH, content_length).body(
+            reqwest::Body::wrap_stream(futures::stream::unfold(receiver, |mut receiver| async move {
                 receiver.recv().await.map(|chunk| (chunk, receiver))
-            })));
+            })),
+        );
         let exchange = self.handle.spawn(async move {
             let response = builder.send().await?;
             read_capped(response).await

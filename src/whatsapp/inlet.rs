@@ -230,12 +230,7 @@ impl Inlet {
     }
 
     /// Numbers that the envelope did not name: own memory, the library's map, then WhatsApp itself, briefly.
-    async fn fill_numbers(
-        self: &Arc<Self>,
-        client: &Arc<Client>,
-        own: Option<E164>,
-        messages: &mut [InboundMessage],
-    ) {
+    async fn fill_numbers(self: &Arc<Self>, client: &Arc<Client>, own: Option<E164>, messages: &mut [InboundMessage]) {
         for message in messages.iter_mut() {
             if message.from_me && message.sender_number.is_none() {
                 message.sender_number = own.clone();

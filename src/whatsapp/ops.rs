@@ -175,8 +175,7 @@ impl Link {
         self.inner.inlet.available.store(available, Ordering::Release);
         self.online(ASK_LIMIT, |client| async move {
             let presence = client.presence();
-            let sent =
-                if available { presence.set_available().await } else { presence.set_unavailable().await };
+            let sent = if available { presence.set_available().await } else { presence.set_unavailable().await };
             sent.map_err(|e| failed(&e))
         })
         .await

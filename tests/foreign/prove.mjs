@@ -245,13 +245,40 @@ async function inGroup() {
   })
 }
 
-async function comesBack() {
-  await step('Baileys comes back after the connection dropped and gets what it missed', async () => {
+async function inTrouble() {
+  await step('a damaged message is asked for again and arrives', async () => {
+    await ctl('fault', { pn: annPn, kind: 'flip', messages: 1 })
+    const { id } = await ctl('send', { from: catPn, to: annPn, text: 'damaged' })
+    await ctl('expect', { pn: catPn, receipt: id, kind: 'retry' })
+    same((await ann.event('message', m => m.id === id && m.text)).text, 'damaged', 'text')
+    await ctl('fault', { kind: 'clear' })
+  })
+  await step('a contact with a new phone is talked to again', async () => {
+    await ctl('reinstall', { pn: catPn })
+    const { id } = await ann.ask('text', { to: `${catPn}@s.whatsapp.net`, text: 'new phone?' })
+    same((await ctl('expect', { pn: catPn, text: 'new phone?' })).id, id, 'id')
+    const back = await ctl('send', { from: catPn, to: annPn, text: 'yes' })
+    same((await ann.event('message', m => m.id === back.id && m.text)).text, 'yes', 'text')
+  })
+  await step('Baileys reconnects after a drop', async () => {
     await ctl('kick', { pn: annPn, device: 1, how: 'drop' })
     await ann.event('close')
     await ann.event('open')
     const { id } = await ctl('send', { from: catPn, to: annPn, text: 'still there?' })
     same((await ann.event('message', m => m.id === id)).text, 'still there?', 'text')
+  })
+  await step('a new process with the same state gets what came meanwhile', async () => {
+    await bob.ask('stop')
+    await bob.ended
+    const { id } = await ctl('send', { from: catPn, to: bobPn, text: 'while you were out' })
+    bob = baileys('bob')
+    await bob.start()
+    await bob.event('open')
+    same((await bob.event('message', m => m.id === id)).text, 'while you were out', 'text')
+  })
+  await step('removed in the list of linked devices', async () => {
+    await ctl('unlink', { pn: bobPn, device: 1 })
+    same((await bob.event('close')).code, 401, 'status code')
   })
 }
 
@@ -260,13 +287,13 @@ try {
   await withContact()
   await betweenTwo()
   await inGroup()
-  await comesBack()
   if (process.env.VERSO) {
     const { withVerso } = await import('./verso.mjs')
     await withVerso({ Lines, step, same, ctl, world, work, ann, annPn, annJid, status })
   } else {
     console.log('skipped  the Verso account: VERSO names no binary')
   }
+  await inTrouble()
   const unknown = (await ctl('stats')).unknown_iqs
   if (unknown.length) console.log(`note   IQs the simulator does not know: ${unknown.join(', ')}`)
 } catch (error) {

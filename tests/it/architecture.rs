@@ -54,8 +54,9 @@ fn imports_point_downwards() {
                 let path: String = part.chars().take_while(|c| c.is_alphanumeric() || *c == '_' || *c == ':').collect();
                 let mut segments = path.split("::");
                 let top = segments.next().unwrap_or_default();
-                if top.is_empty() || !Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(top).exists()
-                    && !Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(format!("{top}.rs")).exists()
+                if top.is_empty()
+                    || !Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(top).exists()
+                        && !Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(format!("{top}.rs")).exists()
                 {
                     continue;
                 }
@@ -108,7 +109,9 @@ fn rules_do_no_io_and_ask_no_clock() {
             return;
         }
         for line in shipped(text) {
-            for forbidden in ["std::fs", "tokio::", "SystemTime::now", "Instant::now", "rand::rng()", "std::net", "std::env"] {
+            for forbidden in
+                ["std::fs", "tokio::", "SystemTime::now", "Instant::now", "rand::rng()", "std::net", "std::env"]
+            {
                 if line.contains(forbidden) && !(name == "clock.rs" && forbidden == "SystemTime::now") {
                     wrong.push(format!("src/{name}: {}", line.trim()));
                 }

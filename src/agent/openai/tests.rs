@@ -62,7 +62,9 @@ async fn serve(status: &'static str, body: &'static str) -> (String, tokio::task
             if let Some((head, rest)) = text.split_once("\r\n\r\n") {
                 let length = head
                     .lines()
-                    .find_map(|l| l.to_ascii_lowercase().strip_prefix("content-length:").map(|v| v.trim().parse::<usize>()))
+                    .find_map(|l| {
+                        l.to_ascii_lowercase().strip_prefix("content-length:").map(|v| v.trim().parse::<usize>())
+                    })
                     .expect("a length")
                     .expect("a number");
                 if rest.len() >= length {

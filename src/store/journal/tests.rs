@@ -38,9 +38,15 @@ async fn a_redelivery_finds_its_row_and_changes_nothing() {
     let dir = tempfile::tempdir().expect("temp dir");
     let journal = open(dir.path());
     assert_eq!(journal.commit(vec![message("A"), message("B")]).await.expect("stored"), [true, true]);
-    journal.decide(&message("A").key(), InboundState::Dropped, serde_json::json!({"reason": "x"})).await.expect("noted");
+    journal
+        .decide(&message("A").key(), InboundState::Dropped, serde_json::json!({"reason": "x"}))
+        .await
+        .expect("noted");
     assert_eq!(journal.commit(vec![message("A")]).await.expect("stored"), [false]);
-    assert!(journal.unanswered(&AccountId::new("work")).await.expect("read").is_empty(), "its own messages are under way");
+    assert!(
+        journal.unanswered(&AccountId::new("work")).await.expect("read").is_empty(),
+        "its own messages are under way"
+    );
     journal.close().await;
     let journal = open(dir.path());
     let left = journal.unanswered(&AccountId::new("work")).await.expect("read");

@@ -1,7 +1,7 @@
 //! Sockets: accepting, the handshake, and the two loops of a connection.
 
 use std::sync::Weak;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{anyhow, bail};
 use bytes::{Bytes, BytesMut};
@@ -20,6 +20,9 @@ use crate::faults::Fault;
 use crate::noise::{Answer, Secured, client_hello};
 use crate::state::{Mode, Out};
 use crate::world::Inner;
+
+/// How long a closed connection waits for the client to close its half.
+const LINGER: Duration = Duration::from_secs(1);
 
 type Sink = SplitSink<WebSocketStream<TcpStream>, Ws>;
 type Stream = SplitStream<WebSocketStream<TcpStream>>;
@@ -179,6 +182,9 @@ async fn write_loop(
             }
             Out::Close => {
                 let _ = sink.close().await;
+                // The client closes its half in answer; ending earlier resets the connection and
+                // takes what the client has not read yet with it.
+                tokio::time::sleep(LINGER).await;
                 break;
             }
         };

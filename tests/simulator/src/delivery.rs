@@ -82,14 +82,14 @@ impl State {
         let plain = Addr { account: from.account, device: 0 };
         let (name, other) = if lid { ("sender_pn", false) } else { ("sender_lid", true) };
         node.set(name, self.jid_of(plain, other));
-        if addr.account == from.account {
-            if let Some(chat) = chat.map(Jid::to_non_ad) {
-                if let Some(peer) = self.resolve(&chat) {
-                    let name = if chat.is_lid() { "peer_recipient_pn" } else { "peer_recipient_lid" };
-                    node.set(name, self.jid_of(Addr { account: peer.account, device: 0 }, !chat.is_lid()));
-                }
-                node.set("recipient", chat);
+        if addr.account == from.account
+            && let Some(chat) = chat.map(Jid::to_non_ad)
+        {
+            if let Some(peer) = self.resolve(&chat) {
+                let name = if chat.is_lid() { "peer_recipient_pn" } else { "peer_recipient_lid" };
+                node.set(name, self.jid_of(Addr { account: peer.account, device: 0 }, !chat.is_lid()));
             }
+            node.set("recipient", chat);
         }
         node.content = Some(NodeContent::Nodes(children));
         self.deliver(addr, node);

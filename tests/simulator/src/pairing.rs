@@ -1,5 +1,7 @@
 //! Linking a companion: registration, QR codes, the signed device identity.
 
+use std::time::Duration;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use hmac::{Hmac, KeyInit as _, Mac as _};
@@ -22,6 +24,9 @@ const ACCOUNT_SIGNS_DEVICE: [u8; 2] = [6, 0];
 const ACCOUNT_SIGNS_LIST: [u8; 2] = [6, 2];
 /// References sent per connection; a client shows one after the other.
 const REFS: usize = 6;
+/// Time between the client's signature and the 515. A real server is never faster than this, and
+/// whatsapp-rust 0.7 logs in twice when the 515 overtakes its own handling of `pair-success`.
+const BEFORE_RESTART: Duration = Duration::from_millis(120);
 
 /// Why a device was not linked.
 #[derive(Debug, thiserror::Error)]
@@ -291,7 +296,7 @@ impl State {
         self.accounts[pending.addr.account].devices.insert(pending.addr.device, device);
         self.tell_watchers(pending.addr, "add");
         self.finished_links.insert(conn, Outcome::Linked(pending.addr));
-        self.send(conn, el("stream:error").attr("code", "515").build());
+        self.send_after(conn, el("stream:error").attr("code", "515").build(), BEFORE_RESTART);
         self.close(conn);
         true
     }

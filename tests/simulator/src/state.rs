@@ -274,7 +274,12 @@ impl State {
 
     /// Sends a stanza over one connection.
     pub fn send(&mut self, conn: u64, node: Node) {
-        let delay = self.delay(conn);
+        self.send_after(conn, node, Duration::ZERO);
+    }
+
+    /// Sends a stanza a while later; what is sent afterwards waits for it.
+    pub fn send_after(&mut self, conn: u64, node: Node, wait: Duration) {
+        let delay = self.delay(conn) + wait;
         let label = self.label(conn);
         let at = self.started.elapsed();
         let Some(c) = self.conns.get(&conn) else { return };

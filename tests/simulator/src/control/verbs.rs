@@ -66,9 +66,9 @@ pub(super) async fn call(world: &World, name: &str, parameters: Value) -> Result
         "devices" => Ok(devices(world, &read(parameters)?)),
         "unlink" => unlink(world, &read(parameters)?),
         "reinstall" => Ok(reinstall(world, &read(parameters)?)),
-        "send" => send(world, read(parameters)?),
+        "send" => send(world, read_message(parameters, &["from", "to", "via"])?),
         "group" => Ok(group(world, &read(parameters)?)),
-        "gsend" => group_send(world, read(parameters)?),
+        "gsend" => group_send(world, read_message(parameters, &["from", "group"])?),
         "gchange" => group_change(world, &read(parameters)?),
         "react" => react(world, &read(parameters)?),
         "type" => Ok(typing(world, &read(parameters)?)),
@@ -89,6 +89,14 @@ pub(super) async fn call(world: &World, name: &str, parameters: Value) -> Result
 
 fn read<T: DeserializeOwned>(parameters: Value) -> Result<T, Refused> {
     serde_json::from_value(parameters).map_err(Refused::bad)
+}
+
+/// Where a message goes, and what it says: the parameters named in `place` apart from all others.
+fn read_message<T: DeserializeOwned>(mut parameters: Value, place: &[&str]) -> Result<(T, Content), Refused> {
+    let whole = parameters.as_object_mut().ok_or_else(|| Refused::bad("the parameters are not an object"))?;
+    let place = place.iter().filter_map(|name| Some(((*name).to_owned(), whole.shift_remove(*name)?)));
+    let place = Value::Object(place.collect());
+    Ok((read(place)?, read(parameters)?))
 }
 
 pub(super) fn addresses(world: &World) -> Value {
@@ -292,8 +300,6 @@ struct Send {
     from: String,
     to: String,
     via: Option<Via>,
-    #[serde(flatten)]
-    content: Content,
 }
 
 fn addressing(via: Option<&Via>) -> Addressing {
@@ -303,10 +309,10 @@ fn addressing(via: Option<&Via>) -> Addressing {
     }
 }
 
-fn send(world: &World, asked: Send) -> Result<Value, Refused> {
+fn send(world: &World, (asked, content): (Send, Content)) -> Result<Value, Refused> {
     let (from, to) = (world.phone(&asked.from), world.phone(&asked.to));
     let via = addressing(asked.via.as_ref());
-    let message = asked.content.message(world, &from, via == Addressing::Lid)?;
+    let message = content.message(world, &from, via == Addressing::Lid)?;
     Ok(json!({ "id": from.sends_via(&to, message, via) }))
 }
 
@@ -340,13 +346,11 @@ fn find_group(world: &World, jid: &str) -> Result<Group, Refused> {
 struct GroupSend {
     from: String,
     group: String,
-    #[serde(flatten)]
-    content: Content,
 }
 
-fn group_send(world: &World, asked: GroupSend) -> Result<Value, Refused> {
+fn group_send(world: &World, (asked, content): (GroupSend, Content)) -> Result<Value, Refused> {
     let (from, group) = (world.phone(&asked.from), find_group(world, &asked.group)?);
-    let message = asked.content.message(world, &from, group.is_lid_addressed())?;
+    let message = content.message(world, &from, group.is_lid_addressed())?;
     Ok(json!({ "id": from.sends_in(&group, message) }))
 }
 

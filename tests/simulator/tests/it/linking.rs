@@ -13,7 +13,7 @@ async fn links_by_qr_code_and_comes_back_by_resumption() {
     let (wa, device) = Wa::linked(&world, &work).await;
     assert_eq!(device.id(), 1);
     assert_eq!(device.number(), "+15550001111");
-    assert_eq!(device.handshake(), Some(Handshake::Xx));
+    assert!(world.trace().iter().any(|e| e.xml == format!("secured by {:?}", Handshake::Xx)));
     assert_eq!(device.sockets_opened(), 1);
     assert_eq!(world.unknown_iqs(), Vec::<String>::new());
 
@@ -92,7 +92,7 @@ async fn a_logout_removes_the_device() {
     let world = World::start().await.unwrap();
     let work = world.phone("+15550001111");
     let (wa, device) = Wa::linked(&world, &work).await;
-    wa.client.logout().await.unwrap();
+    wa.client.logout().await;
     device.wait_disconnected().await.unwrap();
     assert!(!device.linked());
 }

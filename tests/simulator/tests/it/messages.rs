@@ -159,9 +159,7 @@ async fn a_client_refills_its_one_time_keys() {
         world.contact(&format!("+1555000300{n}"), "Somebody").says(&work, "hello");
     }
     world
-        .wait_for_stanza(|e| {
-            e.node.as_ref().is_some_and(|n| n.tag == "notification" && n.child("count").is_some())
-        })
+        .wait_for_stanza(|e| e.node.as_ref().is_some_and(|n| n.tag == "notification" && n.child("count").is_some()))
         .await
         .unwrap();
     world

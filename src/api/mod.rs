@@ -1,0 +1,31 @@
+//! The API of a running gateway: one port for WebSocket JSON-RPC ([`ws`]) and health pages ([`http`]).
+//!
+//! Compatible with the OpenClaw gateway protocol 3 and 4. A connection is challenged, proves the shared token with `connect`
+//! ([`auth`]), gets `hello-ok` and then calls methods ([`methods`]); what happens is pushed to it ([`hub`]). All state lives behind
+//! [`GatewayPort`](crate::actors::messages::GatewayPort).
+
+pub mod auth;
+mod channels;
+mod config_view;
+mod dedupe;
+pub mod http;
+pub mod hub;
+mod login;
+mod logs;
+pub mod methods;
+mod overview;
+mod pairing;
+mod params;
+pub mod protocol;
+pub mod qr;
+mod send;
+pub mod server;
+pub mod settings;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
+pub mod ws;
+
+pub use server::{ApiHandle, ApiOptions, Bind, serve};
+pub use settings::{AgentFacts, Settings, SettingsSource};

@@ -1,0 +1,317 @@
+//! The state of everything, in the shapes that clients know: `health`, `status`, `channels.status`, presence, agents, sessions.
+
+use serde_json::{Value, json};
+
+use super::params::Params;
+use super::protocol::{
+    CHANNEL, CHANNEL_LABEL, ChannelAccount, ErrorShape, OwnIdentity, Presence, SessionDefaults, Snapshot, StatusIssue,
+};
+use super::server::Api;
+use super::settings::Settings;
+use crate::actors::messages::{AccountStatus, GatewayStatus};
+
+async fn gateway(api: &Api) -> Result<GatewayStatus, ErrorShape> {
+    api.status().await.ok_or_else(|| ErrorShape::unavailable("the gateway is stopping"))
+}
+
+/// One account in the words of the wire.
+pub fn account(status: &AccountStatus) -> ChannelAccount {
+    ChannelAccount {
+        account_id: status.account_id.to_string(),
+        name: status.name.clone(),
+        enabled: status.enabled,
+        configured: true,
+        linked: status.linked,
+        running: status.running,
+        connected: status.connected,
+        state: status.state.clone(),
+        state_text: status.state_text.clone(),
+        next_step: status.next_step.clone(),
+        reconnect_attempts: status.reconnect_attempts,
+        sockets_opened: status.sockets_opened,
+        last_connected_at: status.last_connected_at,
+        last_disconnect: status.last_disconnect.as_ref().map(|d| json!(d)),
+        last_message_at: status.last_message_at,
+        last_event_at: status.last_event_at,
+        last_error: status.last_error.clone(),
+        last_start_at: status.last_start_at,
+        last_stop_at: status.last_stop_at,
+        last_inbound_at: status.last_inbound_at,
+        last_outbound_at: status.last_outbound_at,
+        auth_age_ms: status.auth_age_ms,
+        own: OwnIdentity {
+            e164: status.self_number.as_ref().map(ToString::to_string),
+            jid: status.self_jid.as_ref().map(ToString::to_string),
+            lid: status.self_lid.as_ref().map(ToString::to_string),
+        },
+        dm_policy: status.dm_policy.clone(),
+        allow_from: status.allow_from.clone(),
+        counters: status.counters.clone(),
+    }
+}
+
+/// The channel as a whole is what its default account is; configured means linked there.
+fn channel_summary(status: &GatewayStatus) -> Value {
+    let default = status.accounts.iter().find(|a| a.account_id == status.default_account);
+    let mut summary = json!(default.map(account).unwrap_or_else(|| ChannelAccount {
+        account_id: status.default_account.to_string(),
+        last_error: Some("not configured".into()),
+        ..ChannelAccount::default()
+    }));
+    summary["configured"] = summary["linked"].clone();
+    summary
+}
+
+/// The object of method and event `health`.
+pub(super) fn health(api: &Api, status: &GatewayStatus, took_ms: i64) -> Value {
+    let settings = (api.settings)();
+    let mut channel = channel_summary(status);
+    channel["accounts"] = status
+        .accounts
+        .iter()
+        .map(|a| (a.account_id.to_string(), json!(account(a))))
+        .collect::<serde_json::Map<_, _>>()
+        .into();
+    let sessions = json!({"path": "", "count": 0, "recent": []});
+    json!({
+        "ok": true,
+        "ts": api.clock.now(),
+        "durationMs": took_ms,
+        "channels": {CHANNEL: channel},
+        "channelOrder": [CHANNEL],
+        "channelLabels": {CHANNEL: CHANNEL_LABEL},
+        "heartbeatSeconds": 0,
+        "defaultAgentId": settings.default_agent,
+        "agents": settings.agents.iter().map(|a| json!({
+            "agentId": a.id, "isDefault": a.id == settings.default_agent, "sessions": sessions,
+            "heartbeat": {"enabled": false, "every": "disabled", "everyMs": null, "target": "none"},
+        })).collect::<Vec<_>>(),
+        "sessions": sessions,
+    })
+}
+
+/// Method `health`.
+pub(super) async fn health_now(api: &Api) -> Result<Value, ErrorShape> {
+    let asked = api.clock.now();
+    let status = gateway(api).await?;
+    Ok(health(api, &status, (api.clock.now() - asked).max(0)))
+}
+
+/// Method `status`.
+pub(super) async fn status(api: &Api) -> Result<Value, ErrorShape> {
+    let status = gateway(api).await?;
+    let settings = (api.settings)();
+    let default = status.accounts.iter().find(|a| a.account_id == status.default_account);
+    let summary: Vec<String> = status
+        .accounts
+        .iter()
+        .map(|a| {
+            let linked = if a.linked { "linked" } else { "not linked" };
+            if status.accounts.len() == 1 {
+                format!("{CHANNEL_LABEL}: {linked}")
+            } else {
+                format!("{CHANNEL_LABEL} {}: {linked}", a.account_id)
+            }
+        })
+        .collect();
+    Ok(json!({
+        "linkChannel": {
+            "id": CHANNEL, "label": CHANNEL_LABEL,
+            "linked": default.is_some_and(|a| a.linked), "authAgeMs": default.and_then(|a| a.auth_age_ms),
+        },
+        "heartbeat": {"defaultAgentId": settings.default_agent, "agents": []},
+        "channelSummary": summary,
+        "queuedSystemEvents": [],
+        "sessions": {"paths": [], "count": 0, "defaults": {"model": null, "contextTokens": null}, "recent": [], "byAgent": []},
+        "version": env!("CARGO_PKG_VERSION"),
+        "uptimeMs": (api.clock.now() - status.started_at).max(0),
+        "revision": status.revision,
+        "lastReload": status.last_reload,
+        "configProblems": status.config_problems,
+    }))
+}
+
+/// Method `channels.status`.
+pub(super) async fn channels_status(api: &Api, params: &Params) -> Result<Value, ErrorShape> {
+    params.only(&["probe", "timeoutMs", "channel"])?;
+    params.channel()?;
+    params.flag("probe")?;
+    params.number("timeoutMs")?;
+    let status = gateway(api).await?;
+    let accounts: Vec<ChannelAccount> = status.accounts.iter().map(account).collect();
+    let issues: Vec<StatusIssue> = accounts.iter().filter_map(issue).collect();
+    Ok(json!({
+        "ts": api.clock.now(),
+        "channelOrder": [CHANNEL],
+        "channelLabels": {CHANNEL: CHANNEL_LABEL},
+        "channelDetailLabels": {CHANNEL: "WhatsApp Web"},
+        "channelSystemImages": {CHANNEL: "message"},
+        "channelMeta": [{"id": CHANNEL, "label": CHANNEL_LABEL, "detailLabel": "WhatsApp Web", "systemImage": "message"}],
+        "channels": {CHANNEL: channel_summary(&status)},
+        "channelAccounts": {CHANNEL: accounts},
+        "channelDefaultAccountId": {CHANNEL: status.default_account},
+        "statusIssues": issues,
+        "revision": status.revision,
+        "lastReload": status.last_reload,
+        "configProblems": status.config_problems,
+    }))
+}
+
+/// What is wrong with an account and how to mend it; `None` when nothing is.
+pub fn issue(account: &ChannelAccount) -> Option<StatusIssue> {
+    if !account.enabled {
+        return None;
+    }
+    let (kind, message, fix) = if !account.linked {
+        (
+            "auth",
+            "Not linked (no WhatsApp Web session).".to_owned(),
+            "Run: verso channels login (scan QR on the gateway host).".to_owned(),
+        )
+    } else if !account.running {
+        (
+            "runtime",
+            "Linked but stopped.".to_owned(),
+            format!("Run: verso channels start --account {}", account.account_id),
+        )
+    } else if !account.connected {
+        let mut message = "Linked but disconnected".to_owned();
+        if account.reconnect_attempts > 0 {
+            message.push_str(&format!(" (reconnectAttempts={})", account.reconnect_attempts));
+        }
+        match &account.last_error {
+            Some(error) => message.push_str(&format!(": {error}")),
+            None => message.push('.'),
+        }
+        let fix =
+            "Run: verso doctor (or restart the gateway). If it persists, relink via channels login and check logs.";
+        ("runtime", message, fix.to_owned())
+    } else {
+        return None;
+    };
+    let fix = account.next_step.clone().filter(|_| kind == "runtime").unwrap_or(fix);
+    Some(StatusIssue {
+        channel: CHANNEL.into(),
+        account_id: account.account_id.clone(),
+        kind: kind.into(),
+        message,
+        fix,
+    })
+}
+
+/// The gateway itself and the clients that stay.
+pub(super) fn presence(api: &Api) -> Vec<Presence> {
+    let mut all = vec![Presence {
+        host: api.hostname.clone(),
+        mode: "gateway".into(),
+        reason: "self".into(),
+        text: format!("Gateway: {}", api.hostname),
+        version: env!("CARGO_PKG_VERSION").into(),
+        ts: api.clock.now(),
+    }];
+    all.extend(api.hub.present());
+    all
+}
+
+/// For `hello-ok`.
+pub(super) fn snapshot(api: &Api, settings: &Settings, status: &GatewayStatus) -> Snapshot {
+    Snapshot {
+        presence: presence(api),
+        health: health(api, status, 0),
+        state_version: api.hub.version(),
+        uptime_ms: (api.clock.now() - api.started_at).max(0),
+        session_defaults: SessionDefaults {
+            default_agent_id: settings.default_agent.clone(),
+            main_key: settings.main_key.clone(),
+            main_session_key: format!("agent:{}:{}", settings.default_agent, settings.main_key),
+            scope: scope(settings),
+        },
+    }
+}
+
+fn scope(settings: &Settings) -> &'static str {
+    if settings.global_scope { "global" } else { "per-sender" }
+}
+
+/// Method `agents.list`.
+pub(super) fn agents(api: &Api) -> Value {
+    let settings = (api.settings)();
+    let agents: Vec<Value> = settings
+        .agents
+        .iter()
+        .map(|a| {
+            let mut entry = json!({"id": a.id});
+            if let Some(name) = &a.name {
+                entry["name"] = json!(name);
+            }
+            let mut identity = serde_json::Map::new();
+            if let Some(name) = &a.identity_name {
+                identity.insert("name".into(), json!(name));
+            }
+            if let Some(emoji) = &a.identity_emoji {
+                identity.insert("emoji".into(), json!(emoji));
+            }
+            if !identity.is_empty() {
+                entry["identity"] = identity.into();
+            }
+            entry
+        })
+        .collect();
+    json!({"defaultId": settings.default_agent, "mainKey": settings.main_key, "scope": scope(&settings), "agents": agents})
+}
+
+/// Method `agent.identity.get`: by id, or by the agent in a session key.
+pub(super) fn identity(api: &Api, params: &Params) -> Result<Value, ErrorShape> {
+    let settings = (api.settings)();
+    let by_session = params.text("sessionKey")?.and_then(|key| {
+        let rest = key.strip_prefix("agent:")?;
+        rest.split(':').next().map(str::to_owned)
+    });
+    let id = params.text("agentId")?.or(by_session).unwrap_or_else(|| settings.default_agent.clone());
+    let Some(agent) = settings.agents.iter().find(|a| a.id == id) else {
+        return Err(params.wrong(format!("unknown agent id \"{id}\"")));
+    };
+    let name = agent.identity_name.as_ref().or(agent.name.as_ref()).unwrap_or(&agent.id);
+    let avatar = agent.identity_emoji.clone().unwrap_or_else(|| name.chars().take(1).collect());
+    Ok(json!({"agentId": agent.id, "name": name, "avatar": avatar}))
+}
+
+/// Method `sessions.list`: the gateway keeps no transcripts yet.
+pub(super) fn sessions(api: &Api) -> Value {
+    json!({
+        "ts": api.clock.now(), "path": "", "count": 0,
+        "defaults": {"modelProvider": null, "model": null, "contextTokens": null}, "sessions": [],
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn linked(running: bool, connected: bool) -> ChannelAccount {
+        ChannelAccount {
+            account_id: "work".into(),
+            enabled: true,
+            linked: true,
+            running,
+            connected,
+            ..ChannelAccount::default()
+        }
+    }
+
+    #[test]
+    fn issues_have_the_words_that_people_know() {
+        let said = |a: &ChannelAccount| issue(a).map(|i| (i.kind, i.message, i.fix));
+        assert_eq!(said(&linked(true, true)), None);
+        assert_eq!(said(&ChannelAccount::default()), None, "disabled");
+        let unlinked = ChannelAccount { linked: false, ..linked(false, false) };
+        let (kind, message, fix) = said(&unlinked).unwrap();
+        assert_eq!((kind.as_str(), message.as_str()), ("auth", "Not linked (no WhatsApp Web session)."));
+        assert_eq!(fix, "Run: verso channels login (scan QR on the gateway host).");
+        let down =
+            ChannelAccount { reconnect_attempts: 3, last_error: Some("status=408".into()), ..linked(true, false) };
+        assert_eq!(said(&down).unwrap().1, "Linked but disconnected (reconnectAttempts=3): status=408");
+        assert_eq!(said(&linked(true, false)).unwrap().1, "Linked but disconnected.");
+        assert_eq!(said(&linked(false, false)).unwrap().2, "Run: verso channels start --account work");
+    }
+}

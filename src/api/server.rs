@@ -1,0 +1,290 @@
+//! Binds the port, serves until told to stop, tells every client before it goes.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::dev::ServerHandle;
+use actix_web::{App, HttpServer, web};
+use serde_json::Value;
+use tokio::sync::watch;
+
+use super::auth::{Failures, OriginRules};
+use super::dedupe::Dedupe;
+use super::hub::Hub;
+use super::protocol::TICK_INTERVAL_MS;
+use super::settings::SettingsSource;
+use super::{http, login, ws};
+use crate::actors::messages::{GatewayPort, GatewayStatus, GetStatus};
+use crate::clock::{Clock, UnixMs};
+
+/// Where the API listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bind {
+    /// 127.0.0.1 and ::1.
+    Loopback,
+    /// All interfaces.
+    Lan,
+    /// The address in the tailnet (100.64.0.0/10).
+    Tailnet,
+    /// Loopback, or all interfaces on a machine without loopback.
+    Auto,
+}
+
+/// How the API is served.
+pub struct ApiOptions {
+    /// TCP port; 0 takes a free one.
+    pub port: u16,
+    /// Where it listens.
+    pub bind: Bind,
+    /// Token, origins and agents, asked anew for every connection.
+    pub settings: SettingsSource,
+    /// The configuration file that `config.get` shows.
+    pub config_path: PathBuf,
+    /// The log file that `logs.tail` reads; asked at every call because it changes at midnight.
+    pub log_file: Arc<dyn Fn() -> Option<PathBuf> + Send + Sync>,
+    /// The time of day.
+    pub clock: Clock,
+    /// Time between `tick` events.
+    pub tick: Duration,
+    /// Longest time from the upgrade to `hello-ok`.
+    pub handshake_timeout: Duration,
+}
+
+impl ApiOptions {
+    /// Options with the usual times.
+    pub fn new(port: u16, bind: Bind, settings: SettingsSource) -> Self {
+        Self {
+            port,
+            bind,
+            settings,
+            config_path: PathBuf::new(),
+            log_file: Arc::new(|| None),
+            clock: Clock::System,
+            tick: Duration::from_millis(TICK_INTERVAL_MS),
+            handshake_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Why the API cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The port is taken.
+    #[error(
+        "port {port} is already in use, by another Verso or OpenClaw gateway or some other program; stop it or choose another port with --port or gateway.port"
+    )]
+    PortTaken {
+        /// The port.
+        port: u16,
+    },
+    /// This machine has no such address.
+    #[error("no tailnet address on this machine; start Tailscale or set gateway.bind to \"loopback\" or \"lan\"")]
+    NoTailnet,
+    /// Anything else.
+    #[error("cannot listen on {address}: {error}")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// Why not.
+        error: io::Error,
+    },
+}
+
+/// Where the gateway is in its life.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Listening, the accounts are being started.
+    Starting,
+    /// At work.
+    Ready,
+    /// Stopping; the reason goes to every client.
+    Draining(String),
+}
+
+/// What all connections share.
+pub(super) struct Api {
+    pub port: GatewayPort,
+    pub settings: SettingsSource,
+    pub config_path: PathBuf,
+    pub log_file: Arc<dyn Fn() -> Option<PathBuf> + Send + Sync>,
+    pub clock: Clock,
+    pub tick: Duration,
+    pub handshake_timeout: Duration,
+    pub phase: watch::Sender<Phase>,
+    pub hub: Hub,
+    pub sends: Dedupe,
+    pub shown: login::ShownCodes,
+    pub failures: Failures,
+    pub hostname: String,
+    pub loopback_only: bool,
+    pub started_at: UnixMs,
+}
+
+impl Api {
+    /// The state of the gateway, or `None` when it no longer answers.
+    pub async fn status(&self) -> Option<GatewayStatus> {
+        self.port.status.send(GetStatus).await.ok()
+    }
+
+    pub fn origins(&self) -> OriginRules {
+        OriginRules {
+            allowed: (self.settings)().allowed_origins,
+            loopback_only: self.loopback_only,
+            hostname: self.hostname.clone(),
+        }
+    }
+}
+
+/// A served API.
+pub struct ApiHandle {
+    address: SocketAddr,
+    api: Arc<Api>,
+    server: ServerHandle,
+    hub: actix_web::rt::task::JoinHandle<()>,
+}
+
+impl ApiHandle {
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Says that the gateway is at work: `/readyz` turns green.
+    pub fn ready(&self) {
+        self.api.phase.send_replace(Phase::Ready);
+    }
+
+    /// Pushes an event to every client that may read.
+    pub fn publish(&self, event: &'static str, payload: Value) {
+        self.api.hub.publish(event, payload);
+    }
+
+    /// Tells every client that the gateway goes, closes the connections with 1012 and stops listening.
+    pub async fn stop(self, reason: &str) {
+        self.api.phase.send_replace(Phase::Draining(reason.to_owned()));
+        self.hub.abort();
+        self.api.hub.idle(Duration::from_secs(2)).await;
+        self.server.stop(true).await;
+    }
+}
+
+/// Serves the API of a gateway. Call it inside the actix system.
+///
+/// # Errors
+/// [`ServeError`] when it cannot listen.
+pub async fn serve(options: ApiOptions, port: GatewayPort) -> Result<ApiHandle, ServeError> {
+    let (listeners, loopback_only) = listen(options.bind, options.port)?;
+    let address = listeners[0].local_addr().map_err(|error| ServeError::Listen {
+        address: SocketAddr::new(Ipv4Addr::LOCALHOST.into(), options.port),
+        error,
+    })?;
+    let api = Arc::new(Api {
+        port,
+        settings: options.settings,
+        config_path: options.config_path,
+        log_file: options.log_file,
+        started_at: options.clock.now(),
+        clock: options.clock,
+        tick: options.tick,
+        handshake_timeout: options.handshake_timeout,
+        phase: watch::channel(Phase::Starting).0,
+        hub: Hub::default(),
+        sends: Dedupe::default(),
+        shown: login::ShownCodes::default(),
+        failures: Failures::default(),
+        hostname: hostname(),
+        loopback_only,
+    });
+    let data = web::Data::from(Arc::clone(&api));
+    let mut server = HttpServer::new(move || {
+        App::new()
+            .app_data(data.clone())
+            .app_data(web::PayloadConfig::new(super::protocol::MAX_FRAME))
+            .route("/{any:.*}", web::route().guard(ws::is_upgrade()).to(ws::upgrade))
+            .configure(http::routes)
+            .default_service(web::to(http::root))
+    })
+    .workers(2)
+    .disable_signals()
+    .shutdown_timeout(2);
+    for listener in listeners {
+        server = server.listen(listener).map_err(|error| ServeError::Listen { address, error })?;
+    }
+    let server = server.run();
+    let handle = server.handle();
+    actix_web::rt::spawn(async move {
+        if let Err(error) = server.await {
+            tracing::error!(target: "api", %error, "the API ended");
+        }
+    });
+    let hub = actix_web::rt::spawn(super::hub::run(Arc::clone(&api)));
+    Ok(ApiHandle { address, api, server: handle, hub })
+}
+
+/// Opens the sockets; the flag says whether all of them are loopback.
+fn listen(bind: Bind, port: u16) -> Result<(Vec<TcpListener>, bool), ServeError> {
+    let on = |ip: IpAddr, port: u16| {
+        let address = SocketAddr::new(ip, port);
+        TcpListener::bind(address).map_err(|error| match error.kind() {
+            io::ErrorKind::AddrInUse => ServeError::PortTaken { port },
+            _ => ServeError::Listen { address, error },
+        })
+    };
+    let loopback = || -> Result<_, ServeError> {
+        let v4 = on(Ipv4Addr::LOCALHOST.into(), port)?;
+        let mut all = vec![v4];
+        if port != 0 {
+            match on(Ipv6Addr::LOCALHOST.into(), port) {
+                Ok(v6) => all.push(v6),
+                Err(ServeError::PortTaken { port }) => return Err(ServeError::PortTaken { port }),
+                Err(error) => tracing::debug!(target: "api", %error, "no IPv6 loopback"),
+            }
+        }
+        Ok((all, true))
+    };
+    match bind {
+        Bind::Loopback => loopback(),
+        Bind::Lan => Ok((vec![on(Ipv4Addr::UNSPECIFIED.into(), port)?], false)),
+        Bind::Tailnet => Ok((vec![on(tailnet_address().ok_or(ServeError::NoTailnet)?, port)?], false)),
+        Bind::Auto => match loopback() {
+            Err(ServeError::Listen { .. }) => Ok((vec![on(Ipv4Addr::UNSPECIFIED.into(), port)?], false)),
+            other => other,
+        },
+    }
+}
+
+/// The address that the system would use towards the tailnet's own resolver; connecting a datagram socket sends nothing.
+fn tailnet_address() -> Option<IpAddr> {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
+    socket.connect((Ipv4Addr::new(100, 100, 100, 100), 53)).ok()?;
+    match socket.local_addr().ok()?.ip() {
+        IpAddr::V4(ip) if ip.octets()[0] == 100 && ip.octets()[1] & 0xc0 == 64 => Some(ip.into()),
+        _ => None,
+    }
+}
+
+fn hostname() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .ok()
+        .or_else(|| std::env::var("HOSTNAME").ok())
+        .map(|h| h.trim().to_owned())
+        .filter(|h| !h.is_empty())
+        .unwrap_or_else(|| "localhost".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_taken_port_is_said_with_the_fix() {
+        let (first, local) = listen(Bind::Loopback, 0).unwrap();
+        assert!(local);
+        let port = first[0].local_addr().unwrap().port();
+        let error = listen(Bind::Loopback, port).unwrap_err().to_string();
+        assert!(error.contains(&format!("port {port} is already in use")) && error.contains("--port"), "{error}");
+    }
+}

@@ -1,0 +1,332 @@
+//! `verso config …`: works on the file; a running gateway picks the edit up by itself.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use anyhow::{Context, bail};
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use crate::config::diff::{ConfigDiff, ReloadReceipt};
+use crate::config::file::{self, ConfigSource, Replaced};
+use crate::config::{Loaded, Rejected, ReloadMode, edit};
+
+/// Arguments of `verso config`.
+#[derive(Debug, Args)]
+pub struct ConfigArgs {
+    #[command(subcommand)]
+    command: ConfigCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Print one value of the config file
+    Get {
+        /// Dots and brackets, such as channels.whatsapp.dmPolicy or channels.whatsapp.groups["12@g.us"]
+        path: String,
+        /// Print JSON, also for plain texts
+        #[arg(long)]
+        json: bool,
+    },
+    /// Set one value; comments and layout of the file are kept
+    Set {
+        /// Dots and brackets, such as channels.whatsapp.dmPolicy
+        path: String,
+        /// JSON5, or plain text
+        #[arg(allow_hyphen_values = true)]
+        value: String,
+        /// Refuse a value that is not JSON5 instead of taking it as text
+        #[arg(long)]
+        json: bool,
+    },
+    /// Remove one value; comments and layout of the rest are kept
+    Unset {
+        /// Dots and brackets, such as channels.whatsapp.dmPolicy
+        path: String,
+    },
+    /// Check a config file and print every problem with line and column
+    Validate {
+        /// Another file than the one in use
+        file: Option<PathBuf>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Say what the gateway would do if this file became its config
+    Diff {
+        /// The new config
+        file: PathBuf,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print the JSON Schema of the config file
+    Schema,
+}
+
+/// Carries out `verso config`; the number is the exit code.
+///
+/// # Errors
+/// The file cannot be read, edited or written; nothing is changed then.
+pub fn run(args: ConfigArgs, source: &ConfigSource, out: &mut dyn Write) -> anyhow::Result<u8> {
+    match args.command {
+        ConfigCommand::Get { path, json } => get(source, &path, json, out),
+        ConfigCommand::Set { path, value, json } => set(source, &path, &value, json, out),
+        ConfigCommand::Unset { path } => unset(source, &path, out),
+        ConfigCommand::Validate { file, json } => validate(source, file, json, out),
+        ConfigCommand::Diff { file, json } => diff(source, file, json, out),
+        ConfigCommand::Schema => {
+            writeln!(out, "{:#}", crate::config::schema())?;
+            Ok(0)
+        }
+    }
+}
+
+fn read(source: &ConfigSource) -> anyhow::Result<String> {
+    file::read_text(&source.path).map_err(|why| {
+        anyhow::anyhow!(
+            "cannot read {}: {why}; create it with `verso config set`, or set VERSO_CONFIG_PATH",
+            source.path.display()
+        )
+    })
+}
+
+fn get(source: &ConfigSource, path: &str, as_json: bool, out: &mut dyn Write) -> anyhow::Result<u8> {
+    let steps = edit::parse_path(path)?;
+    let text = read(source)?;
+    let own = edit::json5_value(&text).map_err(|why| anyhow::anyhow!("{}: {why}", source.path.display()))?;
+    // What stands in the file itself is shown as it stands there; the rest comes from included files.
+    let value = match edit::get(&own, &steps) {
+        Some(value) => value.clone(),
+        None => {
+            let loaded = file::load_edited(source, &text).ok();
+            let found = loaded.as_ref().and_then(|l| edit::get(&l.config.written, &steps).cloned());
+            let Some(found) = found else { bail!("Config path not found: {path}") };
+            found
+        }
+    };
+    match &value {
+        Value::String(text) if !as_json => writeln!(out, "{text}")?,
+        value => writeln!(out, "{value:#}")?,
+    }
+    Ok(0)
+}
+
+fn set(source: &ConfigSource, path: &str, value: &str, strict: bool, out: &mut dyn Write) -> anyhow::Result<u8> {
+    let steps = edit::parse_path(path)?;
+    let value = if strict {
+        edit::json5_value(value).map_err(|why| anyhow::anyhow!("the value is not JSON5: {why}"))?
+    } else {
+        edit::typed_value(value)
+    };
+    let before = if file::exists(source) { read(source)? } else { String::new() };
+    let after = edit::set(&before, &steps, &value)?;
+    write(source, &before, &after, &format!("Updated {path}."), out)
+}
+
+fn unset(source: &ConfigSource, path: &str, out: &mut dyn Write) -> anyhow::Result<u8> {
+    let steps = edit::parse_path(path)?;
+    let before = read(source)?;
+    let Some(after) = edit::unset(&before, &steps)? else { bail!("Config path not found: {path}") };
+    write(source, &before, &after, &format!("Removed {path}."), out)
+}
+
+/// Writes the edited text if it makes a good config.
+fn write(source: &ConfigSource, before: &str, after: &str, done: &str, out: &mut dyn Write) -> anyhow::Result<u8> {
+    let new = file::load_edited(source, after).map_err(|rejected| {
+        anyhow::anyhow!("the file would be invalid after this, so nothing was written:\n{rejected}")
+    })?;
+    let replaced =
+        file::replace(&source.path, after).with_context(|| format!("cannot write {}", source.path.display()))?;
+    let refused = match file::load_edited(source, if before.trim().is_empty() { "{}" } else { before }) {
+        Ok(old) => ConfigDiff::between(&old.config, &new.config).refused,
+        Err(_) => Vec::new(),
+    };
+    if !refused.is_empty() {
+        writeln!(out, "{done} Restart the gateway to apply {}.", refused.join(", "))?;
+    } else if new.config.gateway.reload.mode == ReloadMode::Off {
+        writeln!(out, "{done} Restart the gateway to apply it (gateway.reload.mode is off).")?;
+    } else {
+        writeln!(out, "{done} A running gateway applies it at once.")?;
+    }
+    if replaced == Replaced::InPlace {
+        writeln!(out, "warning: the file is a mount point and was written in place; mount its folder instead")?;
+    }
+    Ok(0)
+}
+
+fn validate(source: &ConfigSource, file: Option<PathBuf>, as_json: bool, out: &mut dyn Write) -> anyhow::Result<u8> {
+    let mut source = source.clone();
+    if let Some(file) = file {
+        source.path = std::path::absolute(&file).with_context(|| format!("no such path: {}", file.display()))?;
+    }
+    let outcome = file::load(&source);
+    if as_json {
+        let (warnings, problems) = match &outcome {
+            Ok(Loaded { warnings, .. }) => (json!(warnings), json!([])),
+            Err(Rejected { problems, .. }) => (json!([]), json!(problems)),
+        };
+        let answer = json!({"valid": outcome.is_ok(), "path": source.path, "problems": problems, "warnings": warnings});
+        writeln!(out, "{answer:#}")?;
+    } else {
+        match &outcome {
+            Ok(loaded) => {
+                for warning in &loaded.warnings {
+                    writeln!(out, "warning: {warning}")?;
+                }
+                writeln!(out, "{} is valid.", source.path.display())?;
+            }
+            Err(rejected) => {
+                for problem in rejected.iter() {
+                    writeln!(out, "{problem}")?;
+                }
+                let count = rejected.problems.len();
+                writeln!(out, "{} {}.", count, if count == 1 { "problem" } else { "problems" })?;
+            }
+        }
+    }
+    Ok(u8::from(outcome.is_err()))
+}
+
+fn diff(source: &ConfigSource, file: PathBuf, as_json: bool, out: &mut dyn Write) -> anyhow::Result<u8> {
+    let current = if file::exists(source) { read(source)? } else { "{}".to_owned() };
+    let current =
+        file::load_edited(source, &current).map_err(|r| anyhow::anyhow!("the config in use is invalid:\n{r}"))?;
+    let text = file::read_text(&file).map_err(|why| anyhow::anyhow!("cannot read {}: {why}", file.display()))?;
+    // It is read as if it stood in the place of the config, so that includes and problems are those it would have there.
+    let new =
+        file::load_edited(source, &text).map_err(|r| anyhow::anyhow!("{} would be refused:\n{r}", file.display()))?;
+    let diff = ConfigDiff::between(&current.config, &new.config);
+    if as_json {
+        writeln!(out, "{:#}", serde_json::to_value(&diff)?)?;
+        return Ok(0);
+    }
+    for key in &diff.changed {
+        writeln!(out, "{key}")?;
+    }
+    let line = ReloadReceipt::new(0, &diff, 0).to_string();
+    writeln!(out, "{}", line.trim_start_matches("config revision 0: "))?;
+    Ok(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+    use std::fs;
+
+    use crate::config::ResolveEnv;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        config: ConfigArgs,
+    }
+
+    struct Place {
+        dir: tempfile::TempDir,
+    }
+
+    impl Place {
+        fn with(text: &str) -> Self {
+            let place = Self { dir: tempfile::tempdir().unwrap() };
+            fs::write(place.path(), text).unwrap();
+            place
+        }
+
+        fn path(&self) -> PathBuf {
+            self.dir.path().join("verso.json")
+        }
+
+        fn text(&self) -> String {
+            fs::read_to_string(self.path()).unwrap()
+        }
+
+        /// Output and exit code; an error is its text and 1.
+        fn run(&self, args: &[&str]) -> (String, u8) {
+            let cli = Cli::try_parse_from([&["config"], args].concat()).unwrap();
+            let source = ConfigSource { path: self.path(), env: ResolveEnv::new("/h", "/s") };
+            let mut out = Vec::new();
+            match run(cli.config, &source, &mut out) {
+                Ok(code) => {
+                    (String::from_utf8(out).unwrap().replace(&self.dir.path().display().to_string(), "DIR"), code)
+                }
+                Err(error) => (format!("{error:#}").replace(&self.dir.path().display().to_string(), "DIR"), 1),
+            }
+        }
+    }
+
+    #[test]
+    fn a_value_goes_in_and_comes_out() {
+        let place = Place::with("{\n  // mine\n  channels: { whatsapp: { dmPolicy: 'pairing' } },\n}\n");
+        let at = "channels.whatsapp.allowFrom";
+        assert_eq!(
+            place.run(&["set", "channels.whatsapp.dmPolicy", "disabled"]),
+            ("Updated channels.whatsapp.dmPolicy. A running gateway applies it at once.\n".into(), 0)
+        );
+        assert_eq!(place.text(), "{\n  // mine\n  channels: { whatsapp: { dmPolicy: 'disabled' } },\n}\n");
+        assert_eq!(place.run(&["get", "channels.whatsapp.dmPolicy"]), ("disabled\n".into(), 0));
+        assert_eq!(place.run(&["set", at, "['+1555']"]).1, 0);
+        assert_eq!(place.run(&["get", at, "--json"]), ("[\n  \"+1555\"\n]\n".into(), 0));
+        assert_eq!(place.run(&["set", "channels.whatsapp.allowFrom[0]", "+1777"]).1, 0);
+        assert_eq!(place.run(&["get", "channels.whatsapp.allowFrom.0"]), ("+1777\n".into(), 0));
+        assert_eq!(place.run(&["unset", "channels"]).1, 0);
+        assert_eq!(place.run(&["get", "channels"]), ("Config path not found: channels".into(), 1));
+        assert_eq!(place.run(&["unset", "channels"]), ("Config path not found: channels".into(), 1));
+        assert_eq!(
+            place.run(&["set", "gateway.port", "1"]).0,
+            "Updated gateway.port. Restart the gateway to apply gateway.port.\n"
+        );
+    }
+
+    #[test]
+    fn an_edit_that_breaks_the_config_is_not_written() {
+        let place = Place::with("{}");
+        let (text, code) = place.run(&["set", "channels.whatsapp.dmPolicy", "opn"]);
+        assert_eq!(code, 1);
+        assert!(text.contains("nothing was written") && text.contains("did you mean \"open\"?"), "{text}");
+        assert_eq!(place.text(), "{}");
+        assert_eq!(place.run(&["set", "a..b", "1"]), ("Invalid path. Use dot notation (e.g. foo.bar).".into(), 1));
+        assert!(place.run(&["set", "web.enabled", "tru", "--json"]).0.contains("the value is not JSON5"));
+    }
+
+    #[test]
+    fn validate_names_every_problem() {
+        let place = Place::with("{ web: { enabld: true },\n  gateway: { bind: 'lan' } }");
+        let (text, code) = place.run(&["validate"]);
+        assert_eq!(code, 1);
+        assert_eq!(
+            text,
+            "DIR/verso.json:1:10: web.enabld: Unrecognized key: \"enabld\" (did you mean \"enabled\"?)\n\
+             DIR/verso.json:2:20: gateway.bind: the API may be reached from other machines but has no token (set gateway.auth.token (for example \"${VERSO_GATEWAY_TOKEN}\"), or gateway.bind to \"loopback\")\n\
+             2 problems.\n"
+        );
+        let good = Place::with("{ whatsapp: { allowFrom: ['+1555'] } }");
+        assert_eq!(
+            good.run(&["validate"]),
+            ("warning: DIR/verso.json:1:3: whatsapp: whatsapp config moved to channels.whatsapp (auto-migrated on load).\nDIR/verso.json is valid.\n".into(), 0)
+        );
+        assert!(good.run(&["validate", "--json"]).0.contains("\"valid\": true"));
+    }
+
+    #[test]
+    fn diff_predicts_the_receipt() {
+        let place = Place::with("{ channels: { whatsapp: { accounts: { work: {}, home: {} } } } }");
+        let next = place.dir.path().join("next.json");
+        fs::write(&next, "{ channels: { whatsapp: { accounts: { work: { dmPolicy: 'disabled' }, home: {} } } } }")
+            .unwrap();
+        let (text, code) = place.run(&["diff", next.to_str().unwrap()]);
+        assert_eq!(code, 0);
+        assert_eq!(
+            text,
+            "channels.whatsapp.accounts.work.dmPolicy\n1 key changed (channels.whatsapp.accounts.work.dmPolicy); refreshed: work; kept: home\n"
+        );
+    }
+
+    #[test]
+    fn the_schema_is_printed() {
+        let (text, _) = Place::with("{}").run(&["schema"]);
+        let schema: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(schema["properties"]["web"]["description"], "The connection to WhatsApp.");
+    }
+}

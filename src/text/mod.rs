@@ -1,0 +1,5 @@
+//! Texts: what the model sees of a message, and how an answer is cut into messages.
+
+pub mod chunk;
+pub mod envelope;
+pub mod zone;

@@ -1,0 +1,5 @@
+//! Behaviour, from phone to phone: one module a capability.
+
+mod answers;
+mod architecture;
+mod support;
