@@ -15,10 +15,14 @@ use crate::ids::{AccountId, E164, Jid, MessageId};
 pub(crate) const TOKEN: &str = "tok-test-0123456789";
 pub(crate) const START: i64 = 1_795_292_319_000;
 
+/// Account, recipient, text, idempotency key.
+pub(crate) type SentCall = (Option<String>, String, String, String);
+
 /// What the test sees and sets.
 #[derive(Clone)]
 pub(crate) struct Script {
-    pub(crate) sent: Arc<Mutex<Vec<(Option<String>, String, String, String)>>>,
+    /// Account, recipient, text and idempotency key of everything sent.
+    pub(crate) sent: Arc<Mutex<Vec<SentCall>>>,
     pub(crate) linked: Arc<Mutex<bool>>,
     pub(crate) pairing: Arc<Mutex<Vec<PairingRequest>>>,
     pub(crate) waits: Arc<Mutex<Vec<LoginProgress>>>,

@@ -101,6 +101,15 @@ pub fn load_text(text: &str, env: &ResolveEnv) -> Result<Loaded, Vec<Problem>> {
     load(text, Context { path: None, var: &|_| None, read: &mut no_files }, env).map_err(|r| r.problems)
 }
 
+/// The values of a config text as they are written, neither expanded nor checked.
+///
+/// # Errors
+/// When the text is no JSON5; the sentence names line and column.
+pub fn parse_text(text: &str) -> Result<serde_json::Value, String> {
+    let mut sources = Sources::default();
+    sources.parse(None, text, &mut Findings::default()).map(|tree| tree.to_value()).map_err(|p| p.to_string())
+}
+
 /// Reads a config from its text and what that refers to.
 ///
 /// # Errors
