@@ -44,7 +44,32 @@ pub struct Config {
     /// How long things stay on disk.
     pub retention: RetentionConfig,
     /// The file as written, in the current spelling, with includes and environment filled in. Holds secrets: for comparing only.
-    pub written: Arc<Value>,
+    pub written: Written,
+}
+
+/// The values of a file as written. Prints nothing of them, because it holds secrets.
+#[derive(Clone, Default, PartialEq)]
+pub struct Written(Arc<Value>);
+
+impl Written {
+    /// Wraps the values of a file.
+    pub(super) fn new(value: Value) -> Self {
+        Self(Arc::new(value))
+    }
+}
+
+impl std::ops::Deref for Written {
+    type Target = Value;
+
+    fn deref(&self) -> &Value {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Written {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Written(…)")
+    }
 }
 
 impl Config {
