@@ -130,7 +130,7 @@ pub fn load(text: &str, context: Context<'_, '_>, env: &ResolveEnv) -> Result<Lo
     }
     match config {
         Some(mut config) if problems.is_empty() => {
-            config.written = Arc::new(tree.to_value());
+            config.written = Written::new(tree.to_value());
             let warning = |f: Finding| {
                 let pos = f.at.or_else(|| tree.locate(&f.path));
                 sources.warning(f.path, pos, f.message)
