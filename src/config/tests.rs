@@ -40,3 +40,11 @@ fn all_problems_are_told_at_once_with_their_places() {
         ]
     );
 }
+
+#[test]
+fn the_first_config_is_valid_and_complete() {
+    let env = ResolveEnv::new("/home/me", "/home/me/.verso");
+    let loaded = load_text(FIRST_CONFIG, &env).expect("valid");
+    assert_eq!(loaded.warnings, []);
+    assert!(loaded.config.accounts.len() == 1 && loaded.config.accounts.values().all(|a| a.link.enabled));
+}
