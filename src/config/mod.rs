@@ -32,6 +32,20 @@ pub use schema::schema;
 
 use source::{Node, Sources};
 
+/// What somebody starts with who has no config file yet.
+pub const FIRST_CONFIG: &str = r#"// Configuration of Verso (JSON5). Saved changes are live at once; no restart.
+// Every key: `verso config schema`, or config/verso.example.json in the sources.
+{
+  channels: {
+    whatsapp: {
+      // Who may write to you: "pairing" (unknown people get a code that you approve), "allowlist", "open", "disabled".
+      dmPolicy: "pairing",
+      allowFrom: [],
+    },
+  },
+}
+"#;
+
 /// A config that can be used.
 #[derive(Clone, Debug)]
 pub struct Loaded {
