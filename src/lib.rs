@@ -15,9 +15,6 @@ pub mod policy;
 pub mod routing;
 pub mod session;
 pub mod store;
-<<<<<<< HEAD
-pub mod text;
-=======
 pub mod telemetry;
->>>>>>> doors
+pub mod text;
 pub mod whatsapp;

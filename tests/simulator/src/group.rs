@@ -8,7 +8,7 @@ use crate::delivery::shared_children;
 use crate::groups::{Addressing, Directory, Outcome, Person, change};
 use crate::party::address;
 use crate::phone::Phone;
-use crate::phone::{Sent, distribution, media_type, stanza_type};
+use crate::phone::{Sent, distribution, mark_edit, media_type, stanza_type};
 use crate::stanza::{NodeExt, el};
 use crate::state::{Account, Addr, State, unix_now};
 use crate::world::World;
@@ -47,7 +47,7 @@ impl World {
                 .attr("from", jid.clone())
                 .attr("type", "w:gp2")
                 .attr("participant", s.jid_of(by, lid))
-                .attr("notify", s.display_name(owner.account))
+                .attr("notify", s.accounts[owner.account].name.as_str())
                 .children([create])
                 .build();
             if lid {
@@ -230,7 +230,11 @@ impl State {
         envelope.set("from", to);
         envelope.set("participant", self.jid_of(from, lid));
         let plain = Addr { account: from.account, device: 0 };
-        envelope.set(if lid { "participant_pn" } else { "participant_lid" }, self.jid_of(plain, !lid));
+        if !lid {
+            envelope.set("participant_lid", self.jid_of(plain, true));
+        } else if self.shows_number(from.account) {
+            envelope.set("participant_pn", self.jid_of(plain, false));
+        }
         envelope.set("addressing_mode", group.addressing.as_str());
         let receivers: Vec<Addr> = match node.jid("participant").and_then(|j| self.resolve(&j)) {
             Some(addr) => vec![addr],
@@ -286,12 +290,13 @@ impl State {
         let lid = group.addressing == Addressing::Lid;
         let receivers = self.member_devices(&group.people());
         let children = self.sealed_for_all(account, to, &receivers, lid, &sent.message)?;
-        let node = el("message")
+        let mut node = el("message")
             .attr("to", to)
             .attr("id", id)
             .attr("type", stanza_type(&sent.message))
             .children(children)
             .build();
+        mark_edit(&mut node, &sent.message);
         self.message(me, node);
         Ok(())
     }

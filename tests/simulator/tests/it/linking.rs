@@ -151,3 +151,28 @@ async fn a_dropped_world_closes_its_connections() {
     let address = url.trim_start_matches("ws://").trim_end_matches("/ws/chat").to_owned();
     assert!(tokio::net::TcpStream::connect(address).await.is_err());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn twenty_accounts_link_side_by_side() {
+    let world = World::start().await.unwrap();
+    let ann = world.contact("+15550002222", "Ann");
+    let mut linking = tokio::task::JoinSet::new();
+    for n in 0..20 {
+        let world = world.clone();
+        linking.spawn(async move {
+            let phone = world.phone(&format!("+1555100{n:04}"));
+            let (wa, _) = Wa::linked(&world, &phone).await;
+            (wa, phone)
+        });
+    }
+    let linked = linking.join_all().await;
+    for (wa, phone) in &linked {
+        ann.says(phone, "hello");
+        let got = wa.text("hello").await;
+        wa.send(&got.info.source.chat, &phone.number()).await;
+    }
+    for (_, phone) in &linked {
+        assert_eq!(ann.expect_text(phone.number()).await.unwrap().from, phone.number());
+    }
+    assert!(world.devices().iter().all(|d| d.sockets_opened() == 1));
+}
