@@ -206,8 +206,12 @@ fn diff(source: &ConfigSource, file: PathBuf, as_json: bool, out: &mut dyn Write
         file::load_edited(source, &current).map_err(|r| anyhow::anyhow!("the config in use is invalid:\n{r}"))?;
     let text = file::read_text(&file).map_err(|why| anyhow::anyhow!("cannot read {}: {why}", file.display()))?;
     // It is read as if it stood in the place of the config, so that includes and problems are those it would have there.
-    let new =
-        file::load_edited(source, &text).map_err(|r| anyhow::anyhow!("{} would be refused:\n{r}", file.display()))?;
+    let new = file::load_edited(source, &text).map_err(|mut rejected| {
+        for problem in rejected.problems.iter_mut().filter(|p| p.file.as_ref() == Some(&source.path)) {
+            problem.file = Some(file.clone());
+        }
+        anyhow::anyhow!("{} would be refused:\n{rejected}", file.display())
+    })?;
     let diff = ConfigDiff::between(&current.config, &new.config);
     if as_json {
         writeln!(out, "{:#}", serde_json::to_value(&diff)?)?;
