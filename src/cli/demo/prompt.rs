@@ -9,7 +9,6 @@ use wa_simulator::Phone;
 use super::stage::Stage;
 use crate::actors::messages::{DecidePairing, ListPairing};
 
-
 const HELP: &str = "\
   <text>              say it to the account you talk to
   /as ann|bob|carl    speak as somebody else (Ann to begin with)

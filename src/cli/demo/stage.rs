@@ -114,6 +114,12 @@ impl Stage {
 
     /// Everybody who is not an account of the gateway, with the account phones last.
     pub fn people(&self) -> [(&'static str, &Phone); 5] {
-        [("ann", &self.ann), ("bob", &self.bob), ("carl", &self.carl), ("work", &self.work), ("personal", &self.personal)]
+        [
+            ("ann", &self.ann),
+            ("bob", &self.bob),
+            ("carl", &self.carl),
+            ("work", &self.work),
+            ("personal", &self.personal),
+        ]
     }
 }
