@@ -7,7 +7,7 @@ use actix::{Actor, ActorFutureExt, Context, Handler, ResponseFuture, WrapFuture}
 use serde_json::{Value, json};
 use tokio::sync::broadcast;
 
-use super::server::{ApiHandle, ApiOptions, Bind, serve};
+use super::server::{ApiHandle, ApiOptions, Bind, listen, serve};
 use super::settings::{AgentFacts, Settings};
 use crate::actors::messages::*;
 use crate::ids::{AccountId, E164, Jid, MessageId};
@@ -244,13 +244,14 @@ pub(crate) fn settings() -> Settings {
 }
 
 pub(crate) fn options() -> ApiOptions {
-    ApiOptions::new(0, Bind::Loopback, Arc::new(settings))
+    ApiOptions::new(Arc::new(settings))
 }
 
 /// A served API in front of the script.
-pub(crate) async fn served(script: &Script, options: ApiOptions) -> ApiHandle {
+pub(crate) fn served(script: &Script, options: ApiOptions) -> ApiHandle {
     let actor = script.clone().start();
-    let handle = serve(options, GatewayPort::of(&actor)).await.expect("a free port");
+    let listeners = listen(Bind::Loopback, 0).expect("a free port");
+    let handle = serve(options, listeners, GatewayPort::of(&actor)).expect("open sockets");
     handle.ready();
     handle
 }

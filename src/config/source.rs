@@ -196,7 +196,7 @@ impl Sources {
             let (message, hint) = syntax(error.kind());
             Problem {
                 hint,
-                incomplete: at_end || matches!(error.kind(), ParseErrorKind::UnterminatedCommentBlock),
+                incomplete: at_end && !matches!(error.kind(), ParseErrorKind::MultipleRootJsonValues),
                 ..self.problem(Some(Pos { file, offset: range.start as u32 }), message)
             }
         })?;

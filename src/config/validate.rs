@@ -51,12 +51,6 @@ fn bind_needs_token(raw: &RawConfig, env: &ResolveEnv, findings: &mut Findings) 
             "set gateway.auth.token (for example \"${VERSO_GATEWAY_TOKEN}\"), or gateway.bind to \"loopback\"",
         );
     }
-    if gateway.port == Some(0) {
-        findings.warn(
-            KeyPath::of(&["gateway", "port"]),
-            "port 0 takes a free port at every start; clients have to look it up",
-        );
-    }
 }
 
 fn heartbeats(raw: &RawConfig, findings: &mut Findings) {

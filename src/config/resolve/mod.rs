@@ -227,3 +227,38 @@ fn retention(raw: &RawConfig) -> RetentionConfig {
         outbox: seconds(r.outbox_hours.unwrap_or(24.0) * 3600.0),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn cases(function: &str) -> Vec<(Value, Value)> {
+        let file: Value = serde_json::from_str(include_str!("../../../tests/vectors/backoff.json")).unwrap();
+        let group = file["groups"].as_array().unwrap().iter().find(|g| g["fn"] == function).unwrap();
+        group["cases"].as_array().unwrap().iter().map(|c| (c["input"].clone(), c["expected"].clone())).collect()
+    }
+
+    #[test]
+    fn reconnect_policy_keeps_its_bounds() {
+        for (input, expected) in cases("resolveReconnectPolicy") {
+            let raw: ReconnectRaw =
+                serde_json::from_value(input.get("reconnect").cloned().unwrap_or(json!({}))).unwrap();
+            let found = reconnect_policy(&raw);
+            assert_eq!(found.initial.as_millis() as u64, expected["initialMs"], "{input}");
+            assert_eq!(found.max.as_millis() as u64, expected["maxMs"], "{input}");
+            assert_eq!(found.factor, expected["factor"], "{input}");
+            assert_eq!(found.jitter, expected["jitter"].as_f64().unwrap(), "{input}");
+            assert_eq!(found.max_attempts, expected["maxAttempts"], "{input}");
+        }
+    }
+
+    #[test]
+    fn heartbeat_interval_needs_a_positive_number() {
+        for (input, expected) in cases("resolveHeartbeatSeconds") {
+            let found = heartbeat_interval(input["heartbeatSeconds"].as_f64());
+            assert_eq!(Some(found.as_secs_f64()), expected.as_f64(), "{input}");
+        }
+    }
+}
