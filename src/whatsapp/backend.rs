@@ -2,7 +2,7 @@
 //! cost the link.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -48,7 +48,7 @@ const FORMAT: &str = "verso/1";
 pub(super) async fn open(auth_dir: &Path) -> Result<PersistenceManager, OpenError> {
     let path = auth_dir.join(DATABASE);
     let failed = |cause: String| OpenError::Store { path: path.clone(), cause };
-    create_private(&path).map_err(|e| failed(e.to_string()))?;
+    prepare_file(&path).map_err(|e| failed(e.to_string()))?;
     let text = path.to_str().ok_or_else(|| failed("the path is not valid UTF-8".to_owned()))?;
     let config = SqliteStoreConfig {
         pool_size: 1,
@@ -63,9 +63,21 @@ pub(super) async fn open(auth_dir: &Path) -> Result<PersistenceManager, OpenErro
     PersistenceManager::new(store).await.map_err(|e| failed(e.to_string()))
 }
 
-/// SQLite gives its journal files the mode of the database.
-fn create_private(path: &Path) -> io::Result<()> {
-    OpenOptions::new().create(true).append(true).mode(0o600).open(path).map(|_| ())
+/// What every SQLite file begins with.
+const HEADER: &[u8; 16] = b"SQLite format 3\0";
+
+/// Creates the database for this user only (SQLite gives its journal files the same mode), and refuses a file that is
+/// none: the library would try that for half a minute.
+fn prepare_file(path: &Path) -> io::Result<()> {
+    let mut file = OpenOptions::new().create(true).read(true).append(true).mode(0o600).open(path)?;
+    let mut start = [0; HEADER.len()];
+    match file.read_exact(&mut start) {
+        Ok(()) if &start == HEADER => Ok(()),
+        Err(_) if file.metadata()?.len() == 0 => Ok(()),
+        Ok(()) | Err(_) => Err(io::Error::other(
+            "the file is damaged; move it away: the link comes back from creds.json without scanning again",
+        )),
+    }
 }
 
 async fn restore_device(store: &dyn Backend, auth_dir: &Path) -> Result<(), whatsapp_rust::anyhow::Error> {

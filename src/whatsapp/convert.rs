@@ -9,7 +9,9 @@ use whatsapp_rust::wacore::types::presence::ReceiptType;
 use whatsapp_rust::waproto::whatsapp as wa;
 
 use super::ending::Verdict;
-use crate::event::{Body, Content, InboundMessage, LinkEvent, MediaKind, MediaRef, PairingFailure, Quote, ReceiptKind};
+use crate::event::{
+    Body, Content, Identity, InboundMessage, LinkEvent, MediaKind, MediaRef, PairingFailure, Quote, ReceiptKind,
+};
 use crate::ids::{AccountId, E164, Jid, MessageId, Server};
 
 mod contact;
@@ -48,8 +50,14 @@ pub(super) fn library_jid(ours: &Jid) -> Option<whatsapp_rust::Jid> {
     ours.to_string().parse().ok()
 }
 
-/// A message as far as envelope and content tell; `None` when it is not a chat message.
-pub(super) fn message(account: &AccountId, info: &MessageInfo, message: &wa::Message) -> Option<InboundMessage> {
+/// A message as far as envelope and content tell; `None` when it is not a chat message. `me` tells whose message a
+/// reaction is on.
+pub(super) fn message(
+    account: &AccountId,
+    me: Option<&Identity>,
+    info: &MessageInfo,
+    message: &wa::Message,
+) -> Option<InboundMessage> {
     if business(info) != Business::Chat {
         return None;
     }
@@ -67,6 +75,7 @@ pub(super) fn message(account: &AccountId, info: &MessageInfo, message: &wa::Mes
     } else {
         number_among([Some(&chat)]).or_else(|| sender_number.clone())
     };
+    let content = from_our_side(content(message), me, source.is_from_me, chat.is_group(), &sender);
     Some(InboundMessage {
         account: account.clone(),
         id: MessageId::new(info.id.to_string()),
@@ -79,8 +88,25 @@ pub(super) fn message(account: &AccountId, info: &MessageInfo, message: &wa::Mes
         push_name: non_empty(&info.push_name),
         timestamp: info.timestamp.timestamp_millis(),
         offline: info.is_offline,
-        content: content(message),
+        content,
     })
+}
+
+/// A reaction names its target as the one who reacts sees it; this turns it into how this account sees it.
+fn from_our_side(content: Content, me: Option<&Identity>, from_me: bool, group: bool, sender: &Jid) -> Content {
+    let Content::Reaction { target, target_sender, target_from_me, emoji } = content else { return content };
+    if from_me {
+        return Content::Reaction { target, target_sender, target_from_me, emoji };
+    }
+    let (target_sender, target_from_me) = match (target_from_me, group) {
+        (true, _) => (Some(sender.without_device()), false),
+        (false, false) => (None, true),
+        (false, true) => {
+            let ours = target_sender.as_ref().is_some_and(|author| me.is_some_and(|me| me.is_self(author)));
+            (target_sender, ours)
+        }
+    };
+    Content::Reaction { target, target_sender, target_from_me, emoji }
 }
 
 fn number_among<'a>(jids: impl IntoIterator<Item = Option<&'a Jid>>) -> Option<E164> {
@@ -110,8 +136,13 @@ pub(super) fn content(message: &wa::Message) -> Content {
         return other("empty");
     }
     let context = context(base);
-    let mentions = context.map(|c| c.mentioned_jid.iter().filter_map(|m| m.parse().ok()).collect());
-    Content::Body(Body { text, media, quote: context.and_then(quote), mentions: mentions.unwrap_or_default() })
+    let mut mentions: Vec<Jid> = Vec::new();
+    for jid in context.iter().flat_map(|c| &c.mentioned_jid).filter_map(|text| text.parse().ok()) {
+        if !mentions.contains(&jid) {
+            mentions.push(jid);
+        }
+    }
+    Content::Body(Body { text, media, quote: context.and_then(quote), mentions })
 }
 
 fn other(kind: &str) -> Content {

@@ -19,9 +19,10 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use whatsapp_rust::anyhow;
 use whatsapp_rust::async_channel::Receiver;
-use whatsapp_rust::transport::{Transport, TransportEvent, TransportFactory, from_websocket};
+use whatsapp_rust::transport::{Transport, TransportEvent, TransportFactory};
 
 use super::endpoint::Endpoint;
+use super::socket;
 
 /// Below the library's own 20 s, so that the reason is ours to tell.
 const DIAL_LIMIT: Duration = Duration::from_secs(18);
@@ -122,11 +123,11 @@ impl Dialer {
         let bare = host.trim_start_matches('[').trim_end_matches(']');
         let stream = connect(&self.endpoint, bare, port).await?;
         if !secure {
-            return upgrade(&self.endpoint.url, Counted { inner: stream, wire }).await;
+            return upgrade(&self.endpoint.url, Counted { inner: stream, wire, deaf: false }).await;
         }
         let name = ServerName::try_from(bare.to_owned()).map_err(|e| format!("{bare} is no server name: {e}"))?;
         let stream = self.tls.connect(name, stream).await.map_err(|e| format!("TLS with {bare} failed: {e}"))?;
-        upgrade(&self.endpoint.url, Counted { inner: stream, wire }).await
+        upgrade(&self.endpoint.url, Counted { inner: stream, wire, deaf: false }).await
     }
 }
 
@@ -165,19 +166,30 @@ where
         .connect_on(stream)
         .await
         .map_err(|e| match e {
-            tokio_websockets::Error::Io(e) if e.kind() == io::ErrorKind::UnexpectedEof => {
+            tokio_websockets::Error::Io(e) if hung_up(e.kind()) => {
                 "the server hung up before it opened the WebSocket".to_owned()
             }
             e => format!("the server did not open a WebSocket: {e}"),
         })?;
     wire.open.store(true, Ordering::Release);
-    Ok(from_websocket(socket))
+    Ok(socket::start(socket))
+}
+
+fn hung_up(kind: io::ErrorKind) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    matches!(kind, UnexpectedEof | ConnectionReset | ConnectionAborted | BrokenPipe)
 }
 
 /// Passes everything through and notes what came in once the WebSocket was open.
+///
+/// A server that says why and hangs up is often written to once more before that was read. Such a write error is
+/// swallowed: the library would stop reading at once and lose the reason. The reader meets the end soon enough, and only
+/// WhatsApp's ack says that a message arrived.
 struct Counted<S> {
     inner: S,
     wire: Arc<Wire>,
+    /// The server hung up; nobody listens to what is written.
+    deaf: bool,
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
@@ -202,11 +214,29 @@ impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write(cx, buf)
+        if self.deaf {
+            return Poll::Ready(Ok(buf.len()));
+        }
+        match Pin::new(&mut self.inner).poll_write(cx, buf) {
+            Poll::Ready(Err(error)) if hung_up(error.kind()) => {
+                self.deaf = true;
+                Poll::Ready(Ok(buf.len()))
+            }
+            other => other,
+        }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(cx)
+        if self.deaf {
+            return Poll::Ready(Ok(()));
+        }
+        match Pin::new(&mut self.inner).poll_flush(cx) {
+            Poll::Ready(Err(error)) if hung_up(error.kind()) => {
+                self.deaf = true;
+                Poll::Ready(Ok(()))
+            }
+            other => other,
+        }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

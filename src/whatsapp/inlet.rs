@@ -194,6 +194,7 @@ impl Inlet {
 
     async fn take(self: &Arc<Self>, client: &Arc<Client>, batch: &[LibraryMessage]) -> anyhow::Result<()> {
         let mut kept = Vec::with_capacity(batch.len());
+        let me = backend::identity(&client.persistence_manager().get_device_snapshot().to_serializable());
         for message in batch {
             match convert::business(&message.info) {
                 convert::Business::Ignored => {
@@ -201,14 +202,14 @@ impl Inlet {
                 }
                 convert::Business::Control => {}
                 convert::Business::Chat => {
-                    kept.extend(convert::message(&self.account, &message.info, &message.message))
+                    kept.extend(convert::message(&self.account, me.as_ref(), &message.info, &message.message));
                 }
             }
         }
         if kept.is_empty() {
             return Ok(());
         }
-        self.fill_numbers(client, &mut kept).await;
+        self.fill_numbers(client, me.and_then(|me| me.number()), &mut kept).await;
         let count = kept.len() as u64;
         let outcome = AssertUnwindSafe(self.sink.commit(kept)).catch_unwind().await;
         let failed = match outcome {
@@ -229,8 +230,7 @@ impl Inlet {
     }
 
     /// Numbers that the envelope did not name: own memory, the library's map, then WhatsApp itself, briefly.
-    async fn fill_numbers(self: &Arc<Self>, client: &Arc<Client>, messages: &mut [InboundMessage]) {
-        let own = client.pn().as_ref().and_then(convert::jid).and_then(|jid| jid.e164());
+    async fn fill_numbers(self: &Arc<Self>, client: &Arc<Client>, own: Option<E164>, messages: &mut [InboundMessage]) {
         for message in messages.iter_mut() {
             if message.from_me && message.sender_number.is_none() {
                 message.sender_number = own.clone();

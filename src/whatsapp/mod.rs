@@ -17,6 +17,7 @@ mod inlet;
 mod link;
 mod ops;
 mod runtime;
+mod socket;
 mod tls;
 
 use std::path::PathBuf;
