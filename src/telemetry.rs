@@ -112,19 +112,14 @@ pub fn init(options: &Options) -> io::Result<Telemetry> {
         .finish(DailyWriter::new(file.clone()));
     let filter = |level: &str| -> io::Result<EnvFilter> {
         let text = std::env::var("VERSO_LOG").ok().filter(|t| !t.is_empty()).unwrap_or_else(|| level.to_owned());
-        EnvFilter::try_new(&text).map_err(|e| {
-            io::Error::new(
-                io::ErrorKind::InvalidInput,
-                format!("the log filter \"{text}\" is wrong: {e}; try info or whatsapp=debug"),
-            )
-        })
+        EnvFilter::try_new(&text).map_err(|e| wrong_filter(&text, &e))
     };
-    let lines = fmt::layer().event_format(Lines).with_writer(Queue(queue)).with_filter(filter(&options.file_level)?);
+    let lines = json_lines(Queue(queue)).with_filter(filter(&options.file_level)?);
     let console = fmt::layer().with_writer(io::stderr).with_ansi(color(&io::stderr()));
     let console = match options.console_style {
         ConsoleStyle::Pretty => console.with_timer(LocalTime).boxed(),
         ConsoleStyle::Compact => console.without_time().with_target(false).compact().boxed(),
-        ConsoleStyle::Json => fmt::layer().event_format(Lines).with_writer(io::stderr).boxed(),
+        ConsoleStyle::Json => json_lines(io::stderr).boxed(),
     };
     let console = console.with_filter(filter(&options.console_level)?);
     tracing_subscriber::registry()
@@ -133,6 +128,37 @@ pub fn init(options: &Options) -> io::Result<Telemetry> {
         .try_init()
         .map_err(|e| io::Error::new(io::ErrorKind::AlreadyExists, e))?;
     Ok(Telemetry { file, _guard: guard })
+}
+
+/// Logs to the console alone, and only when `VERSO_LOG` is set.
+///
+/// # Errors
+/// When the filter cannot be read.
+pub fn console_from_env() -> io::Result<()> {
+    let Some(text) = std::env::var("VERSO_LOG").ok().filter(|t| !t.is_empty()) else { return Ok(()) };
+    let filter = EnvFilter::try_new(&text).map_err(|e| wrong_filter(&text, &e))?;
+    let console = fmt::layer().with_writer(io::stderr).with_ansi(color(&io::stderr())).with_timer(LocalTime);
+    tracing_subscriber::registry()
+        .with(console.with_filter(filter))
+        .try_init()
+        .map_err(|e| io::Error::new(io::ErrorKind::AlreadyExists, e))
+}
+
+fn wrong_filter(text: &str, error: &dyn std::fmt::Display) -> io::Error {
+    let why = format!("the log filter \"{text}\" is wrong: {error}; try info or whatsapp=debug");
+    io::Error::new(io::ErrorKind::InvalidInput, why)
+}
+
+/// The filter for a level: libraries, which know nothing of redaction, one step quieter than Verso.
+pub fn filter_of(level: &str) -> String {
+    let others = match level {
+        "info" => "warn",
+        "debug" => "info",
+        _ => return level.to_owned(),
+    };
+    format!(
+        "{others},verso={level},whatsapp={level},whatsapp_rust={others},web={level},config={level},agent={level},api={level},gateway={level}"
+    )
 }
 
 /// Colour for terminals, unless `NO_COLOR` is set.
@@ -297,6 +323,28 @@ impl fmt::time::FormatTime for LocalTime {
     }
 }
 
+/// A layer of [`Lines`].
+fn json_lines<S, W>(to: W) -> fmt::Layer<S, PlainFields, Lines, W>
+where
+    S: tracing::Subscriber + for<'a> LookupSpan<'a>,
+    W: for<'a> MakeWriter<'a> + 'static,
+{
+    fmt::layer()
+        .fmt_fields(PlainFields(fmt::format::DefaultFields::new()))
+        .event_format(Lines)
+        .with_ansi(false)
+        .with_writer(to)
+}
+
+/// A type of its own, because layers with the same type of fields share the text that the first of them made, colours included.
+struct PlainFields(fmt::format::DefaultFields);
+
+impl<'w> FormatFields<'w> for PlainFields {
+    fn format_fields<R: tracing_subscriber::field::RecordFields>(&self, to: Writer<'w>, fields: R) -> std::fmt::Result {
+        self.0.format_fields(to, fields)
+    }
+}
+
 /// One JSON object a line: `0` the target as JSON, `1` the text, then the fields, `_meta` and `time`.
 struct Lines;
 
@@ -444,8 +492,7 @@ mod tests {
         }
         let memory = Memory::default();
         let to = memory.clone();
-        let subscriber =
-            tracing_subscriber::registry().with(fmt::layer().event_format(Lines).with_writer(move || to.clone()));
+        let subscriber = tracing_subscriber::registry().with(json_lines(move || to.clone()));
         tracing::subscriber::with_default(subscriber, || {
             let span = tracing::info_span!("account", account_id = "work");
             let _in = span.enter();

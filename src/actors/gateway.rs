@@ -20,7 +20,7 @@ use crate::actors::router::{ConfigChanged, GetCounters, RouterActor};
 use crate::actors::socket::SocketContext;
 use crate::actors::supervisor::{
     AccountChanged, ApplyAccount, BeginLogin, EndAccount, FollowLogin, Resume, SendNow, SupervisorActor,
-    SupervisorContext, Suspend, Unlink,
+    SupervisorContext, SupervisorGone, Suspend, Unlink,
 };
 use crate::actors::watcher::{ConfigFileChanged, WatcherActor};
 use crate::clock::{Clock, UnixMs};
@@ -77,7 +77,7 @@ impl Gateway {
     /// # Errors
     /// When the configuration is wrong or the state folder cannot be used; nothing runs then.
     pub async fn start(boot: Boot) -> Result<Self, BootError> {
-        let loaded = file::load(&boot.source).map_err(|rejected| BootError::Config(rejected.to_string()))?;
+        let loaded = file::load_or_first(&boot.source).map_err(|rejected| BootError::Config(rejected.to_string()))?;
         for warning in &loaded.warnings {
             tracing::warn!(target: "config", "{warning}");
         }
@@ -130,6 +130,12 @@ impl Gateway {
         }
         .start();
         Ok(Self { port: GatewayPort::of(&addr), config, addr })
+    }
+
+    /// Makes an actor of `account` panic: the fault hook of the tests. Only in demo builds.
+    #[cfg(feature = "demo")]
+    pub fn inject_panic(&self, account: &str, which: crate::actors::supervisor::InjectPanic) {
+        self.addr.do_send(InjectPanicInto { account: AccountId::new(account), which });
     }
 
     /// Closes every link and lets running agents finish, within `grace`.
@@ -195,6 +201,7 @@ impl GatewayActor {
             self.config.web.clone(),
             self.cx.clone(),
             ctx.address().recipient::<AccountChanged>(),
+            ctx.address().recipient::<SupervisorGone>(),
             self.only.is_some(),
         );
         self.accounts.insert(id.clone(), supervisor.start());
@@ -337,11 +344,6 @@ impl Handler<AccountChanged> for GatewayActor {
         }
     }
 }
-
-/// A supervisor unwound; its account starts anew. Sent by the supervisor's exit guard.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct SupervisorGone(pub AccountId);
 
 impl Handler<SupervisorGone> for GatewayActor {
     type Result = ();
@@ -493,6 +495,25 @@ impl Handler<Subscribe> for GatewayActor {
 
     fn handle(&mut self, _: Subscribe, _: &mut Self::Context) -> Self::Result {
         Events(self.events.subscribe())
+    }
+}
+
+#[cfg(feature = "demo")]
+#[derive(Message)]
+#[rtype(result = "()")]
+struct InjectPanicInto {
+    account: AccountId,
+    which: crate::actors::supervisor::InjectPanic,
+}
+
+#[cfg(feature = "demo")]
+impl Handler<InjectPanicInto> for GatewayActor {
+    type Result = ();
+
+    fn handle(&mut self, inject: InjectPanicInto, _: &mut Self::Context) {
+        if let Some(supervisor) = self.accounts.get(&inject.account) {
+            supervisor.do_send(inject.which);
+        }
     }
 }
 

@@ -19,6 +19,7 @@ use crate::clock::Clock;
 use crate::event::{DownReason, InboundMessage, LinkEvent, ReceiptKind};
 use crate::ids::{AccountId, E164, Jid, MessageId};
 use crate::store::journal::{Journal, OutboxState};
+use crate::store::lock::AccountLock;
 use crate::whatsapp::{CommitFailed, Link, LinkError, LinkSink, LinkSpec, Links};
 
 /// What a socket needs besides its link specification.
@@ -121,6 +122,21 @@ pub enum Gesture {
     },
 }
 
+/// Panics. Sent by the supervisor for a test; only in demo builds.
+#[cfg(feature = "demo")]
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct InjectPanic;
+
+#[cfg(feature = "demo")]
+impl Handler<InjectPanic> for SocketActor {
+    type Result = ();
+
+    fn handle(&mut self, _: InjectPanic, _: &mut Self::Context) {
+        panic!("injected by a test");
+    }
+}
+
 /// Looks a number up before a first contact. Sent by the supervisor.
 #[derive(Message)]
 #[rtype(result = "Result<Option<Jid>, LinkError>")]
@@ -146,6 +162,8 @@ pub struct SocketActor {
     reports: Recipient<SocketReport>,
     link: Option<Link>,
     drain: Arc<Notify>,
+    /// Kept until the link is closed: two links on one folder would fork its keys.
+    lock: Option<AccountLock>,
     /// Tasks on the client runtime that must not outlive this actor.
     tasks: Vec<AbortOnDrop>,
     _guard: ExitGuard,
@@ -177,7 +195,13 @@ impl Drop for ExitGuard {
 
 impl SocketActor {
     /// A socket for `spec`; it dials as soon as it is started.
-    pub fn new(spec: LinkSpec, cx: SocketContext, generation: u64, reports: Recipient<SocketReport>) -> Self {
+    pub fn new(
+        spec: LinkSpec,
+        cx: SocketContext,
+        generation: u64,
+        reports: Recipient<SocketReport>,
+        lock: AccountLock,
+    ) -> Self {
         let guard = ExitGuard { generation, reports: reports.clone() };
         Self {
             spec,
@@ -186,6 +210,7 @@ impl SocketActor {
             reports,
             link: None,
             drain: Arc::new(Notify::new()),
+            lock: Some(lock),
             tasks: Vec::new(),
             _guard: guard,
         }
@@ -280,10 +305,12 @@ impl Handler<Ended> for SocketActor {
         if let Some(link) = self.link.take() {
             let reports = self.reports.clone();
             let generation = self.generation;
+            let lock = self.lock.take();
             // The store is flushed and released before the supervisor may open the next link on it.
             self.cx.pool.spawn(async move {
                 link.close().await;
                 drop(link);
+                drop(lock);
                 reports.do_send(SocketReport { generation, what: Report::Down(reason) });
             });
         }

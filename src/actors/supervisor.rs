@@ -49,6 +49,11 @@ pub struct SupervisorContext {
 #[rtype(result = "()")]
 pub struct AccountChanged(pub Box<AccountStatus>);
 
+/// The supervisor unwound; its account has to be started anew. Sent to the gateway.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct SupervisorGone(pub AccountId);
+
 /// New settings for the account. Sent by the gateway after a reload.
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -136,6 +141,7 @@ pub struct SupervisorActor {
     web: WebConfig,
     cx: SupervisorContext,
     gateway: Recipient<AccountChanged>,
+    gone: Recipient<SupervisorGone>,
     /// Runs for a login only: nothing but linking.
     linking_only: bool,
     machine: LinkMachine,
@@ -145,7 +151,6 @@ pub struct SupervisorActor {
     socket: Option<Addr<SocketActor>>,
     /// Closing: answered by the next end of this generation.
     closing: bool,
-    lock: Option<AccountLock>,
     timer: Option<SpawnHandle>,
     login: watch::Sender<LoginView>,
     login_phone: Option<E164>,
@@ -180,6 +185,7 @@ impl SupervisorActor {
         web: WebConfig,
         cx: SupervisorContext,
         gateway: Recipient<AccountChanged>,
+        gone: Recipient<SupervisorGone>,
         linking_only: bool,
     ) -> Self {
         Self {
@@ -187,6 +193,7 @@ impl SupervisorActor {
             web,
             cx,
             gateway,
+            gone,
             linking_only,
             machine: LinkMachine::default(),
             queue: VecDeque::new(),
@@ -194,7 +201,6 @@ impl SupervisorActor {
             generation: 0,
             socket: None,
             closing: false,
-            lock: None,
             timer: None,
             login: watch::Sender::new(LoginView::None),
             login_phone: None,
@@ -281,22 +287,19 @@ impl SupervisorActor {
             for done in self.ending.drain(..) {
                 let _ = done.send(());
             }
-            self.lock = None;
             ctx.stop();
         }
     }
 
     fn open(&mut self, ctx: &mut Context<Self>) {
         let dir = self.auth_dir();
-        if self.lock.is_none() {
-            match AccountLock::acquire(&dir) {
-                Ok(lock) => self.lock = Some(lock),
-                Err(error) => {
-                    self.fail_open(error.to_string(), ctx);
-                    return;
-                }
+        let lock = match AccountLock::acquire(&dir) {
+            Ok(lock) => lock,
+            Err(error) => {
+                self.fail_open(error.to_string(), ctx);
+                return;
             }
-        }
+        };
         self.generation += 1;
         self.closing = false;
         self.logged_in_at = None;
@@ -307,7 +310,7 @@ impl SupervisorActor {
             device_name: self.account.link.device_name.clone(),
             available: self.marks_online(),
         };
-        let socket = SocketActor::new(spec, self.cx.socket.clone(), self.generation, ctx.address().recipient());
+        let socket = SocketActor::new(spec, self.cx.socket.clone(), self.generation, ctx.address().recipient(), lock);
         self.socket = Some(socket.start());
     }
 
@@ -547,6 +550,18 @@ impl SupervisorActor {
     }
 }
 
+impl Drop for SupervisorActor {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            // The socket keeps the account's lock until its link is closed, so the next supervisor cannot open a second one.
+            if let Some(socket) = &self.socket {
+                socket.do_send(CloseSocket);
+            }
+            self.gone.do_send(SupervisorGone(self.account.id.clone()));
+        }
+    }
+}
+
 impl Actor for SupervisorActor {
     type Context = Context<Self>;
 
@@ -608,8 +623,6 @@ impl Handler<ApplyAccount> for SupervisorActor {
             self.input(Input::Disable, ctx);
         }
         if moved {
-            // The lock of the old folder is given up once its socket is closed.
-            self.lock = None;
             self.identity = None;
         }
         self.read_credentials();
@@ -801,6 +814,33 @@ impl Handler<Deliver> for SupervisorActor {
             self.socket.as_ref().filter(|_| matches!(self.machine.state(), AccountState::Connected { .. }))
         {
             socket.do_send(DrainOutbox);
+        }
+    }
+}
+
+/// Makes an actor of this account panic, so that a test sees the others live on. Only in demo builds.
+#[cfg(feature = "demo")]
+#[derive(Message, Clone, Copy, Debug)]
+#[rtype(result = "()")]
+pub enum InjectPanic {
+    /// The socket.
+    Socket,
+    /// The supervisor itself.
+    Supervisor,
+}
+
+#[cfg(feature = "demo")]
+impl Handler<InjectPanic> for SupervisorActor {
+    type Result = ();
+
+    fn handle(&mut self, which: InjectPanic, _: &mut Self::Context) {
+        match which {
+            InjectPanic::Socket => {
+                if let Some(socket) = &self.socket {
+                    socket.do_send(crate::actors::socket::InjectPanic);
+                }
+            }
+            InjectPanic::Supervisor => panic!("injected by a test"),
         }
     }
 }

@@ -27,5 +27,7 @@ pub(crate) mod testing;
 mod tests;
 pub mod ws;
 
-pub use server::{ApiHandle, ApiOptions, Bind, serve};
+pub use login::grouped as grouped_code;
+pub use pairing::{iso as iso_time, parse_iso as parse_iso_time};
+pub use server::{ApiHandle, ApiOptions, Bind, Listeners, listen, serve};
 pub use settings::{AgentFacts, Settings, SettingsSource};

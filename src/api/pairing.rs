@@ -11,22 +11,25 @@ use super::protocol::{CHANNEL, CHANNEL_LABEL, ErrorShape};
 use super::server::Api;
 use crate::actors::messages::{DecidePairing, ListPairing, PairingDecided, PairingRequest};
 use crate::clock::UnixMs;
-
-/// Requests of one account that can be pending at the same time.
-const PENDING_PER_ACCOUNT: u64 = 3;
-/// How long a request lives.
-const TTL_MS: u64 = 3_600_000;
+use crate::policy::pairing::{MAX_PENDING, REQUEST_TTL_MS};
 
 fn request_id(request: &PairingRequest) -> String {
     let digest = Sha256::digest(format!("{}\n{}\n{}", request.account, request.sender, request.code));
     digest[..12].iter().map(|b| format!("{b:02x}")).collect()
 }
 
-fn iso(at: UnixMs) -> String {
+/// A time as clients read it.
+pub fn iso(at: UnixMs) -> String {
     OffsetDateTime::from_unix_timestamp_nanos(i128::from(at) * 1_000_000)
         .ok()
         .and_then(|t| t.format(&Rfc3339).ok())
         .unwrap_or_default()
+}
+
+/// Reads it back.
+pub fn parse_iso(text: &str) -> Option<UnixMs> {
+    let at = OffsetDateTime::parse(text, &Rfc3339).ok()?;
+    UnixMs::try_from(at.unix_timestamp_nanos() / 1_000_000).ok()
 }
 
 async fn pending(api: &Api, account: Option<String>) -> Result<Vec<PairingRequest>, ErrorShape> {
@@ -76,7 +79,7 @@ pub(super) async fn list(api: &Api, params: &Params) -> Result<Value, ErrorShape
         "accounts": accounts,
         "requests": requests,
         "commandOwnerConfigured": status.accounts.iter().any(|a| a.allow_from.iter().any(|n| n != "*")),
-        "limits": {"pendingPerAccount": PENDING_PER_ACCOUNT, "ttlMs": TTL_MS},
+        "limits": {"pendingPerAccount": MAX_PENDING, "ttlMs": REQUEST_TTL_MS},
     }))
 }
 

@@ -35,10 +35,6 @@ pub enum Bind {
 
 /// How the API is served.
 pub struct ApiOptions {
-    /// TCP port; 0 takes a free one.
-    pub port: u16,
-    /// Where it listens.
-    pub bind: Bind,
     /// Token, origins and agents, asked anew for every connection.
     pub settings: SettingsSource,
     /// The configuration file that `config.get` shows.
@@ -55,10 +51,8 @@ pub struct ApiOptions {
 
 impl ApiOptions {
     /// Options with the usual times.
-    pub fn new(port: u16, bind: Bind, settings: SettingsSource) -> Self {
+    pub fn new(settings: SettingsSource) -> Self {
         Self {
-            port,
-            bind,
             settings,
             config_path: PathBuf::new(),
             log_file: Arc::new(|| None),
@@ -174,13 +168,9 @@ impl ApiHandle {
 /// Serves the API of a gateway. Call it inside the actix system.
 ///
 /// # Errors
-/// [`ServeError`] when it cannot listen.
-pub async fn serve(options: ApiOptions, port: GatewayPort) -> Result<ApiHandle, ServeError> {
-    let (listeners, loopback_only) = listen(options.bind, options.port)?;
-    let address = listeners[0].local_addr().map_err(|error| ServeError::Listen {
-        address: SocketAddr::new(Ipv4Addr::LOCALHOST.into(), options.port),
-        error,
-    })?;
+/// [`ServeError`] when the sockets cannot be used.
+pub fn serve(options: ApiOptions, listeners: Listeners, port: GatewayPort) -> Result<ApiHandle, ServeError> {
+    let Listeners { sockets, loopback_only, address } = listeners;
     let api = Arc::new(Api {
         port,
         settings: options.settings,
@@ -210,8 +200,8 @@ pub async fn serve(options: ApiOptions, port: GatewayPort) -> Result<ApiHandle, 
     .workers(2)
     .disable_signals()
     .shutdown_timeout(2);
-    for listener in listeners {
-        server = server.listen(listener).map_err(|error| ServeError::Listen { address, error })?;
+    for socket in sockets {
+        server = server.listen(socket).map_err(|error| ServeError::Listen { address, error })?;
     }
     let server = server.run();
     let handle = server.handle();
@@ -224,8 +214,33 @@ pub async fn serve(options: ApiOptions, port: GatewayPort) -> Result<ApiHandle, 
     Ok(ApiHandle { address, api, server: handle, hub })
 }
 
-/// Opens the sockets; the flag says whether all of them are loopback.
-fn listen(bind: Bind, port: u16) -> Result<(Vec<TcpListener>, bool), ServeError> {
+/// Sockets that are open, before anybody is served.
+#[derive(Debug)]
+pub struct Listeners {
+    sockets: Vec<TcpListener>,
+    loopback_only: bool,
+    address: SocketAddr,
+}
+
+impl Listeners {
+    fn of(sockets: Vec<TcpListener>, loopback_only: bool) -> Result<Self, ServeError> {
+        let unknown = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0);
+        let address = sockets.first().map_or(Ok(unknown), TcpListener::local_addr);
+        let address = address.map_err(|error| ServeError::Listen { address: unknown, error })?;
+        Ok(Self { sockets, loopback_only, address })
+    }
+
+    /// The first address.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+/// Opens the sockets; port 0 takes a free one.
+///
+/// # Errors
+/// [`ServeError`] when it cannot listen there.
+pub fn listen(bind: Bind, port: u16) -> Result<Listeners, ServeError> {
     let on = |ip: IpAddr, port: u16| {
         let address = SocketAddr::new(ip, port);
         TcpListener::bind(address).map_err(|error| match error.kind() {
@@ -234,8 +249,7 @@ fn listen(bind: Bind, port: u16) -> Result<(Vec<TcpListener>, bool), ServeError>
         })
     };
     let loopback = || -> Result<_, ServeError> {
-        let v4 = on(Ipv4Addr::LOCALHOST.into(), port)?;
-        let mut all = vec![v4];
+        let mut all = vec![on(Ipv4Addr::LOCALHOST.into(), port)?];
         if port != 0 {
             match on(Ipv6Addr::LOCALHOST.into(), port) {
                 Ok(v6) => all.push(v6),
@@ -243,14 +257,15 @@ fn listen(bind: Bind, port: u16) -> Result<(Vec<TcpListener>, bool), ServeError>
                 Err(error) => tracing::debug!(target: "api", %error, "no IPv6 loopback"),
             }
         }
-        Ok((all, true))
+        Listeners::of(all, true)
     };
+    let everywhere = || Listeners::of(vec![on(Ipv4Addr::UNSPECIFIED.into(), port)?], false);
     match bind {
         Bind::Loopback => loopback(),
-        Bind::Lan => Ok((vec![on(Ipv4Addr::UNSPECIFIED.into(), port)?], false)),
-        Bind::Tailnet => Ok((vec![on(tailnet_address().ok_or(ServeError::NoTailnet)?, port)?], false)),
+        Bind::Lan => everywhere(),
+        Bind::Tailnet => Listeners::of(vec![on(tailnet_address().ok_or(ServeError::NoTailnet)?, port)?], false),
         Bind::Auto => match loopback() {
-            Err(ServeError::Listen { .. }) => Ok((vec![on(Ipv4Addr::UNSPECIFIED.into(), port)?], false)),
+            Err(ServeError::Listen { .. }) => everywhere(),
             other => other,
         },
     }
@@ -281,9 +296,9 @@ mod tests {
 
     #[test]
     fn a_taken_port_is_said_with_the_fix() {
-        let (first, local) = listen(Bind::Loopback, 0).unwrap();
-        assert!(local);
-        let port = first[0].local_addr().unwrap().port();
+        let first = listen(Bind::Loopback, 0).unwrap();
+        assert!(first.loopback_only);
+        let port = first.address.port();
         let error = listen(Bind::Loopback, port).unwrap_err().to_string();
         assert!(error.contains(&format!("port {port} is already in use")) && error.contains("--port"), "{error}");
     }

@@ -9,7 +9,7 @@ use tokio_tungstenite::tungstenite::{Message, protocol::CloseFrame};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 use super::server::ApiHandle;
-use super::testing::{START, Script, TOKEN, options, served};
+use super::testing::{Script, TOKEN, options, served};
 use crate::actors::messages::{GatewayEvent, LoginProgress};
 use crate::ids::AccountId;
 
@@ -113,7 +113,7 @@ async fn hello(api: &ApiHandle) -> Client {
 
 #[actix_web::test]
 async fn both_protocols_get_a_full_hello() {
-    let api = served(&Script::default(), options()).await;
+    let api = served(&Script::default(), options());
     for (min, max, want) in [(3, 3, 3), (4, 4, 4), (3, 4, 4)] {
         let mut client = Client::open(&api, &[]).await;
         let answer = client.connect(json!({"minProtocol": min, "maxProtocol": max, "scopes": ["operator.read"]})).await;
@@ -133,7 +133,7 @@ async fn both_protocols_get_a_full_hello() {
 
 #[actix_web::test]
 async fn refusals_have_their_words_details_and_close_codes() {
-    let api = served(&Script::default(), options()).await;
+    let api = served(&Script::default(), options());
     for (more, code, message, detail, close) in [
         (
             json!({"auth": {"token": "no"}}),
@@ -180,7 +180,7 @@ async fn refusals_have_their_words_details_and_close_codes() {
 
 #[actix_web::test]
 async fn a_page_from_elsewhere_is_refused_whatever_it_calls_itself() {
-    let api = served(&Script::default(), options()).await;
+    let api = served(&Script::default(), options());
     for headers in [[("origin", "https://evil.example")], [("host", "evil.example")]] {
         let mut client = Client::open(&api, &headers).await;
         let answer = client.connect(json!({})).await;
@@ -198,7 +198,7 @@ async fn a_signed_device_is_let_in() {
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;
     use ring::signature::KeyPair;
     use sha2::Digest;
-    let api = served(&Script::default(), options()).await;
+    let api = served(&Script::default(), options());
     let key = ring::signature::Ed25519KeyPair::from_seed_unchecked(&[7; 32]).unwrap();
     let public = key.public_key().as_ref();
     let id: String = sha2::Sha256::digest(public).iter().map(|b| format!("{b:02x}")).collect();
@@ -217,7 +217,7 @@ async fn binary_and_fragmented_frames_are_read() {
         Frame,
         coding::{Data, OpCode},
     };
-    let api = served(&Script::default(), options()).await;
+    let api = served(&Script::default(), options());
     let mut client = Client::open(&api, &[]).await;
     let connect = json!({"type": "req", "id": "c", "method": "connect", "params": {"minProtocol": 4, "maxProtocol": 4,
         "auth": {"token": TOKEN}, "client": {"id": "openclaw-macos", "version": "1", "platform": "macos", "mode": "ui"}}})
@@ -241,7 +241,7 @@ async fn binary_and_fragmented_frames_are_read() {
 
 #[actix_web::test]
 async fn large_frames_wait_for_the_hello() {
-    let api = served(&Script::default(), options()).await;
+    let api = served(&Script::default(), options());
     let big = "x".repeat(100 * 1024);
     let mut early = Client::open(&api, &[]).await;
     early.send(&json!({"type": "req", "id": "c", "method": "connect", "params": {"pad": big}})).await;
@@ -255,14 +255,14 @@ async fn large_frames_wait_for_the_hello() {
 async fn silence_before_the_hello_ends_the_connection() {
     let mut slow = options();
     slow.handshake_timeout = Duration::from_millis(50);
-    let api = served(&Script::default(), slow).await;
+    let api = served(&Script::default(), slow);
     let mut client = Client::open(&api, &[]).await;
     assert_eq!(client.closed().await, (1008, "handshake timeout".to_owned()));
 }
 
 #[actix_web::test]
 async fn scopes_limit_and_both_protocols_say_so_in_their_way() {
-    let api = served(&Script::default(), options()).await;
+    let api = served(&Script::default(), options());
     for (protocol, code) in [(3, "INVALID_REQUEST"), (4, "FORBIDDEN")] {
         let mut client = Client::open(&api, &[]).await;
         client.connect(json!({"minProtocol": protocol, "maxProtocol": protocol, "scopes": ["operator.read"]})).await;
@@ -278,7 +278,7 @@ async fn scopes_limit_and_both_protocols_say_so_in_their_way() {
 
 #[actix_web::test]
 async fn every_listed_method_is_answered() {
-    let api = served(&Script::default(), options()).await;
+    let api = served(&Script::default(), options());
     let mut client = hello(&api).await;
     for method in super::methods::features().methods {
         let answer = client.call(method, json!({"channel": "whatsapp", "timeoutMs": 1})).await;
@@ -289,7 +289,7 @@ async fn every_listed_method_is_answered() {
 
 #[actix_web::test]
 async fn malformed_requests_are_answered_and_the_connection_stays() {
-    let api = served(&Script::default(), options()).await;
+    let api = served(&Script::default(), options());
     let mut client = hello(&api).await;
     client.socket.send(Message::text("not json")).await.unwrap();
     client.send(&json!({"type": "req", "id": "m", "method": 5})).await;
@@ -304,7 +304,7 @@ async fn malformed_requests_are_answered_and_the_connection_stays() {
 #[actix_web::test]
 async fn send_needs_its_key_refuses_media_and_sends_once() {
     let script = Script::default();
-    let api = served(&script, options()).await;
+    let api = served(&script, options());
     let mut client = hello(&api).await;
     for (params, said) in [
         (json!({"to": "+1555", "message": "x"}), "invalid send params: must have required property 'idempotencyKey'"),
@@ -348,7 +348,7 @@ async fn send_needs_its_key_refuses_media_and_sends_once() {
 #[actix_web::test]
 async fn linking_by_qr_rotates_and_ends() {
     let script = Script::default();
-    let api = served(&script, options()).await;
+    let api = served(&script, options());
     let mut client = hello(&api).await;
     let linked = client.call("web.login.start", json!({"accountId": "home"})).await;
     assert_eq!(
@@ -386,7 +386,7 @@ async fn linking_by_qr_rotates_and_ends() {
 #[actix_web::test]
 async fn pairing_by_request_id_and_by_code() {
     let script = Script::default();
-    let api = served(&script, options()).await;
+    let api = served(&script, options());
     let mut client = hello(&api).await;
     let list = client.call("channels.pairing.list", json!({})).await["payload"].clone();
     insta::assert_snapshot!(serde_json::to_string_pretty(&list["requests"][0]).unwrap(), @r#"
@@ -420,7 +420,7 @@ async fn pairing_by_request_id_and_by_code() {
 #[actix_web::test]
 async fn logout_start_stop() {
     let script = Script::default();
-    let api = served(&script, options()).await;
+    let api = served(&script, options());
     let mut client = hello(&api).await;
     assert_eq!(
         client.call("channels.logout", json!({})).await["error"]["message"],
@@ -446,7 +446,7 @@ async fn what_happens_is_pushed_and_counted_per_connection() {
     let script = Script::default();
     let mut fast = options();
     fast.tick = Duration::from_millis(400);
-    let api = served(&script, fast).await;
+    let api = served(&script, fast);
     let mut client = hello(&api).await;
     let mut narrow = Client::open(&api, &[]).await;
     narrow.connect(json!({"scopes": ["operator.pairing"]})).await;
@@ -471,7 +471,7 @@ async fn what_happens_is_pushed_and_counted_per_connection() {
 
 #[actix_web::test]
 async fn stopping_is_announced() {
-    let api = served(&Script::default(), options()).await;
+    let api = served(&Script::default(), options());
     let mut client = hello(&api).await;
     let (shutdown, ()) = tokio::join!(client.event("shutdown"), api.stop("gateway stopping"));
     assert_eq!(shutdown["payload"], json!({"reason": "gateway stopping"}));
@@ -487,7 +487,7 @@ async fn status_health_agents_logs_and_config() {
     let mut with = options();
     with.config_path = config;
     with.log_file = std::sync::Arc::new(move || Some(log.clone()));
-    let api = served(&Script::default(), with).await;
+    let api = served(&Script::default(), with);
     let mut client = hello(&api).await;
     let status = client.call("channels.status", json!({})).await["payload"].clone();
     assert_eq!(status["channelDefaultAccountId"]["whatsapp"], "work");
@@ -510,14 +510,14 @@ async fn status_health_agents_logs_and_config() {
     let why = client.call("verso.explain", json!({"messageId": "3EB0"})).await;
     assert_eq!(why["payload"][0]["messageId"], "3EB0");
     assert_eq!(client.call("verso.reload", json!({})).await["payload"]["revision"], 2);
-    assert!(START > 0);
 }
 
 #[actix_web::test]
 async fn health_pages_need_no_token() {
     let actor = actix::Actor::start(Script::default());
     let port = crate::actors::messages::GatewayPort::of(&actor);
-    let api = super::serve(options(), port).await.unwrap();
+    let listeners = super::listen(super::Bind::Loopback, 0).unwrap();
+    let api = super::serve(options(), listeners, port).unwrap();
     let get = async |path: &str| {
         use tokio::io::{AsyncReadExt, AsyncWriteExt};
         let mut socket = tokio::net::TcpStream::connect(api.address()).await.unwrap();

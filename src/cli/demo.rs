@@ -26,9 +26,8 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     });
     system.block_on(async {
         let stage = Stage::start().await?;
-        let work = async {
-            if args.check { check::run(&stage).await } else { prompt::run(&stage).await.map(|()| true) }
-        };
+        let work =
+            async { if args.check { check::run(&stage).await } else { prompt::run(&stage).await.map(|()| true) } };
         let held = tokio::select! {
             held = work => held,
             _ = tokio::signal::ctrl_c() => {

@@ -196,7 +196,7 @@ impl Sources {
             let (message, hint) = syntax(error.kind());
             Problem {
                 hint,
-                incomplete: at_end || matches!(error.kind(), ParseErrorKind::UnterminatedCommentBlock),
+                incomplete: at_end && !matches!(error.kind(), ParseErrorKind::MultipleRootJsonValues),
                 ..self.problem(Some(Pos { file, offset: range.start as u32 }), message)
             }
         })?;
@@ -325,7 +325,7 @@ fn join(
             for (key, value) in map {
                 let mut same = props.iter().filter(|p| p.name.as_str() == key);
                 let first = same.next();
-                let last = same.last().or(first);
+                let last = same.next_back().or(first);
                 let start = |p: &ast::ObjectProp<'_>| pos(p.range.start);
                 if let (Some(first), Some(last)) = (first, last)
                     && first.range.start != last.range.start

@@ -1,20 +1,45 @@
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
 use super::*;
+use crate::ids::AccountId;
 
 fn env() -> ResolveEnv {
     ResolveEnv::new("/home/u", "/home/u/.verso")
 }
 
+#[track_caller]
 fn ok(text: &str) -> Loaded {
     load_text(text, &env())
         .unwrap_or_else(|p| panic!("{text}\n{}", Rejected { problems: p, files: vec![], fingerprint: 0 }))
 }
 
+#[track_caller]
 fn problems(text: &str) -> Vec<String> {
     load_text(text, &env()).map(|_| ()).expect_err("must be rejected").iter().map(ToString::to_string).collect()
 }
 
+/// The one problem of a text holds all these words.
+#[track_caller]
+fn problem(text: &str, words: &[&str]) {
+    let found = problems(text);
+    assert_eq!(found.len(), 1, "{text}: {found:?}");
+    for word in words {
+        assert!(found[0].contains(word), "{text}: {} lacks {word}", found[0]);
+    }
+}
+
+fn warnings(text: &str) -> Vec<String> {
+    ok(text).warnings.iter().map(ToString::to_string).collect()
+}
+
 fn account(config: &Config, id: &str) -> Arc<AccountConfig> {
-    config.accounts[&crate::ids::AccountId::new(id)].clone()
+    config.accounts[&AccountId::new(id)].clone()
+}
+
+fn only(text: &str) -> RulesConfig {
+    ok(text).config.accounts.values().next().unwrap().rules.clone()
 }
 
 #[test]
@@ -25,11 +50,12 @@ fn the_empty_file_is_a_whole_config() {
     assert_eq!(account(&config, "default").rules.dm_policy, DmPolicy::Pairing);
     assert_eq!(account(&config, "default").rules.group_policy, GroupPolicy::Allowlist);
     assert_eq!(account(&config, "default").rules.media_max_bytes, 50 << 20);
+    assert_eq!(config.gateway.reload.debounce.as_millis(), 100);
 }
 
 #[test]
 fn all_problems_are_told_at_once_with_their_places() {
-    let text = "{\n  chanels: {},\n  channels: { whatsapp: {\n    dmPolicy: 'bogus',\n    allowFrom: [15551234567, 'bob'],\n    textChunkLimit: 0,\n  } },\n}";
+    let text = "{\n  chanels: {},\n  channels: { whatsapp: {\n    dmPolicy: 'bogus',\n    allowFrom: [15551234567],\n    textChunkLimit: 0,\n    groups: { family: {} },\n  } },\n}";
     assert_eq!(
         problems(text),
         [
@@ -37,6 +63,360 @@ fn all_problems_are_told_at_once_with_their_places() {
             "4:15: channels.whatsapp.dmPolicy: Invalid option: expected one of \"pairing\"|\"allowlist\"|\"open\"|\"disabled\" (\"bogus\" is none of them)",
             "5:17: channels.whatsapp.allowFrom.0: Invalid input: expected string, received number (put it into quotes: \"15551234567\")",
             "6:21: channels.whatsapp.textChunkLimit: Too small: expected number to be >0 (it is 0)",
+            "7:23: channels.whatsapp.groups.family: \"family\" is not a group (use the group's JID such as 120363025246125486@g.us, or \"*\" for all groups)",
         ]
     );
+}
+
+#[test]
+fn syntax_errors_have_a_place_and_a_hint() {
+    for (text, place, word, incomplete) in [
+        ("{ a: 1 b: 2 }", "1:7", "comma", false),
+        ("{\n  web: { enabled: tru },\n}", "2:19", "quotes", false),
+        ("{\n  web: {", "2:8", "closing }", true),
+        ("{ web: { enabled: t", "1:19", "", true),
+        ("", "1:1", "empty", true),
+        ("// nothing yet\n", "1:1", "empty", true),
+        ("{} {}", "1:4", "", false),
+    ] {
+        let found = load_text(text, &env()).unwrap_err();
+        assert_eq!(found.len(), 1);
+        let line = found[0].to_string();
+        assert!(line.starts_with(place) && line.contains(word), "{text:?}: {line}");
+        assert_eq!(found[0].incomplete, incomplete, "{text:?}: {line}");
+    }
+}
+
+#[test]
+fn deep_nesting_is_refused_and_does_not_crash() {
+    for text in ["[".repeat(100_000), format!("{}{}", "{a:".repeat(20_000), "}".repeat(20_000))] {
+        assert!(problems(&text)[0].contains("fewer levels"), "{}", problems(&text)[0]);
+    }
+}
+
+#[test]
+fn keys_written_twice_are_told() {
+    let found = warnings("{\n web: { enabled: true },\n web: { enabled: false } }");
+    assert_eq!(found, ["3:2: web: the key is written twice (lines 2 and 3); the last one counts"]);
+}
+
+#[test]
+fn both_spellings_of_the_samples_load() {
+    let old = ok("{ whatsapp: { dmPolicy: 'allowlist', allowFrom: ['+1 555'], accounts: { work: {} } } }").config;
+    let new =
+        ok("{ channels: { whatsapp: { dmPolicy: 'allowlist', allowFrom: ['+1 555'], accounts: { work: {} } } } }")
+            .config;
+    assert_eq!(old, new);
+    assert_eq!(account(&old, "work").rules.allow_from.entries(), ["+1555"]);
+    let both = only(
+        "{ whatsapp: { dmPolicy: 'disabled', historyLimit: 3 }, channels: { whatsapp: { dmPolicy: 'allowlist' } } }",
+    );
+    assert_eq!((both.dm_policy, both.history_limit), (DmPolicy::Allowlist, 3));
+    // A problem of a moved key is told where it stands.
+    problem("{\n whatsapp: {\n  historyLimit: -1 } }", &["3:17: channels.whatsapp.historyLimit"]);
+}
+
+#[test]
+fn older_shapes_are_moved() {
+    let text = "{ routing: { allowFrom: ['+1'], bindings: [{ agentId: 'a', match: { provider: 'whatsapp', accountID: 'w', peer: { kind: 'dm', id: '1 555' } } }],
+        queue: { mode: 'interrupt' }, groupChat: { requireMention: false, mentionPatterns: ['bot'] } } }";
+    let loaded = ok(text);
+    assert_eq!(loaded.warnings.len(), 1, "there is no account w: {:?}", loaded.warnings);
+    let config = loaded.config;
+    let rules = &account(&config, "default").rules;
+    assert_eq!(rules.allow_from.entries(), ["+1"]);
+    assert_eq!(rules.groups["*"].require_mention, Some(false));
+    assert_eq!(config.messages.queue.mode, QueueMode::Interrupt);
+    assert_eq!(config.agents.default_agent().mention_patterns.as_deref(), Some(&["bot".to_owned()][..]));
+    let binding = &config.bindings[0];
+    assert_eq!(binding.account, BindingAccount::Id(AccountId::new("w")));
+    assert_eq!(binding.peer, Some(BindingPeer { kind: PeerKind::Direct, id: "+1555".to_owned() }));
+    assert_eq!(only("{ channels: { whatsapp: { groups: ['*'] } } }").groups.len(), 1);
+}
+
+#[test]
+fn newer_names_are_known() {
+    let text = "{ channels: { whatsapp: { heartbeatVisibility: { showOk: true }, accounts: { w: { streaming: { chunkMode: 'newline', block: { enabled: true, coalesce: { idleMs: 5 } } } } } } },
+        agents: { entries: { helper: { model: { primary: 'openai/gpt', fallbacks: ['x/y'] } } } } }";
+    let loaded = ok(text);
+    let rules = &account(&loaded.config, "w").rules;
+    assert_eq!(rules.chunk_mode, ChunkMode::Newline);
+    assert!(rules.block_streaming && rules.heartbeat.show_ok);
+    assert_eq!(rules.block_coalesce.idle.map(|d| d.as_millis()), Some(5));
+    assert_eq!(loaded.config.agents.default.as_str(), "helper");
+    assert_eq!(loaded.config.agents.default_agent().model.to_string(), "openai/gpt");
+    assert_eq!(loaded.warnings.len(), 1, "the fallbacks are named: {:?}", loaded.warnings);
+}
+
+#[test]
+fn keys_that_verso_does_not_serve_are_named_once() {
+    let text = "{ plugins: {}, channels: { telegram: { botToken: 'x' }, whatsapp: { replyToMode: 'first' } }, gateway: { mode: 'local' },
+        agents: { list: [{ id: 'a', tools: {} }] } }";
+    let found = warnings(text);
+    assert_eq!(found.len(), 1);
+    for key in ["plugins", "channels.telegram", "channels.whatsapp.replyToMode", "gateway.mode", "agents.list.0.tools"]
+    {
+        assert!(found[0].contains(key), "{} lacks {key}", found[0]);
+    }
+    problem("{ channels: { whatsap: {} } }", &["did you mean \"whatsapp\"?"]);
+    problem("{ channels: { whatsapp: { exposeErrorText: true } } }", &["Unrecognized key: \"exposeErrorText\""]);
+}
+
+#[test]
+fn the_account_wins_over_the_channel_and_defaults_come_last() {
+    let text = "{ channels: { defaults: { groupPolicy: 'disabled' }, whatsapp: { dmPolicy: 'disabled', debounceMs: 7, ackReaction: { emoji: 'x', group: 'never' },
+        accounts: { a: {}, b: { dmPolicy: 'allowlist', groupPolicy: 'open', ackReaction: { emoji: 'y' } } } } }, messages: { inbound: { debounceMs: 9 } } }";
+    let config = ok(text).config;
+    let (a, b) = (account(&config, "a"), account(&config, "b"));
+    assert_eq!((a.rules.dm_policy, b.rules.dm_policy), (DmPolicy::Disabled, DmPolicy::Allowlist));
+    assert_eq!((a.rules.group_policy, b.rules.group_policy), (GroupPolicy::Disabled, GroupPolicy::Open));
+    assert_eq!(a.rules.debounce.as_millis(), 7);
+    assert_eq!(a.rules.ack_reaction.as_ref().unwrap().group, AckGroup::Never);
+    assert_eq!(b.rules.ack_reaction.as_ref().unwrap().group, AckGroup::Mentions, "the whole object replaces");
+}
+
+#[test]
+fn open_needs_a_star() {
+    problem(
+        "{ channels: { whatsapp: { dmPolicy: 'open', allowFrom: ['+1'] } } }",
+        &[
+            "channels.whatsapp.allowFrom: channels.whatsapp.dmPolicy=\"open\" requires channels.whatsapp.allowFrom to include \"*\"",
+        ],
+    );
+    problem(
+        "{ channels: { whatsapp: { allowFrom: ['*'], accounts: { w: { dmPolicy: 'open' } } } } }",
+        &["1:", "channels.whatsapp.accounts.*.dmPolicy=\"open\" requires allowFrom to include \"*\""],
+    );
+    ok("{ channels: { whatsapp: { dmPolicy: 'open', allowFrom: [' * '] } } }");
+}
+
+#[test]
+fn entries_that_name_nobody_are_refused() {
+    for entry in ["bob", "", " ", "+", "12@g.us", "x@lid", "whatsapp:"] {
+        problem(
+            &format!("{{ channels: {{ whatsapp: {{ allowFrom: ['+1', '{entry}'] }} }} }}"),
+            &["allowFrom.1", "names nobody"],
+        );
+    }
+    let list = only("{ channels: { whatsapp: { allowFrom: ['whatsapp:+1 (555) 2', '15552', '77@lid', '1555:3@s.whatsapp.net', '*'] } } }").allow_from;
+    assert_eq!(list.entries(), ["*", "+15552", "+1555", "77@lid"]);
+    // Once for the channel, however many accounts inherit it.
+    problem("{ channels: { whatsapp: { allowFrom: ['bob'], accounts: { a: {}, b: {} } } } }", &["allowFrom.0"]);
+}
+
+#[test]
+fn a_public_gateway_needs_a_token() {
+    problem("{ gateway: { bind: 'lan' } }", &["gateway.bind", "has no token", "gateway.auth.token"]);
+    ok("{ gateway: { bind: 'lan', auth: { token: 'x' } } }");
+    let outside = ResolveEnv { gateway_token: Some("x".to_owned()), ..env() };
+    let config = load_text("{ gateway: { bind: 'lan' } }", &outside).unwrap().config;
+    assert_eq!(config.gateway.token.as_ref().map(Secret::reveal), Some("x"));
+    let printed = format!(
+        "{:?}",
+        ok("{ gateway: { auth: { token: 'hush' } }, models: { providers: { openai: { apiKey: 'hush' } } } }").config
+    );
+    assert!(!printed.contains("hush"), "secrets are not printed: {printed}");
+}
+
+#[test]
+fn literal_messages() {
+    problem(
+        "{ agents: { list: [{ id: 'a', heartbeat: { every: 'soon' } }] } }",
+        &["invalid duration (use ms, s, m, h)"],
+    );
+    problem(
+        "{ agents: { defaults: { heartbeat: { activeHours: { start: '9', end: '24:00' } } } } }",
+        &["activeHours.start", "invalid time (use \"HH:MM\" 24h format)"],
+    );
+    problem(
+        "{ agents: { list: [{ id: 'a' }] }, broadcast: { '1@g.us': ['a', 'b'] } }",
+        &["broadcast[\"1@g.us\"].1: Unknown agent id \"b\" (not in agents.list)."],
+    );
+}
+
+#[test]
+fn agents_bindings_and_models_are_resolved() {
+    let config = ok("{ bindings: [{ agentId: 'Sales', match: { channel: 'WhatsApp ', accountId: '*' } }, { agentId: 'x', match: { channel: 'discord', guildId: '1' } }] }").config;
+    assert_eq!(config.agents.list.iter().map(|a| a.id.as_str()).collect::<Vec<_>>(), ["main", "sales", "x"]);
+    assert_eq!((config.bindings.len(), config.bindings[0].agent.as_str()), (1, "sales"));
+    let loaded = ok(
+        "{ agents: { list: [{ id: 'a' }, { id: 'b', default: true }] }, bindings: [{ agentId: 'nobody', match: { channel: 'whatsapp' } }] }",
+    );
+    assert_eq!(loaded.config.bindings[0].agent.as_str(), "b");
+    let stray = warnings("{ bindings: [{ agentId: 'main', match: { channel: 'whatsapp', accountId: 'wrok' } }] }");
+    assert!(stray[0].contains("bindings.0.match.accountId: there is no account \"wrok\""), "{stray:?}");
+    problem("{ logging: { redactPatterns: ['('] } }", &["logging.redactPatterns.0", "not a regular expression"]);
+    assert!(loaded.warnings[0].message.contains("there is no agent \"nobody\""));
+    problem(
+        "{ agents: { defaults: { model: 'gpt' } } }",
+        &["agents.defaults.model", "there is no model provider \"gpt\""],
+    );
+    problem("{ agents: { defaults: { model: 'openai' } } }", &["names no model", "openai/<name of the model>"]);
+    problem("{ agents: { defaults: { model: 'command' } } }", &["models.providers.command.command"]);
+    problem("{ bindings: [{ match: { channel: 'whatsapp' } }] }", &["bindings.0.agentId: the key agentId is missing"]);
+    problem(
+        "{ bindings: [{ agentId: 'a', match: { channel: 'whatsapp', peer: { kind: 'group', id: '+1' } } }] }",
+        &["names no such chat"],
+    );
+    let paths =
+        ok("{ agents: { defaults: { workspace: '~/w' }, list: [{ id: 'a' }, { id: 'b', workspace: 'b' }] } }").config;
+    let workspaces: Vec<_> =
+        paths.agents.list.iter().map(|a| a.workspace.clone().unwrap().display().to_string()).collect();
+    assert_eq!(workspaces, ["/home/u/w", "/home/u/.verso/b"]);
+}
+
+#[test]
+fn accounts_with_the_same_id_are_refused() {
+    problem("{ channels: { whatsapp: { accounts: { Work: {}, work: {} } } } }", &["accounts.work", "listed twice"]);
+    problem(
+        "{ channels: { whatsapp: { defaultAccount: 'x', accounts: { work: {} } } } }",
+        &["defaultAccount", "use one of: work"],
+    );
+    problem("{ channels: { whatsapp: { accounts: { work: { authDir: '' } } } } }", &["authDir", "empty"]);
+}
+
+#[test]
+fn includes_and_environment() {
+    let read = |text: &str, files: &[(&str, &str)], vars: &[(&str, &str)]| {
+        let mut find = |p: &Path| {
+            files
+                .iter()
+                .find(|(n, _)| p == Path::new("/c").join(n))
+                .map(|(_, t)| (*t).to_owned())
+                .ok_or("there is no such file".to_owned())
+        };
+        let var = |name: &str| vars.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned());
+        let context = Context { path: Some(Path::new("/c/verso.json")), var: &var, read: &mut find };
+        load(text, context, &env())
+    };
+    let text =
+        "{ channels: { whatsapp: { $include: ['a.json', './sub/b.json'], allowFrom: ['+3'], historyLimit: 3 } } }";
+    let files = [
+        ("a.json", "{ allowFrom: ['+1'], historyLimit: 1, accounts: { w: { name: '${WHO} $${WHO} ${lower}' } } }"),
+        ("sub/b.json", "{ $include: '../c.json', allowFrom: ['+2'] }"),
+        ("c.json", "{ dmPolicy: 'allowlist' }"),
+    ];
+    let loaded = read(text, &files, &[("WHO", "me")]).unwrap();
+    let rules = &account(&loaded.config, "w").rules;
+    assert_eq!(rules.allow_from.entries(), ["+1", "+2", "+3"]);
+    assert_eq!((rules.history_limit, rules.dm_policy), (3, DmPolicy::Allowlist));
+    assert_eq!(rules.name.as_deref(), Some("me ${WHO} ${lower}"));
+    assert_eq!(loaded.files.len(), 4);
+
+    let lines = |r: Result<Loaded, Rejected>| r.unwrap_err().to_string();
+    let unset = lines(read(text, &files, &[]));
+    assert!(
+        unset.starts_with("/c/a.json:1:62: channels.whatsapp.accounts.w.name: the environment variable WHO is not set"),
+        "{unset}"
+    );
+    let circle = lines(read("{ $include: 'a.json' }", &[("a.json", "{ $include: 'verso.json' }")], &[]));
+    assert!(circle.contains("/c/a.json:1:13: $include: /c/verso.json includes itself"), "{circle}");
+    let missing = read("{ $include: 'no.json' }", &[], &[]).unwrap_err();
+    assert!(missing.to_string().contains("cannot read the included file /c/no.json"), "{missing}");
+    assert_eq!(missing.files.len(), 2, "a missing file is watched too");
+    let broken = lines(read("{ web: { $include: 'a.json' } }", &[("a.json", "{\n enabled: 1,\n x 2 }")], &[]));
+    assert!(broken.starts_with("/c/a.json:3:"), "{broken}");
+    let outside = lines(read("{ web: { $include: '../a.json' } }", &[], &[]));
+    assert!(outside.contains("lies outside the config folder"), "{outside}");
+}
+
+/// Every key path of the schema, with `*` for free keys and list entries.
+fn schema_paths(node: &Value, at: &str, out: &mut BTreeSet<String>) {
+    let root = schema();
+    let node = node.get("$ref").and_then(Value::as_str).map_or(node, |r| root.pointer(&r[1..]).unwrap());
+    for (key, value) in node.get("properties").and_then(Value::as_object).into_iter().flatten() {
+        let at = format!("{at}.{key}");
+        schema_paths(value, &at, out);
+        out.insert(at);
+    }
+    for free in [node.get("additionalProperties").filter(|a| a.is_object()), node.get("items")].into_iter().flatten() {
+        schema_paths(free, &format!("{at}.*"), out);
+    }
+}
+
+fn written_paths(node: &Value, at: &str, out: &mut BTreeSet<String>) {
+    match node {
+        Value::Object(map) => {
+            for (key, value) in map {
+                for step in [key.as_str(), "*"] {
+                    let at = format!("{at}.{step}");
+                    written_paths(value, &at, out);
+                    out.insert(at);
+                }
+            }
+        }
+        Value::Array(list) => list.iter().for_each(|v| written_paths(v, &format!("{at}.*"), out)),
+        _ => {}
+    }
+}
+
+#[test]
+fn the_example_has_every_key_and_loads() {
+    let text = include_str!("../../config/verso.example.json");
+    let loaded = ok(text);
+    assert_eq!(loaded.warnings.len(), 1, "only messages.ackReaction: {:?}", loaded.warnings);
+    let (mut wanted, mut there) = (BTreeSet::new(), BTreeSet::new());
+    schema_paths(schema(), "", &mut wanted);
+    written_paths(&edit::json5_value(text).unwrap(), "", &mut there);
+    // Keys that accounts and agents share with their defaults stand there once.
+    let shared = |path: &str| {
+        path.strip_prefix(".channels.whatsapp.accounts.*")
+            .map(|rest| format!(".channels.whatsapp{rest}"))
+            .filter(|p| wanted.contains(p))
+            .or_else(|| {
+                path.strip_prefix(".agents.list.*")
+                    .map(|rest| format!(".agents.defaults{rest}"))
+                    .filter(|p| wanted.contains(p))
+            })
+            .or_else(|| {
+                path.split_once(".resetByType.")
+                    .and_then(|(_, r)| r.split_once('.'))
+                    .map(|(_, key)| format!(".session.reset.{key}"))
+            })
+            .or_else(|| path.strip_prefix(".session.resetByChannel.*").map(|rest| format!(".session.reset{rest}")))
+    };
+    let missing: Vec<&String> =
+        wanted.iter().filter(|p| !there.contains(*p) && !shared(p).is_some_and(|s| there.contains(&s))).collect();
+    assert!(missing.is_empty(), "config/verso.example.json lacks {missing:?}");
+    assert!(wanted.len() > 150, "the schema was read: {} keys", wanted.len());
+}
+
+#[test]
+fn every_key_is_described() {
+    fn check(node: &Value, at: &str) {
+        for (key, value) in node.get("properties").and_then(Value::as_object).into_iter().flatten() {
+            assert!(value["description"].as_str().is_some_and(|d| d.len() > 3), "{at}.{key} has no description");
+        }
+        for (name, def) in node.get("$defs").and_then(Value::as_object).into_iter().flatten() {
+            check(def, name);
+        }
+    }
+    check(schema(), "");
+    let text = schema().to_string();
+    assert!(!text.contains("\"null\"") && !text.contains("uint32"), "no Rust shows through");
+}
+
+#[test]
+fn the_demo_config_is_two_accounts_and_two_agents() {
+    let loaded = ok(include_str!("../../config/demo.json"));
+    assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
+    let config = loaded.config;
+    assert_eq!(config.accounts.keys().map(AccountId::as_str).collect::<Vec<_>>(), ["personal", "work"]);
+    assert!(config.accounts.values().all(|a| a.rules.dm_policy == DmPolicy::Pairing));
+    assert_eq!(config.agents.list.iter().map(|a| a.id.as_str()).collect::<Vec<_>>(), ["main", "research"]);
+    assert_eq!(config.bindings[0].agent.as_str(), "research");
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_text_makes_it_panic(text in "\\PC{0,200}", words in proptest::collection::vec("[a-zA-Z]{1,10}|[{}\\[\\]:,'\"+*0-9.]", 0..60)) {
+        let _ = load_text(&text, &env());
+        let _ = load_text(&format!("{{ channels: {{ whatsapp: {{ {} }} }} }}", words.join(" ")), &env());
+    }
+
+    #[test]
+    fn no_value_makes_it_panic(key in "dmPolicy|allowFrom|groups|accounts|dms|ackReaction|historyLimit|direct|heartbeat|markdown",
+        value in "null|true|-1|1e99|Infinity|0.5|''|'x'|\\[\\]|\\['a',1,null\\]|\\{\\}|\\{a:1\\}|\\{a:\\{\\}\\}|\\{'':\\{\\}\\}") {
+        let _ = load_text(&format!("{{ channels: {{ whatsapp: {{ {key}: {value} }} }} }}"), &env());
+    }
 }

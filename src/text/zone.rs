@@ -110,7 +110,7 @@ impl Offset {
         }
         let minutes = self.seconds.unsigned_abs() / 60;
         let mut out = format!("GMT{}{}", if self.seconds < 0 { '-' } else { '+' }, minutes / 60);
-        if minutes % 60 != 0 {
+        if !minutes.is_multiple_of(60) {
             let _ = write!(out, ":{:02}", minutes % 60);
         }
         out

@@ -127,6 +127,8 @@ const verbs = {
     const { id, subject, participants, addressingMode } = await sock.groupMetadata(group)
     return { id, subject, addressingMode, participants }
   },
+  /** Any other method of the socket. */
+  call: async ({ method, args }) => ({ result: await sock[method](...args) }),
   members: async ({ group, who, what }) => ({ result: await sock.groupParticipantsUpdate(group, who, what) }),
   subject: ({ group, subject }) => sock.groupUpdateSubject(group, subject),
   async logout() {

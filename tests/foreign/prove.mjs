@@ -95,7 +95,7 @@ function same(actual, expected, what) {
 }
 
 // --- the simulator ---------------------------------------------------------------------------------------------------
-const simulator = new Lines('simulator', process.env.WA_SIMULATOR, [])
+const simulator = new Lines('simulator', process.env.WA_SIMULATOR, process.env.WA_SIMULATOR_ARGS?.split(' ') ?? [])
 const world = await simulator.expect('its addresses', line => line.ws)
 const cert = join(work, 'media-root.pem')
 await writeFile(cert, world.media_cert)
@@ -183,6 +183,25 @@ async function withContact() {
   })
 }
 
+async function everyKind() {
+  await step('video, voice note, document and sticker from the contact', async () => {
+    for (const kind of ['video', 'audio', 'document', 'sticker']) {
+      const bytes = Buffer.alloc(70_000, kind).toString('base64')
+      const { id } = await ctl('send', { from: catPn, to: annPn, [kind]: bytes, file_name: 'a.pdf', voice: true })
+      const got = await ann.event('message', m => m.id === id)
+      same(got.kind, `${kind}Message`, 'kind')
+      same((await ann.ask('download', { target: id })).base64, bytes, `bytes of the ${kind}`)
+    }
+  })
+  await step('a 7 MiB image to the contact', async () => {
+    const large = join(work, 'large.bin')
+    await writeFile(large, Buffer.alloc(7 * 1024 * 1024, 'large'))
+    const { id } = await ann.ask('image', { to: `${catPn}@s.whatsapp.net`, file: large })
+    const seen = await ctl('expect', { pn: catPn, media: id })
+    same(Buffer.from(seen.base64, 'base64').equals(Buffer.alloc(7 * 1024 * 1024, 'large')), true, 'bytes')
+  })
+}
+
 async function betweenTwo() {
   let dm
   await step('a direct message between two Baileys clients, with receipts', async () => {
@@ -245,6 +264,44 @@ async function inGroup() {
   })
 }
 
+async function administration() {
+  const call = async (client, method, ...args) => (await client.ask('call', { method, args })).result
+  let group
+  await step('Baileys administers a group: list, description, settings, timer, admins, invite link, leave', async () => {
+    group = (await ann.ask('create', { subject: 'Club', members: [bobJid] })).group
+    await call(ann, 'groupUpdateDescription', group, 'first')
+    await call(ann, 'groupUpdateDescription', group, 'second')
+    for (const setting of ['announcement', 'locked']) await call(ann, 'groupSettingUpdate', group, setting)
+    await call(ann, 'groupToggleEphemeral', group, 86400)
+    await call(ann, 'groupMemberAddMode', group, 'admin_add')
+    await call(ann, 'groupJoinApprovalMode', group, 'on')
+    same(await call(ann, 'groupRequestParticipantsList', group), [], 'requests to join')
+    await call(ann, 'groupJoinApprovalMode', group, 'off')
+    const seen = (await call(bob, 'groupFetchAllParticipating'))[group]
+    same([seen.desc, seen.announce, seen.restrict, seen.ephemeralDuration, seen.memberAddMode, seen.joinApprovalMode],
+      ['second', true, true, 86400, false, false], 'what Bob sees')
+
+    const refused = await ann.ask('call', { method: 'groupMetadata', args: ['120363999@g.us'] }).catch(error => String(error))
+    same(/item-not-found/.test(refused), true, 'unknown group')
+    const mayNot = await bob.ask('subject', { group, subject: 'mine' }).catch(error => String(error))
+    same(/forbidden/.test(mayNot), true, 'Bob is no admin')
+    same(await call(ann, 'groupParticipantsUpdate', group, [bobLid], 'promote').then(r => r[0].status), '200', 'promoted')
+    await bob.ask('subject', { group, subject: 'ours' })
+
+    await call(bob, 'groupLeave', group)
+    await ann.event('members', m => m.id === group && m.action === 'remove')
+    const old = await call(ann, 'groupInviteCode', group)
+    const code = await call(ann, 'groupRevokeInvite', group)
+    same((await call(bob, 'groupGetInviteInfo', code)).subject, 'ours', 'what the link shows')
+    const gone = await bob.ask('call', { method: 'groupAcceptInvite', args: [old] }).catch(error => String(error))
+    same(/gone/.test(gone), true, 'the old link')
+    same(await call(bob, 'groupAcceptInvite', code), group, 'joined')
+    await call(ann, 'groupSettingUpdate', group, 'not_announcement')
+    const { id } = await bob.ask('text', { to: group, text: 'back again' })
+    same((await ann.event('message', m => m.id === id)).text, 'back again', 'text')
+  })
+}
+
 async function inTrouble() {
   await step('a damaged message is asked for again and arrives', async () => {
     await ctl('fault', { pn: annPn, kind: 'flip', messages: 1 })
@@ -285,15 +342,21 @@ async function inTrouble() {
 try {
   await link()
   await withContact()
+  await everyKind()
   await betweenTwo()
   await inGroup()
+  await administration()
   if (process.env.VERSO) {
     const { withVerso } = await import('./verso.mjs')
-    await withVerso({ Lines, step, same, ctl, world, work, ann, annPn, annJid, status })
+    await withVerso({ Lines, step, same, ctl, world, work, file, ann, annPn, status })
   } else {
     console.log('skipped  the Verso account: VERSO names no binary')
   }
   await inTrouble()
+  await step('no phone was left with a message it could not open', async () => {
+    for (const pn of [annPn, bobPn, catPn])
+      same((await ctl('inbox', { pn })).undecryptable.filter(lost => !lost.recovered), [], `lost on ${pn}`)
+  })
   const unknown = (await ctl('stats')).unknown_iqs
   if (unknown.length) console.log(`note   IQs the simulator does not know: ${unknown.join(', ')}`)
 } catch (error) {

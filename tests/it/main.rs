@@ -2,4 +2,7 @@
 
 mod answers;
 mod architecture;
+mod login;
+mod pairing;
+mod supervision;
 mod support;

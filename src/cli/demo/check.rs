@@ -6,7 +6,7 @@ use anyhow::{Context, ensure};
 use wa_simulator::{Kick, LinkedDevice, Phone};
 
 use super::stage::Stage;
-use crate::actors::messages::{DecidePairing, ListPairing};
+use crate::actors::messages::{AccountStatus, DecidePairing, ListPairing};
 
 /// Plays the tour; true when every step held.
 pub async fn run(stage: &Stage) -> anyhow::Result<bool> {
@@ -70,7 +70,9 @@ async fn stranger(stage: &Stage) -> anyhow::Result<((), String)> {
     let told = stage.ann.expect_message(|r| r.text.contains("Pairing code:")).await?;
     ensure!(told.text.contains(&stage.ann.number()), "the text does not name her number");
     stage.ann.says(&stage.work, "hello again");
-    // The second message is held back by the same request: the next thing she hears must be the answer after the approval.
+    // The second message belongs to the same request: it is judged, and she hears nothing more.
+    let twice = |a: &AccountStatus| a.account_id.as_str() == "work" && a.counters.get("pairing-required") == Some(&2);
+    stage.wait("her second message to be judged", |s| s.accounts.iter().any(twice)).await?;
     let listed = stage.gateway.port.list_pairing.send(ListPairing { account: None }).await??;
     ensure!(listed.len() == 1, "{} requests wait instead of one", listed.len());
     Ok(((), format!("code {}", listed[0].code)))
@@ -79,8 +81,12 @@ async fn stranger(stage: &Stage) -> anyhow::Result<((), String)> {
 async fn approve(stage: &Stage, who: &Phone) -> anyhow::Result<()> {
     let listed = stage.gateway.port.list_pairing.send(ListPairing { account: None }).await??;
     let request = listed.iter().find(|r| r.sender == who.number()).context("no request of hers waits")?;
-    let decide =
-        DecidePairing { account: Some("work".to_owned()), code: request.code.to_lowercase(), approve: true, notify: false };
+    let decide = DecidePairing {
+        account: Some("work".to_owned()),
+        code: request.code.to_lowercase(),
+        approve: true,
+        notify: false,
+    };
     stage.gateway.port.decide_pairing.send(decide).await??;
     Ok(())
 }
@@ -119,7 +125,12 @@ async fn edit(stage: &Stage, from: &str, to: &str) -> anyhow::Result<Duration> {
 
 async fn policy_edit(stage: &Stage, work: &LinkedDevice, personal: &LinkedDevice) -> anyhow::Result<((), String)> {
     let before = (work.sockets_opened(), personal.sockets_opened());
-    let took = edit(stage, r#"personal: { name: "Personal" }"#, r#"personal: { name: "Personal", dmPolicy: "open", allowFrom: ["*"] }"#).await?;
+    let took = edit(
+        stage,
+        r#"personal: { name: "Personal" }"#,
+        r#"personal: { name: "Personal", dmPolicy: "open", allowFrom: ["*"] }"#,
+    )
+    .await?;
     stage.bob.says(&stage.personal, "may I?");
     let answer = stage.bob.expect_message(|r| r.text.contains("may I?")).await?;
     ensure!(answer.from == stage.personal.number(), "the answer came from {}", answer.from);
@@ -130,7 +141,12 @@ async fn policy_edit(stage: &Stage, work: &LinkedDevice, personal: &LinkedDevice
 
 async fn added(stage: &Stage, work: &LinkedDevice, personal: &LinkedDevice) -> anyhow::Result<((), String)> {
     let before = (work.sockets_opened(), personal.sockets_opened());
-    edit(stage, r#"work: { name: "Work" },"#, r#"work: { name: "Work" }, shop: { name: "Shop", dmPolicy: "open", allowFrom: ["*"] },"#).await?;
+    edit(
+        stage,
+        r#"work: { name: "Work" },"#,
+        r#"work: { name: "Work" }, shop: { name: "Shop", dmPolicy: "open", allowFrom: ["*"] },"#,
+    )
+    .await?;
     let phone = stage.world.phone("+15550003333");
     stage.link("shop", &phone).await?;
     stage.bob.says(&phone, "open today?");

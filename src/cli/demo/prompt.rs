@@ -8,7 +8,6 @@ use wa_simulator::Phone;
 
 use super::stage::Stage;
 use crate::actors::messages::{DecidePairing, ListPairing};
-use crate::api::qr;
 
 const HELP: &str = "\
   <text>              say it to the account you talk to
@@ -28,7 +27,7 @@ pub async fn run(stage: &Stage) -> anyhow::Result<()> {
     for (account, phone) in [("work", &stage.work), ("personal", &stage.personal)] {
         let code = stage.qr(account).await?;
         println!("Account \"{account}\" ({}) shows this code, and its phone scans it:\n", phone.number());
-        println!("{}", qr::terminal(&code)?);
+        println!("{code}");
         phone.scan_qr(&code).await.map_err(|e| anyhow::anyhow!("{account} was not linked: {e}"))?;
         stage.wait_state(account, "connected").await?;
         println!("✅ \"{account}\" is linked and connected.\n");

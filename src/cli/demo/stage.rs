@@ -29,7 +29,8 @@ pub struct Stage {
     pub bob: Phone,
     pub carl: Phone,
     pub group: wa_simulator::Group,
-    folder: tempfile::TempDir,
+    /// Removed with everything in it when the demo is over.
+    _folder: tempfile::TempDir,
 }
 
 impl Stage {
@@ -59,12 +60,7 @@ impl Stage {
         let bob = world.contact("+15557000002", "Bob");
         let carl = world.contact("+15557000003", "Carl");
         let group = world.group("Friends", &ann, &[&bob, &personal]);
-        Ok(Self { world, gateway, config, work, personal, ann, bob, carl, group, folder })
-    }
-
-    /// The folder that holds everything the demo writes.
-    pub fn folder(&self) -> &std::path::Path {
-        self.folder.path()
+        Ok(Self { world, gateway, config, work, personal, ann, bob, carl, group, _folder: folder })
     }
 
     /// Ends gateway and world.
@@ -118,6 +114,12 @@ impl Stage {
 
     /// Everybody who is not an account of the gateway, with the account phones last.
     pub fn people(&self) -> [(&'static str, &Phone); 5] {
-        [("ann", &self.ann), ("bob", &self.bob), ("carl", &self.carl), ("work", &self.work), ("personal", &self.personal)]
+        [
+            ("ann", &self.ann),
+            ("bob", &self.bob),
+            ("carl", &self.carl),
+            ("work", &self.work),
+            ("personal", &self.personal),
+        ]
     }
 }

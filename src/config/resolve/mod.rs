@@ -58,7 +58,7 @@ pub fn resolve(raw: &RawConfig, env: &ResolveEnv) -> Resolved {
     let (accounts, default_account) = account::accounts(raw, env, &mut findings);
     let providers = agents::providers(raw, &mut findings);
     let agents = agents::agents(raw, env, &providers, &mut findings);
-    let bindings = agents::bindings(raw, &agents, &mut findings);
+    let bindings = agents::bindings(raw, &agents, &accounts, &mut findings);
     let broadcast = agents::broadcast(raw, &agents, &mut findings);
     let config = Config {
         web: web(raw, &mut findings),
@@ -225,5 +225,40 @@ fn retention(raw: &RawConfig) -> RetentionConfig {
         bodies: r.body_days.map_or(journal, |d| days(d).min(journal)),
         media: days(r.media_days.unwrap_or(30.0)),
         outbox: seconds(r.outbox_hours.unwrap_or(24.0) * 3600.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn cases(function: &str) -> Vec<(Value, Value)> {
+        let file: Value = serde_json::from_str(include_str!("../../../tests/vectors/backoff.json")).unwrap();
+        let group = file["groups"].as_array().unwrap().iter().find(|g| g["fn"] == function).unwrap();
+        group["cases"].as_array().unwrap().iter().map(|c| (c["input"].clone(), c["expected"].clone())).collect()
+    }
+
+    #[test]
+    fn reconnect_policy_keeps_its_bounds() {
+        for (input, expected) in cases("resolveReconnectPolicy") {
+            let raw: ReconnectRaw =
+                serde_json::from_value(input.get("reconnect").cloned().unwrap_or(json!({}))).unwrap();
+            let found = reconnect_policy(&raw);
+            assert_eq!(found.initial.as_millis() as u64, expected["initialMs"], "{input}");
+            assert_eq!(found.max.as_millis() as u64, expected["maxMs"], "{input}");
+            assert_eq!(found.factor, expected["factor"], "{input}");
+            assert_eq!(found.jitter, expected["jitter"].as_f64().unwrap(), "{input}");
+            assert_eq!(found.max_attempts, expected["maxAttempts"], "{input}");
+        }
+    }
+
+    #[test]
+    fn heartbeat_interval_needs_a_positive_number() {
+        for (input, expected) in cases("resolveHeartbeatSeconds") {
+            let found = heartbeat_interval(input["heartbeatSeconds"].as_f64());
+            assert_eq!(Some(found.as_secs_f64()), expected.as_f64(), "{input}");
+        }
     }
 }

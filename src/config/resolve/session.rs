@@ -60,18 +60,19 @@ pub(super) fn session(raw: &RawConfig) -> SessionConfig {
     }
 }
 
-/// By channel over by type over `reset`; only `idleMinutes` set means idle mode (behaviour.md 9.4).
+/// The channel's block alone, else by type over `reset`, key by key; only `idleMinutes` set means idle mode (behaviour.md 9.4).
 fn reset(s: &SessionRaw, by_type: Option<&ResetRaw>) -> ResetPolicy {
     let by_channel = s.reset_by_channel.as_ref().and_then(|c| c.get("whatsapp"));
-    let chosen = by_channel.or(by_type).or(s.reset.as_ref());
-    let any_reset = s.reset.is_some() || s.reset_by_type.is_some() || s.reset_by_channel.is_some();
-    let legacy_idle = s.idle_minutes.filter(|_| !any_reset);
-    let mode = chosen.and_then(|r| r.mode).unwrap_or(match legacy_idle {
-        Some(_) => ResetModeRaw::Idle,
-        None => ResetModeRaw::Daily,
-    });
-    let minutes = chosen.and_then(|r| r.idle_minutes).or(s.idle_minutes).or((mode == ResetModeRaw::Idle).then_some(60));
-    let hour = chosen.and_then(|r| r.at_hour).filter(|h| h.is_finite()).unwrap_or(4.0);
+    let layers = match by_channel {
+        Some(channel) => [Some(channel), None],
+        None => [by_type, s.reset.as_ref()],
+    };
+    let explicit = by_channel.is_some() || s.reset.is_some() || s.reset_by_type.is_some();
+    let unset = if !explicit && s.idle_minutes.is_some() { ResetModeRaw::Idle } else { ResetModeRaw::Daily };
+    let mode = layers.iter().flatten().find_map(|r| r.mode).unwrap_or(unset);
+    let minutes = layers.iter().flatten().find_map(|r| r.idle_minutes).or(s.idle_minutes);
+    let minutes = minutes.or((mode == ResetModeRaw::Idle).then_some(60));
+    let hour = layers.iter().flatten().find_map(|r| r.at_hour).filter(|h| h.is_finite()).unwrap_or(4.0);
     ResetPolicy {
         mode: if mode == ResetModeRaw::Idle { ResetMode::Idle } else { ResetMode::Daily },
         at_hour: hour.floor().clamp(0.0, 23.0) as u8,

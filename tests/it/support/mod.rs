@@ -8,6 +8,7 @@ use verso::actors::gateway::{Boot, Gateway};
 use verso::actors::messages::{
     AccountStatus, GatewayPort, GatewayStatus, GetStatus, LoginProgress, LoginStart, LoginStarted, LoginWait, Refusal,
 };
+use verso::actors::supervisor::InjectPanic;
 use verso::clock::Clock;
 use verso::config::file::{ConfigSource, Environment};
 use verso::store::paths::StatePaths;
@@ -25,6 +26,7 @@ pub struct GatewayFixture {
     pub state: PathBuf,
     folder: Option<tempfile::TempDir>,
     stop: Option<tokio::sync::oneshot::Sender<()>>,
+    panics: tokio::sync::mpsc::UnboundedSender<(String, InjectPanic)>,
     thread: Option<std::thread::JoinHandle<()>>,
 }
 
@@ -51,7 +53,8 @@ impl GatewayFixture {
         init_logs();
         let state = folder.path().to_path_buf();
         let (ready, started) = tokio::sync::oneshot::channel();
-        let (stop, stopped) = tokio::sync::oneshot::channel();
+        let (stop, mut stopped) = tokio::sync::oneshot::channel();
+        let (panics, mut injected) = tokio::sync::mpsc::unbounded_channel::<(String, InjectPanic)>();
         let boot = boot(world, &state);
         let thread = std::thread::spawn(move || {
             let system = actix::System::with_tokio_rt(|| {
@@ -64,12 +67,17 @@ impl GatewayFixture {
             system.block_on(async move {
                 let gateway = Gateway::start(boot).await.expect("the gateway starts");
                 let _ = ready.send(gateway.port.clone());
-                let _ = stopped.await;
+                loop {
+                    tokio::select! {
+                        Some((account, which)) = injected.recv() => gateway.inject_panic(&account, which),
+                        _ = &mut stopped => break,
+                    }
+                }
                 gateway.stop(Duration::from_secs(10)).await;
             });
         });
         let port = tokio::time::timeout(DEADLINE, started).await.expect("started in time").expect("the gateway starts");
-        Self { port, state, folder: Some(folder), stop: Some(stop), thread: Some(thread) }
+        Self { port, state, folder: Some(folder), stop: Some(stop), panics, thread: Some(thread) }
     }
 
     /// Stops the gateway and hands its folder out, for the next one.
@@ -94,6 +102,11 @@ impl GatewayFixture {
         }
     }
 
+    /// Makes an actor of an account panic.
+    pub fn inject_panic(&self, account: &str, which: InjectPanic) {
+        self.panics.send((account.to_owned(), which)).expect("the gateway runs");
+    }
+
     /// The configuration file.
     pub fn config_path(&self) -> PathBuf {
         self.state.join("verso.json")
@@ -109,13 +122,6 @@ impl GatewayFixture {
     /// State of the gateway.
     pub async fn status(&self) -> GatewayStatus {
         self.port.status.send(GetStatus).await.expect("the gateway answers")
-    }
-
-    /// State of one account.
-    pub async fn account(&self, id: &str) -> AccountStatus {
-        let status = self.status().await;
-        let found = status.accounts.into_iter().find(|a| a.account_id.as_str() == id);
-        found.unwrap_or_else(|| panic!("no account {id}"))
     }
 
     /// Waits until `wanted` holds for the status.
@@ -146,6 +152,14 @@ impl GatewayFixture {
     /// Waits until the configuration in force has this revision.
     pub async fn wait_revision(&self, revision: u64) -> GatewayStatus {
         self.wait(&format!("revision {revision}"), |s| s.revision >= revision).await
+    }
+
+    /// Waits until an account has counted `n` decisions of a kind.
+    pub async fn wait_count(&self, id: &str, code: &str, n: u64) {
+        let counted = |s: &GatewayStatus| {
+            s.accounts.iter().any(|a| a.account_id.as_str() == id && a.counters.get(code).copied().unwrap_or(0) >= n)
+        };
+        self.wait(&format!("{n} × {code} on {id}"), counted).await;
     }
 
     /// Asks for a login and gives the QR text.

@@ -62,3 +62,36 @@ fn certificate(
 pub(crate) fn public(pair: &KeyPair) -> [u8; 32] {
     pair.public_key.public_key_bytes().try_into().expect("a curve25519 public key has 32 bytes")
 }
+
+#[cfg(test)]
+mod tests {
+    use wacore_libsignal::protocol::PublicKey;
+
+    use super::*;
+
+    fn proves(certificate: &NoiseCertificate, signer: &[u8; 32]) -> bool {
+        let signer = PublicKey::from_djb_public_key_bytes(signer).unwrap();
+        let details = certificate.details.as_deref().unwrap();
+        signer.verify_signature(details, certificate.signature.as_deref().unwrap())
+    }
+
+    fn details(certificate: &NoiseCertificate) -> noise_certificate::Details {
+        noise_certificate::Details::decode_from_slice(certificate.details.as_deref().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn the_chain_leads_from_the_root_to_the_servers_key_and_from_no_other() {
+        let key = || KeyPair::generate(&mut rand::make_rng::<StdRng>());
+        let (authority, other) = (Authority::new(key()).unwrap(), Authority::new(key()).unwrap());
+        let chain = wa::CertChain::decode_from_slice(&authority.chain).unwrap();
+        let (leaf, intermediate) = (chain.leaf.as_option().unwrap(), chain.intermediate.as_option().unwrap());
+        let (leaf_says, intermediate_says) = (details(leaf), details(intermediate));
+
+        assert!(proves(intermediate, &authority.root));
+        assert!(!proves(intermediate, &other.root), "another root did not sign it");
+        assert!(proves(leaf, intermediate_says.key.as_deref().unwrap().try_into().unwrap()));
+        assert!(!proves(leaf, &authority.root), "the root signs no leaf");
+        assert_eq!(leaf_says.key.as_deref(), Some(&public(&authority.server)[..]));
+        assert_eq!((intermediate_says.issuer_serial, leaf_says.issuer_serial), (Some(0), intermediate_says.serial));
+    }
+}

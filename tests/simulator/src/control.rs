@@ -1,7 +1,9 @@
 //! The world by HTTP, for people and programs that are not Rust: `POST /ctl/NAME` with a JSON object, answered with one.
-//! The list of names and what each takes is [`verbs::NAMES`]; a wrong one is answered with that list. Loopback only.
+//! `GET /ctl` answers with every name and what it takes ([`VERBS`]). Loopback only.
 
+mod trouble;
 mod verbs;
+mod write;
 
 use std::convert::Infallible;
 use std::io;
@@ -21,6 +23,8 @@ use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 
 use crate::world::World;
+
+pub use verbs::VERBS;
 
 /// Largest request body in bytes: an attachment in base64.
 const MAX_BODY: usize = 64 * 1024 * 1024;
@@ -125,8 +129,11 @@ async fn serve(stream: TcpStream, world: World, end: Arc<watch::Sender<bool>>) {
 
 async fn answer(request: Request<Incoming>, world: &World, end: &watch::Sender<bool>) -> Result<Value, Refused> {
     let path = request.uri().path().to_owned();
+    if request.method() == Method::GET && path.trim_end_matches('/') == "/ctl" {
+        return Ok(VERBS.iter().map(|(name, takes)| ((*name).to_owned(), Value::from(*takes))).collect());
+    }
     let Some(name) = path.strip_prefix("/ctl/") else {
-        return Err(Refused::not_found("the control API is at POST /ctl/NAME"));
+        return Err(Refused::not_found("the control API is at POST /ctl/NAME, the names at GET /ctl"));
     };
     if request.method() != Method::POST {
         return Err(Refused(StatusCode::METHOD_NOT_ALLOWED, "ask with POST and a JSON object".to_owned()));

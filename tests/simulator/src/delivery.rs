@@ -3,6 +3,7 @@
 use wacore_binary::{Jid, JidExt as _, Node, NodeContent};
 
 use crate::faults::Fault;
+use crate::phone::NumberShown;
 use crate::stanza::{NodeExt, el};
 use crate::state::{Addr, Queued, State, unix_now};
 
@@ -26,6 +27,8 @@ impl State {
         }
         if to.is_group() {
             self.group_message(from, &to, node);
+        } else if to.is_status_broadcast() {
+            self.status_message(from, &node);
         } else {
             if self.resolve(&to).is_none() {
                 self.ack_message(from, &node, Some(404));
@@ -38,7 +41,13 @@ impl State {
 
     /// The server's answer to a message of a companion.
     pub fn ack_message(&mut self, from: Addr, node: &Node, error: Option<u16>) {
-        let Some(conn) = self.device(from).and_then(|d| d.conn) else { return };
+        let Some(conn) = self.device(from).and_then(|d| d.conn) else {
+            if let Some(error) = error {
+                let refused = format!("message {} was refused: {error}", node.text_or_empty("id"));
+                self.note(self.device_label(from), refused);
+            }
+            return;
+        };
         let mut ack = el("ack")
             .attr("class", "message")
             .attr("id", node.text_or_empty("id"))
@@ -80,8 +89,11 @@ impl State {
         let mut node = self.envelope(from, sent);
         node.set("from", self.jid_of(from, lid));
         let plain = Addr { account: from.account, device: 0 };
-        let (name, other) = if lid { ("sender_pn", false) } else { ("sender_lid", true) };
-        node.set(name, self.jid_of(plain, other));
+        if !lid {
+            node.set("sender_lid", self.jid_of(plain, true));
+        } else if self.shows_number(from.account) {
+            node.set("sender_pn", self.jid_of(plain, false));
+        }
         if addr.account == from.account
             && let Some(chat) = chat.map(Jid::to_non_ad)
         {
@@ -100,7 +112,7 @@ impl State {
         let mut node = el("message")
             .attr("id", sent.text_or_empty("id"))
             .attr("t", unix_now().to_string())
-            .attr("notify", self.display_name(from.account))
+            .attr("notify", self.accounts[from.account].name.as_str())
             .build();
         for name in COPIED {
             if let Some(value) = sent.attrs.get(name) {
@@ -110,10 +122,9 @@ impl State {
         node
     }
 
-    /// The name others see, the number if there is none.
-    pub fn display_name(&self, account: usize) -> String {
-        let account = &self.accounts[account];
-        if account.name.is_empty() { account.pn.clone() } else { account.name.clone() }
+    /// Whether stanzas carry the number behind a LID.
+    pub fn shows_number(&self, account: usize) -> bool {
+        self.accounts[account].phone.number_shown == NumberShown::InStanzas
     }
 
     /// Puts a stanza into a device's queue, and on the wire if it listens.
@@ -191,7 +202,7 @@ impl State {
 
 /// What belongs to the message as a whole and goes to everybody.
 pub(crate) fn shared_children(node: &Node) -> Vec<Node> {
-    node.kids().iter().filter(|n| n.tag != "participants" && n.tag != "enc").cloned().collect()
+    node.kids().iter().filter(|n| !matches!(n.tag.as_ref(), "participants" | "viewers" | "enc")).cloned().collect()
 }
 
 /// Flips one bit in the middle of the first ciphertext.

@@ -106,11 +106,7 @@ impl LinkedDevice {
 
     /// Ends the faults of this device.
     pub fn clear_faults(&self) {
-        self.world.with(|s| {
-            if let Some(device) = s.device_mut(self.addr) {
-                device.faults.clear();
-            }
-        });
+        self.world.with(|s| s.clear_device_faults(self.addr));
     }
 
     /// Waits until the account has this device.
@@ -163,6 +159,6 @@ impl LinkedDevice {
 
     async fn wait(&self, what: &str, holds: impl Fn(Option<&Device>) -> bool) -> Result<(), Timeout> {
         let what = format!("device {} of {} to be {what}", self.addr.device, self.number());
-        self.world.until(what, |s| holds(s.device(self.addr)).then_some(())).await
+        self.world.until(what, || self.world.look(|s| holds(s.device(self.addr))).then_some(())).await
     }
 }

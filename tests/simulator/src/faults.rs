@@ -55,6 +55,8 @@ pub enum Fault {
         /// For 402: how long.
         expire: Option<Duration>,
     },
+    /// The proof in `pair-success` is wrong, as if a stranger had sent it: the client must refuse to be linked.
+    ForgedPairing,
     /// An attempted IK resumption is answered with XXfallback.
     RefuseIk,
     /// The server closes the socket instead of answering `clientHello`.

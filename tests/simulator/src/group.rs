@@ -8,7 +8,7 @@ use crate::delivery::shared_children;
 use crate::groups::{Addressing, Directory, Outcome, Person, change};
 use crate::party::address;
 use crate::phone::Phone;
-use crate::phone::{Sent, distribution, media_type, stanza_type};
+use crate::phone::{Sent, distribution, mark_edit, media_type, stanza_type};
 use crate::stanza::{NodeExt, el};
 use crate::state::{Account, Addr, State, unix_now};
 use crate::world::World;
@@ -47,7 +47,7 @@ impl World {
                 .attr("from", jid.clone())
                 .attr("type", "w:gp2")
                 .attr("participant", s.jid_of(by, lid))
-                .attr("notify", s.display_name(owner.account))
+                .attr("notify", s.accounts[owner.account].name.as_str())
                 .children([create])
                 .build();
             if lid {
@@ -226,26 +226,52 @@ impl State {
         }
         self.ack_message(from, &node, None);
         let lid = group.addressing == Addressing::Lid;
-        let shared = shared_children(&node);
-        let for_all: Vec<Node> = node.kids().iter().filter(|n| n.tag == "enc").cloned().collect();
         let mut envelope = self.envelope(from, &node);
         envelope.set("from", to);
         envelope.set("participant", self.jid_of(from, lid));
         let plain = Addr { account: from.account, device: 0 };
-        envelope.set(if lid { "participant_pn" } else { "participant_lid" }, self.jid_of(plain, !lid));
+        if !lid {
+            envelope.set("participant_lid", self.jid_of(plain, true));
+        } else if self.shows_number(from.account) {
+            envelope.set("participant_pn", self.jid_of(plain, false));
+        }
         envelope.set("addressing_mode", group.addressing.as_str());
-        let single = node.jid("participant").and_then(|j| self.resolve(&j));
+        let receivers: Vec<Addr> = match node.jid("participant").and_then(|j| self.resolve(&j)) {
+            Some(addr) => vec![addr],
+            None => self.member_devices(&group.people()),
+        };
+        self.copies(from, &envelope, &node, &receivers);
+    }
+
+    /// A status of a client, or the resend of one to a single device.
+    pub fn status_message(&mut self, from: Addr, node: &Node) {
+        self.ack_message(from, node, None);
+        let mut receivers: Vec<Addr> = match node.jid("participant").and_then(|j| self.resolve(&j)) {
+            Some(addr) => vec![addr],
+            None => Vec::new(),
+        };
+        for part in node.child("viewers").or(node.child("participants")).map(NodeExt::kids).unwrap_or_default() {
+            receivers.extend(part.jid("jid").and_then(|j| self.resolve(&j)));
+        }
+        let plain = Addr { account: from.account, device: 0 };
+        let mut envelope = self.envelope(from, node);
+        envelope.set("from", Jid::status_broadcast());
+        envelope.set("participant", self.jid_of(from, true));
+        envelope.set("participant_pn", self.jid_of(plain, false));
+        self.copies(from, &envelope, node, &receivers);
+    }
+
+    /// Every device's copy of a message for many: its own part, then what is for all.
+    fn copies(&mut self, from: Addr, envelope: &Node, node: &Node, receivers: &[Addr]) {
+        let shared = shared_children(node);
+        let for_all: Vec<Node> = node.kids().iter().filter(|n| n.tag == "enc").cloned().collect();
         let mut own_parts: Vec<(Addr, Vec<Node>)> = Vec::new();
         for part in node.child("participants").map(NodeExt::kids).unwrap_or_default() {
             if let Some(addr) = part.jid("jid").and_then(|j| self.resolve(&j)) {
                 own_parts.push((addr, part.kids().to_vec()));
             }
         }
-        let receivers: Vec<Addr> = match single {
-            Some(addr) => vec![addr],
-            None => self.member_devices(&group.people()),
-        };
-        for addr in receivers.into_iter().filter(|a| *a != from) {
+        for addr in receivers.iter().copied().filter(|a| *a != from) {
             let own = own_parts.iter().find(|(a, _)| *a == addr).map(|(_, n)| n.clone()).unwrap_or_default();
             let mut copy = envelope.clone();
             copy.content = Some(NodeContent::Nodes([own, for_all.clone(), shared.clone()].concat()));
@@ -262,6 +288,28 @@ impl State {
         let me = Addr { account, device: 0 };
         let group = self.groups.get(to).cloned().ok_or_else(|| anyhow::anyhow!("there is no group {to}"))?;
         let lid = group.addressing == Addressing::Lid;
+        let receivers = self.member_devices(&group.people());
+        let children = self.sealed_for_all(account, to, &receivers, lid, &sent.message)?;
+        let mut node = el("message")
+            .attr("to", to)
+            .attr("id", id)
+            .attr("type", stanza_type(&sent.message))
+            .children(children)
+            .build();
+        mark_edit(&mut node, &sent.message);
+        self.message(me, node);
+        Ok(())
+    }
+
+    /// `<participants>` with the sender key for those who lack it, and the `skmsg`.
+    fn sealed_for_all(
+        &mut self,
+        account: usize,
+        to: &Jid,
+        receivers: &[Addr],
+        lid: bool,
+        message: &wa::Message,
+    ) -> anyhow::Result<Vec<Node>> {
         let name = to.to_string();
         let own = address(&self.accounts[account].pn, 0);
         let key = self.accounts[account].phone.party.sender_key(&name, &own)?;
@@ -271,17 +319,16 @@ impl State {
         }
         .encode_to_vec();
         let mut participants = Vec::new();
-        for device in self.member_devices(&group.people()) {
-            let known = self.accounts[account].phone.has_sender_key.entry(name.clone()).or_default().insert(device);
-            if device == me || !known {
-                continue;
+        for device in receivers.iter().copied().filter(|d| *d != Addr { account, device: 0 }) {
+            let new = self.accounts[account].phone.has_sender_key.entry(name.clone()).or_default().insert(device);
+            if new {
+                let enc = self.phone_encrypts(account, device, &share, None)?;
+                participants.push(el("to").attr("jid", self.jid_of(device, lid)).children([enc]).build());
             }
-            let enc = self.phone_encrypts(account, device, &share, None)?;
-            participants.push(el("to").attr("jid", self.jid_of(device, lid)).children([enc]).build());
         }
-        let bytes = self.accounts[account].phone.party.group_encrypt(&name, &own, &sent.message.encode_to_vec())?;
+        let bytes = self.accounts[account].phone.party.group_encrypt(&name, &own, &message.encode_to_vec())?;
         let mut enc = el("enc").attr("v", "2").attr("type", "skmsg").bytes(bytes).build();
-        if let Some(media) = media_type(&sent.message) {
+        if let Some(media) = media_type(message) {
             enc.set("mediatype", media);
         }
         let mut children = Vec::new();
@@ -289,13 +336,29 @@ impl State {
             children.push(el("participants").children(participants).build());
         }
         children.push(enc);
-        let node = el("message")
-            .attr("to", to)
-            .attr("id", id)
-            .attr("type", stanza_type(&sent.message))
-            .children(children)
-            .build();
-        self.message(me, node);
-        Ok(())
+        Ok(children)
+    }
+
+    /// A phone posts a status for some people.
+    pub fn phone_posts_status(&mut self, account: usize, viewers: &[usize], message: wa::Message) -> String {
+        let id = format!("3A{:018X}", rand::random::<u64>());
+        let me = Addr { account, device: 0 };
+        let status = Jid::status_broadcast();
+        let receivers: Vec<Addr> = viewers.iter().flat_map(|v| self.devices_of(*v)).collect();
+        let children = match self.sealed_for_all(account, &status, &receivers, true, &message) {
+            Ok(children) => children,
+            Err(error) => {
+                self.note(self.device_label(me), format!("could not post {id}: {error:#}"));
+                return id;
+            }
+        };
+        let sent =
+            Sent { message, to: crate::phone::Target::Group(status.clone()), addressing: crate::Addressing::Lid };
+        self.accounts[account].phone.sent.insert(id.clone(), sent);
+        let viewers = receivers.iter().map(|a| el("to").attr("jid", self.jid_of(*a, true)).build());
+        let viewers = el("viewers").children(viewers.collect::<Vec<_>>()).build();
+        let node = el("message").attr("to", status).attr("id", id.as_str()).attr("type", "text");
+        self.message(me, node.children([children, vec![viewers]].concat()).build());
+        id
     }
 }

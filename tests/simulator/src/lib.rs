@@ -61,7 +61,8 @@ pub use group::Group;
 pub use noise::Handshake;
 pub use pairing::LinkError;
 pub use phone::{
-    Addressing, MessageId, Phone, Reaction, Receipt, ReceiptKind, Received, Sign, Undecryptable, Wanted, text_message,
+    Addressing, MessageId, NumberShown, Phone, Reaction, Receipt, ReceiptKind, Received, Sign, Undecryptable, Wanted,
+    text_message,
 };
 pub use stanza::NodeExt;
 pub use trace::{Direction, TraceEntry};

@@ -275,10 +275,18 @@ impl State {
         self.note("server".into(), "faults cleared");
         self.faults.clear();
         self.refuse = 0;
-        for account in &mut self.accounts {
-            for device in account.devices.values_mut() {
-                device.faults.clear();
-            }
+        let devices: Vec<Addr> = (0..self.accounts.len()).flat_map(|account| self.devices_of(account)).collect();
+        for device in devices {
+            self.clear_device_faults(device);
+        }
+    }
+
+    /// Ends one device's faults; a message held back for a swap goes out.
+    pub fn clear_device_faults(&mut self, addr: Addr) {
+        let Some(device) = self.device_mut(addr) else { return };
+        device.faults.clear();
+        if let (Some(node), Some(conn)) = (device.held.take(), device.conn) {
+            self.send(conn, node);
         }
     }
 }

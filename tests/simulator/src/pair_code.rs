@@ -43,8 +43,9 @@ pub(crate) async fn enter(world: &World, account: usize, code: &str) -> Result<L
     }
     let digits = world.look(|s| s.accounts[account].pn.clone());
     // The client may still be asking for the code when the person already knows it.
-    let (conn, wrapped) =
-        world.until(format!("a client that waits for a code for +{digits}"), |s| s.waiting_for_code(&digits)).await?;
+    let (conn, wrapped) = world
+        .until(format!("a client that waits for a code for +{digits}"), || world.look(|s| s.waiting_for_code(&digits)))
+        .await?;
     let ephemeral = KeyPair::generate(&mut rand::make_rng::<StdRng>());
     // Both derive a key with many rounds of hashing, so outside of the lock.
     let companion_ephemeral =

@@ -14,6 +14,7 @@ use waproto::whatsapp::client_payload::DevicePairingRegistrationData;
 use waproto::whatsapp::{self as wa, ADVEncryptionType};
 
 use crate::device::LinkedDevice;
+use crate::faults::Fault;
 use crate::keys::{DeviceKeys, SignedKey};
 use crate::stanza::{NodeExt, SERVER, el, number};
 use crate::state::{Addr, Device, State, Who, unix_now};
@@ -153,10 +154,12 @@ pub(crate) async fn scan(world: &World, account: usize, qr: &str) -> Result<Link
 pub(crate) async fn finished(world: &World, account: usize, conn: u64) -> Result<LinkedDevice, LinkError> {
     let what = "the client to sign its identity";
     let outcome = world
-        .until(what, |s| match s.finished_links.get(&conn) {
-            Some(outcome) => Some(outcome.clone()),
-            None if !s.conns.contains_key(&conn) => Some(Outcome::Refused("it closed the connection".into())),
-            None => None,
+        .until(what, || {
+            world.look(|s| match s.finished_links.get(&conn) {
+                Some(outcome) => Some(outcome.clone()),
+                None if !s.conns.contains_key(&conn) => Some(Outcome::Refused("it closed the connection".into())),
+                None => None,
+            })
         })
         .await?;
     match outcome {
@@ -225,6 +228,9 @@ impl State {
         .encode_to_vec();
         let mut mac = Hmac::<Sha256>::new_from_slice(adv_secret).expect("HMAC takes keys of any length");
         mac.update(&signed);
+        if self.faults.has(&Fault::ForgedPairing) {
+            mac.update(b"forged");
+        }
         let sealed = wa::ADVSignedDeviceIdentityHMAC {
             details: Some(signed),
             hmac: Some(mac.finalize().into_bytes().to_vec()),

@@ -1,5 +1,6 @@
 //! A person with a phone: links companions, writes, reads, reacts, types.
 
+mod compose;
 mod receive;
 mod send;
 mod state;
@@ -7,17 +8,18 @@ mod state;
 use std::fmt;
 
 use wacore_binary::Jid;
-use waproto::buffa::MessageField;
 use waproto::whatsapp as wa;
 
+use crate::appstate::PastChat;
 use crate::device::LinkedDevice;
 use crate::group::Group;
 use crate::pairing::LinkError;
 use crate::state::Addr;
 use crate::world::{Timeout, World};
 
-pub(crate) use send::{distribution, media_type, stanza_type};
-pub use state::{Addressing, Reaction, Receipt, ReceiptKind, Received, Sign, Undecryptable};
+pub use compose::text_message;
+pub(crate) use send::{distribution, mark_edit, media_type, stanza_type};
+pub use state::{Addressing, NumberShown, Reaction, Receipt, ReceiptKind, Received, Sign, Undecryptable};
 pub(crate) use state::{PhoneState, Sent, Target};
 
 /// Identifier of a message.
@@ -91,7 +93,7 @@ impl Phone {
         self.world.look(|s| format!("+{}", s.accounts[self.account].pn))
     }
 
-    /// The name that others see, empty if none was given.
+    /// The name that others see, `User ` and four digits if none was given.
     pub fn name(&self) -> String {
         self.world.look(|s| s.accounts[self.account].name.clone())
     }
@@ -119,6 +121,11 @@ impl Phone {
     /// Whether arriving messages are confirmed as read too (default no).
     pub fn set_auto_read(&self, yes: bool) {
         self.with_state(|p| p.auto_read = yes);
+    }
+
+    /// Who learns the number behind this person's LID (default: everybody).
+    pub fn shows_number(&self, to: NumberShown) {
+        self.with_state(|p| p.number_shown = to);
     }
 
     // --- linking -------------------------------------------------------------------------------------------------
@@ -194,20 +201,13 @@ impl Phone {
 
     /// Writes a text into a group; `mentions` are named in it with `@` and their number by the writer.
     pub fn says_in(&self, group: &Group, text: &str, mentions: &[&Phone]) -> MessageId {
-        let mut message = text_message(text);
-        if !mentions.is_empty() {
-            let lid = group.is_lid_addressed();
-            let jids = mentions.iter().map(|p| if lid { p.lid().to_string() } else { p.jid().to_string() }).collect();
-            message = wa::Message {
-                extended_text_message: MessageField::some(wa::message::ExtendedTextMessage {
-                    text: Some(text.to_owned()),
-                    context_info: MessageField::some(wa::ContextInfo { mentioned_jid: jids, ..Default::default() }),
-                    ..Default::default()
-                }),
-                ..Default::default()
-            };
+        if mentions.is_empty() {
+            return self.sends_in(group, text_message(text));
         }
-        self.sends_in(group, message)
+        let lid = group.is_lid_addressed();
+        let jids = mentions.iter().map(|p| p.address(lid).to_string()).collect();
+        let context = wa::ContextInfo { mentioned_jid: jids, ..Default::default() };
+        self.sends_in(group, compose::text_in_context(text, context))
     }
 
     /// Sends any message into a group.
@@ -218,35 +218,84 @@ impl Phone {
 
     /// Reacts to a message of a one-to-one chat; an empty emoji takes the reaction back.
     pub fn reacts(&self, to: &Phone, id: &str, emoji: &str) -> MessageId {
-        let key = wa::MessageKey {
-            remote_jid: Some(to.lid().to_string()),
-            from_me: Some(self.look(|p| p.sent.contains_key(id))),
-            id: Some(id.to_owned()),
-            ..Default::default()
-        };
-        self.sends(to, reaction(key, emoji))
+        self.sends(to, compose::reaction(self.key_of(to, id), emoji))
     }
 
     /// Reacts to a message of a group.
     pub fn reacts_in(&self, group: &Group, author: &Phone, id: &str, emoji: &str) -> MessageId {
-        let participant = if group.is_lid_addressed() { author.lid() } else { author.jid() };
+        let participant = author.address(group.is_lid_addressed());
         let key = wa::MessageKey {
             remote_jid: Some(group.jid().to_string()),
             from_me: Some(author.account == self.account),
             id: Some(id.to_owned()),
             participant: Some(participant.to_string()),
         };
-        self.sends_in(group, reaction(key, emoji))
+        self.sends_in(group, compose::reaction(key, emoji))
+    }
+
+    /// Answers a message of a one-to-one chat, quoting it.
+    pub fn replies(&self, to: &Phone, quoted: &Received, text: &str) -> MessageId {
+        let lid = quoted.addressing.is_lid();
+        let context = compose::quote(quoted, if quoted.own { self } else { to }.address(lid));
+        self.sends_via(to, compose::text_in_context(text, context), quoted.addressing)
+    }
+
+    /// Changes the text of a message sent before in a one-to-one chat.
+    pub fn edits(&self, to: &Phone, id: &str, text: &str) -> MessageId {
+        self.sends(to, compose::edit(self.key_of(to, id), text))
+    }
+
+    /// Deletes a message sent before in a one-to-one chat for everybody.
+    pub fn deletes(&self, to: &Phone, id: &str) -> MessageId {
+        self.sends(to, compose::revoke(self.key_of(to, id)))
+    }
+
+    fn address(&self, lid: bool) -> Jid {
+        if lid { self.lid() } else { self.jid() }
+    }
+
+    fn key_of(&self, to: &Phone, id: &str) -> wa::MessageKey {
+        wa::MessageKey {
+            remote_jid: Some(to.lid().to_string()),
+            from_me: Some(self.look(|p| p.sent.contains_key(id))),
+            id: Some(id.to_owned()),
+            ..Default::default()
+        }
+    }
+
+    /// Posts a status ("story") for the people given.
+    pub fn posts_status(&self, text: &str, viewers: &[&Phone]) -> MessageId {
+        let viewers: Vec<usize> = viewers.iter().map(|p| p.account).collect();
+        self.world.with(|s| s.phone_posts_status(self.account, &viewers, text_message(text)))
+    }
+
+    /// Conversations from before the linking, which companions linked from now on are told.
+    pub fn set_history(&self, chats: Vec<PastChat>) {
+        self.world.with(|s| s.accounts[self.account].past = chats);
     }
 
     /// Shows "typing…" to somebody.
     pub fn types(&self, to: &Phone) {
-        self.world.with(|s| s.phone_chatstate(self.account, to.account, "composing"));
+        self.shows(&to.lid(), "composing");
+    }
+
+    /// Shows "recording…" to somebody.
+    pub fn records(&self, to: &Phone) {
+        self.shows(&to.lid(), "recording");
     }
 
     /// Ends "typing…".
     pub fn stops_typing(&self, to: &Phone) {
-        self.world.with(|s| s.phone_chatstate(self.account, to.account, "paused"));
+        self.shows(&to.lid(), "paused");
+    }
+
+    /// Shows "typing…" to a group.
+    pub fn types_in(&self, group: &Group) {
+        self.shows(&group.jid(), "composing");
+    }
+
+    fn shows(&self, chat: &Jid, what: &str) {
+        self.world.with(|s| s.phone_chatstate(self.account, chat, what));
     }
 
     /// Comes online: those who asked are told.
@@ -319,11 +368,9 @@ impl Phone {
     /// When none comes before the deadline.
     pub async fn expect_receipt(&self, id: &str, kind: ReceiptKind) -> Result<Receipt, Timeout> {
         let what = format!("{} to get a {kind:?} receipt for {id}", self.number());
-        let account = self.account;
-        let found = move |s: &mut crate::state::State| {
-            s.accounts[account].phone.receipts.iter().find(|r| r.id == id && r.kind == kind).cloned()
-        };
-        self.world.until(what, found).await
+        self.world
+            .until(what, || self.look(|p| p.receipts.iter().find(|r| r.id == id && r.kind == kind).cloned()))
+            .await
     }
 
     /// Waits until somebody is seen typing (or recording).
@@ -333,43 +380,37 @@ impl Phone {
     pub async fn expect_typing(&self, from: &Phone) -> Result<Sign, Timeout> {
         let number = from.number();
         let what = format!("{} to see {number} typing", self.number());
-        let account = self.account;
-        let found = move |s: &mut crate::state::State| {
-            let signs = &mut s.accounts[account].phone.signs;
-            let sign = signs
-                .iter_mut()
-                .find(|g| !g.taken && g.from == number && matches!(g.what.as_str(), "composing" | "recording"))?;
+        let typing = |g: &Sign| g.from == number && matches!(g.what.as_str(), "composing" | "recording");
+        let found = |p: &mut PhoneState| {
+            let sign = p.signs.iter_mut().find(|g| !g.taken && typing(g))?;
             sign.taken = true;
             Some(sign.clone())
         };
-        self.world.until(what, found).await
+        self.world.until(what, || self.quietly(found)).await
     }
 
+    /// Takes the first wanted message; the test of it runs without the lock.
     async fn take(&self, what: String, wanted: impl Fn(&Received) -> bool) -> Result<Received, Timeout> {
-        let account = self.account;
-        let found = move |s: &mut crate::state::State| {
-            let inbox = &mut s.accounts[account].phone.inbox;
-            let received = inbox.iter_mut().find(|r| !r.taken && wanted(r))?;
-            received.taken = true;
-            Some(received.clone())
-        };
-        self.world.until(what, found).await
+        let mut refused = 0;
+        self.world
+            .until(what, || {
+                let new: Vec<(usize, Received)> = self.look(|p| {
+                    let new = p.inbox.iter().enumerate().skip(refused);
+                    new.filter(|(_, r)| !r.taken).map(|(n, r)| (n, r.clone())).collect()
+                });
+                refused = new.last().map_or(refused, |(n, _)| n + 1);
+                new.into_iter().find(|(n, r)| wanted(r) && self.mark_taken(*n)).map(|(_, r)| r)
+            })
+            .await
     }
-}
 
-/// A plain text.
-pub fn text_message(text: &str) -> wa::Message {
-    wa::Message { conversation: Some(text.to_owned()), ..Default::default() }
-}
+    /// False when another waiter was faster.
+    fn mark_taken(&self, n: usize) -> bool {
+        self.quietly(|p| !std::mem::replace(&mut p.inbox[n].taken, true))
+    }
 
-fn reaction(key: wa::MessageKey, emoji: &str) -> wa::Message {
-    wa::Message {
-        reaction_message: MessageField::some(wa::message::ReactionMessage {
-            key: MessageField::some(key),
-            text: Some(emoji.to_owned()),
-            sender_timestamp_ms: Some(crate::state::unix_now() as i64 * 1000),
-            ..Default::default()
-        }),
-        ..Default::default()
+    /// A change that nobody waits for.
+    fn quietly<R>(&self, change: impl FnOnce(&mut PhoneState) -> R) -> R {
+        self.world.quietly(|s| change(&mut s.accounts[self.account].phone))
     }
 }

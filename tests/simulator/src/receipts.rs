@@ -30,7 +30,7 @@ impl State {
     pub fn pass_receipt(&mut self, from: Addr, node: &Node) {
         let Some(to) = node.jid("to") else { return };
         let kind = node.text_or_empty("type");
-        let group = to.is_group();
+        let group = to.is_group() || to.is_status_broadcast();
         let author = if group { node.jid("participant") } else { Some(to.clone()) };
         let Some(author) = author else { return };
         let Some(target) = self.resolve(&author) else { return };

@@ -182,7 +182,7 @@ impl State {
         self.accounts.push(Account {
             pn: digits.to_owned(),
             lid,
-            name: String::new(),
+            name: default_name(digits),
             raw_id: 1_000 + index as u32,
             phone: PhoneState::new(),
             appstate: AppState::new(&mut rand::make_rng::<rand::rngs::StdRng>()),
@@ -330,6 +330,11 @@ impl State {
             self.phone_receives(account, &node);
         }
     }
+}
+
+/// Every account has a profile name; whatsapp-rust waits for one for 10 s at each start.
+fn default_name(digits: &str) -> String {
+    format!("User {}", &digits[digits.len().saturating_sub(4)..])
 }
 
 /// Seconds since 1970.

@@ -3,6 +3,7 @@
 use wacore_binary::{Jid, Node};
 
 use crate::iq::Answer;
+use crate::phone::NumberShown;
 use crate::stanza::{NodeExt, el};
 use crate::state::{Addr, State, unix_now};
 
@@ -30,8 +31,10 @@ impl State {
         let mut answer = el("user").attr("jid", asked.clone()).build();
         if let Some(account) = known {
             self.accounts[account].watchers.insert(asking.account);
-            let phone = Addr { account, device: 0 };
-            answer.set("pn_jid", self.jid_of(phone, false));
+            // Whoever asks by number knows it already.
+            if !asked.is_lid() || self.accounts[account].phone.number_shown != NumberShown::Never {
+                answer.set("pn_jid", self.jid_of(Addr { account, device: 0 }, false));
+            }
         }
         for protocol in protocols {
             let node = match (protocol.as_str(), known) {

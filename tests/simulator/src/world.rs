@@ -200,19 +200,26 @@ impl World {
         read(&self.0.lock())
     }
 
+    /// A change that nobody waits for.
+    pub(crate) fn quietly<R>(&self, change: impl FnOnce(&mut State) -> R) -> R {
+        change(&mut self.0.lock())
+    }
+
+    /// Waits until `found` finds something. It is called without the lock, so it may ask the world anything.
     pub(crate) async fn until<R>(
         &self,
         what: impl fmt::Display,
-        mut found: impl FnMut(&mut State) -> Option<R>,
+        mut found: impl FnMut() -> Option<R>,
     ) -> Result<R, Timeout> {
         let mut changed = self.0.changed.subscribe();
         let deadline = tokio::time::Instant::now() + self.0.deadline;
         loop {
             changed.mark_unchanged();
-            if let Some(result) = found(&mut self.0.lock()) {
+            if let Some(result) = found() {
                 return Ok(result);
             }
-            if tokio::time::timeout_at(deadline, changed.changed()).await.is_err() {
+            let late = tokio::time::Instant::now() >= deadline;
+            if late || tokio::time::timeout_at(deadline, changed.changed()).await.is_err() {
                 let trace = self.look(|s| s.trace.tail(25).map(ToString::to_string).collect());
                 return Err(Timeout { what: what.to_string(), after: self.0.deadline, trace });
             }
@@ -327,7 +334,13 @@ impl World {
         seq: u64,
         wanted: impl Fn(&TraceEntry) -> bool,
     ) -> Result<TraceEntry, Timeout> {
-        self.until("a stanza", |s| s.trace.after(seq).find(|e| wanted(e)).cloned()).await
+        let mut seen = seq;
+        self.until("a stanza", || {
+            let new = self.trace_since(seen);
+            seen = new.last().map_or(seen, |e| e.seq);
+            new.into_iter().find(|e| wanted(e))
+        })
+        .await
     }
 
     /// Running number of the newest trace entry.

@@ -1,30 +1,30 @@
 //! What can be asked of the control API.
 
-use std::time::Duration;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use waproto::buffa::MessageField;
-use waproto::whatsapp as wa;
 
 use super::Refused;
+use super::trouble::{fault, kick, media_fault};
+use super::write::{group, group_change, group_send, presence, react, read_message, send, status, typing};
+use crate::appstate::{PastChat, PastMessage};
 use crate::device::LinkedDevice;
-use crate::faults::{Fault, IqFault, Kick};
-use crate::group::Group;
-use crate::groups;
-use crate::media::{self, Attachment, Kind};
-use crate::phone::{Addressing, Phone, ReceiptKind, Received, text_message};
+use crate::media::Kind;
+use crate::phone::{ReceiptKind, Received};
 use crate::world::World;
 
 /// Every name with what it takes. `?` marks what may be left out; `pn` is a phone number.
-pub const NAMES: &[(&str, &str)] = &[
+pub const VERBS: &[(&str, &str)] = &[
     ("addresses", "-> ws, media, root (hex), media_cert (PEM)"),
     ("scan", "pn, qr -> device, jid, lid"),
     ("code", "pn, code -> device, jid, lid"),
     ("contact", "pn, name?, auto_receipts?, auto_read? -> jid, lid"),
+    (
+        "history",
+        "pn, chats [{with (pn), name?, texts [{text, from_me?, t? (unix seconds)}]}]; told to what is linked from now on",
+    ),
     ("devices", "pn -> devices"),
     ("unlink", "pn, device"),
     ("reinstall", "pn, announced?"),
@@ -35,6 +35,7 @@ pub const NAMES: &[(&str, &str)] = &[
     ("group", "owner, subject, members, via? (lid|pn) -> group"),
     ("gsend", "from, group, + content as for send -> id"),
     ("gchange", "group, by, what, who?, text?"),
+    ("status", "from, to [pn], text -> id; a story for these people"),
     ("react", "from, to, id, emoji | from, group, author, id, emoji -> id"),
     ("type", "from, to, on?"),
     ("presence", "pn, online"),
@@ -63,6 +64,7 @@ pub(super) async fn call(world: &World, name: &str, parameters: Value) -> Result
         "scan" => scan(world, read(parameters)?).await,
         "code" => code(world, read(parameters)?).await,
         "contact" => Ok(contact(world, read(parameters)?)),
+        "history" => Ok(history(world, read(parameters)?)),
         "devices" => Ok(devices(world, &read(parameters)?)),
         "unlink" => unlink(world, &read(parameters)?),
         "reinstall" => Ok(reinstall(world, &read(parameters)?)),
@@ -70,6 +72,7 @@ pub(super) async fn call(world: &World, name: &str, parameters: Value) -> Result
         "group" => Ok(group(world, &read(parameters)?)),
         "gsend" => group_send(world, read_message(parameters, &["from", "group"])?),
         "gchange" => group_change(world, &read(parameters)?),
+        "status" => Ok(status(world, &read(parameters)?)),
         "react" => react(world, &read(parameters)?),
         "type" => Ok(typing(world, &read(parameters)?)),
         "presence" => Ok(presence(world, &read(parameters)?)),
@@ -81,22 +84,14 @@ pub(super) async fn call(world: &World, name: &str, parameters: Value) -> Result
         "trace" => Ok(trace(world, &read(parameters)?)),
         "stats" => Ok(stats(world)),
         _ => {
-            let known: Vec<&str> = NAMES.iter().map(|(name, _)| *name).collect();
+            let known: Vec<&str> = VERBS.iter().map(|(name, _)| *name).collect();
             Err(Refused::not_found(format!("no verb {name:?}; there are {}", known.join(", "))))
         }
     }
 }
 
-fn read<T: DeserializeOwned>(parameters: Value) -> Result<T, Refused> {
+pub(super) fn read<T: DeserializeOwned>(parameters: Value) -> Result<T, Refused> {
     serde_json::from_value(parameters).map_err(Refused::bad)
-}
-
-/// Where a message goes, and what it says: the parameters named in `place` apart from all others.
-fn read_message<T: DeserializeOwned>(mut parameters: Value, place: &[&str]) -> Result<(T, Content), Refused> {
-    let whole = parameters.as_object_mut().ok_or_else(|| Refused::bad("the parameters are not an object"))?;
-    let place = place.iter().filter_map(|name| Some(((*name).to_owned(), whole.shift_remove(*name)?)));
-    let place = Value::Object(place.collect());
-    Ok((read(place)?, read(parameters)?))
 }
 
 pub(super) fn addresses(world: &World) -> Value {
@@ -176,6 +171,49 @@ fn contact(world: &World, asked: Contact) -> Value {
     json!({ "jid": phone.jid().to_string(), "lid": phone.lid().to_string() })
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct History {
+    pn: String,
+    chats: Vec<OldChat>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OldChat {
+    with: String,
+    name: Option<String>,
+    #[serde(default)]
+    texts: Vec<OldText>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OldText {
+    text: String,
+    #[serde(default)]
+    from_me: bool,
+    t: Option<u64>,
+}
+
+fn history(world: &World, asked: History) -> Value {
+    let now = crate::state::unix_now();
+    let chats = asked.chats.into_iter().enumerate().map(|(n, chat)| {
+        let messages = chat.texts.into_iter().enumerate().map(|(m, old)| PastMessage {
+            id: format!("OLD{n:03}{m:05}"),
+            from_me: old.from_me,
+            participant: None,
+            t: old.t.unwrap_or(now),
+            text: old.text,
+        });
+        let jid = world.phone(&chat.with).jid().to_string();
+        PastChat { jid, name: chat.name, messages: messages.collect() }
+    });
+    let chats = chats.collect();
+    world.phone(&asked.pn).set_history(chats);
+    json!({})
+}
+
 fn devices(world: &World, asked: &Pn) -> Value {
     let devices: Vec<Value> = world.phone(&asked.pn).devices().iter().map(device_facts).collect();
     json!({ "devices": devices })
@@ -193,7 +231,7 @@ fn device_facts(device: &LinkedDevice) -> Value {
     facts
 }
 
-fn device(world: &World, pn: &str, n: u16) -> Result<LinkedDevice, Refused> {
+pub(super) fn device(world: &World, pn: &str, n: u16) -> Result<LinkedDevice, Refused> {
     let device = world.device(pn, n);
     if device.linked() { Ok(device) } else { Err(Refused::not_found(format!("{pn} has no linked device {n}"))) }
 }
@@ -205,230 +243,6 @@ fn unlink(world: &World, asked: &Device) -> Result<Value, Refused> {
 
 fn reinstall(world: &World, asked: &Reinstall) -> Value {
     world.phone(&asked.pn).reinstall(asked.announced);
-    json!({})
-}
-
-// --- writing ---------------------------------------------------------------------------------------------------------
-
-/// What a message says: a text, or one file in base64.
-#[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields, default)]
-struct Content {
-    text: Option<String>,
-    mention: Vec<String>,
-    quote: Option<String>,
-    image: Option<String>,
-    video: Option<String>,
-    audio: Option<String>,
-    document: Option<String>,
-    sticker: Option<String>,
-    caption: Option<String>,
-    mime: Option<String>,
-    file_name: Option<String>,
-    voice: bool,
-}
-
-impl Content {
-    /// `by_lid` says how people are named in it.
-    fn message(self, world: &World, from: &Phone, by_lid: bool) -> Result<wa::Message, Refused> {
-        let files = [
-            (Kind::Image, &self.image),
-            (Kind::Video, &self.video),
-            (Kind::Audio, &self.audio),
-            (Kind::Document, &self.document),
-            (Kind::Sticker, &self.sticker),
-        ];
-        let file = files.into_iter().find_map(|(kind, file)| file.as_ref().map(|file| (kind, file)));
-        let name = |phone: &Phone| if by_lid { phone.lid().to_string() } else { phone.jid().to_string() };
-        match (file, self.text) {
-            (Some(_), Some(_)) => Err(Refused::bad("a message is a text or a file; the text of a file is its caption")),
-            (None, None) => Err(Refused::bad("say text, image, video, audio, document or sticker")),
-            (Some((kind, file)), None) => {
-                let bytes = STANDARD.decode(file).map_err(|error| Refused::bad(format!("not base64: {error}")))?;
-                let attachment = Attachment {
-                    mime: self.mime,
-                    caption: self.caption,
-                    file_name: self.file_name,
-                    voice: self.voice,
-                    ..Attachment::new(kind, bytes)
-                };
-                let now = crate::state::unix_now() as i64;
-                world.media().attach(&attachment, now).map_err(Refused::bad)
-            }
-            (None, Some(text)) if self.mention.is_empty() && self.quote.is_none() => Ok(text_message(&text)),
-            (None, Some(text)) => {
-                let quoted = self.quote.map(|id| quoted(world, from, &id, &name)).transpose()?.unwrap_or_default();
-                let context = wa::ContextInfo {
-                    mentioned_jid: self.mention.iter().map(|pn| name(&world.phone(pn))).collect(),
-                    ..quoted
-                };
-                Ok(wa::Message {
-                    extended_text_message: MessageField::some(wa::message::ExtendedTextMessage {
-                        text: Some(text),
-                        context_info: MessageField::some(context),
-                        ..Default::default()
-                    }),
-                    ..Default::default()
-                })
-            }
-        }
-    }
-}
-
-/// The context of an answer to a message in the inbox.
-fn quoted(world: &World, from: &Phone, id: &str, name: impl Fn(&Phone) -> String) -> Result<wa::ContextInfo, Refused> {
-    let inbox = from.inbox();
-    let found = inbox.iter().find(|received| received.id == id);
-    let received = found.ok_or_else(|| Refused::not_found(format!("{} never got {id}", from.number())))?;
-    Ok(wa::ContextInfo {
-        stanza_id: Some(id.to_owned()),
-        participant: Some(name(&world.phone(&received.from))),
-        quoted_message: MessageField::some(received.message.clone()),
-        ..Default::default()
-    })
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Via {
-    Lid,
-    Pn,
-}
-
-#[derive(Deserialize)]
-struct Send {
-    from: String,
-    to: String,
-    via: Option<Via>,
-}
-
-fn addressing(via: Option<&Via>) -> Addressing {
-    match via {
-        Some(Via::Pn) => Addressing::Pn,
-        _ => Addressing::Lid,
-    }
-}
-
-fn send(world: &World, (asked, content): (Send, Content)) -> Result<Value, Refused> {
-    let (from, to) = (world.phone(&asked.from), world.phone(&asked.to));
-    let via = addressing(asked.via.as_ref());
-    let message = content.message(world, &from, via == Addressing::Lid)?;
-    Ok(json!({ "id": from.sends_via(&to, message, via) }))
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct NewGroup {
-    owner: String,
-    subject: String,
-    #[serde(default)]
-    members: Vec<String>,
-    via: Option<Via>,
-}
-
-fn group(world: &World, asked: &NewGroup) -> Value {
-    let members: Vec<Phone> = asked.members.iter().map(|pn| world.phone(pn)).collect();
-    let members: Vec<&Phone> = members.iter().collect();
-    let addressing = match asked.via {
-        Some(Via::Pn) => groups::Addressing::Pn,
-        _ => groups::Addressing::Lid,
-    };
-    let group = world.group_addressed(&asked.subject, &world.phone(&asked.owner), &members, addressing);
-    json!({ "group": group.jid().to_string() })
-}
-
-fn find_group(world: &World, jid: &str) -> Result<Group, Refused> {
-    let found = world.groups().into_iter().find(|group| group.jid().to_string() == jid);
-    found.ok_or_else(|| Refused::not_found(format!("no group {jid}")))
-}
-
-#[derive(Deserialize)]
-struct GroupSend {
-    from: String,
-    group: String,
-}
-
-fn group_send(world: &World, (asked, content): (GroupSend, Content)) -> Result<Value, Refused> {
-    let (from, group) = (world.phone(&asked.from), find_group(world, &asked.group)?);
-    let message = content.message(world, &from, group.is_lid_addressed())?;
-    Ok(json!({ "id": from.sends_in(&group, message) }))
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct GroupChange {
-    group: String,
-    by: String,
-    what: String,
-    #[serde(default)]
-    who: Vec<String>,
-    #[serde(default)]
-    text: String,
-}
-
-fn group_change(world: &World, asked: &GroupChange) -> Result<Value, Refused> {
-    let group = find_group(world, &asked.group)?;
-    let who: Vec<Phone> = asked.who.iter().map(|pn| world.phone(pn)).collect();
-    let who: Vec<&Phone> = who.iter().collect();
-    let changed = group.change(&world.phone(&asked.by), &asked.what, &who, &asked.text);
-    changed.map(|()| json!({})).map_err(|(code, why)| Refused::bad(format!("{}: {code} {why}", asked.what)))
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct React {
-    from: String,
-    to: Option<String>,
-    group: Option<String>,
-    author: Option<String>,
-    id: String,
-    emoji: String,
-}
-
-fn react(world: &World, asked: &React) -> Result<Value, Refused> {
-    let from = world.phone(&asked.from);
-    let id = match (&asked.to, &asked.group, &asked.author) {
-        (Some(to), None, None) => from.reacts(&world.phone(to), &asked.id, &asked.emoji),
-        (None, Some(group), Some(author)) => {
-            from.reacts_in(&find_group(world, group)?, &world.phone(author), &asked.id, &asked.emoji)
-        }
-        _ => return Err(Refused::bad("say to whom (to), or in which group and to whose message (group, author)")),
-    };
-    Ok(json!({ "id": id }))
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Typing {
-    from: String,
-    to: String,
-    on: Option<bool>,
-}
-
-fn typing(world: &World, asked: &Typing) -> Value {
-    let (from, to) = (world.phone(&asked.from), world.phone(&asked.to));
-    if asked.on == Some(false) {
-        from.stops_typing(&to)
-    } else {
-        from.types(&to)
-    }
-    json!({})
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Presence {
-    pn: String,
-    online: bool,
-}
-
-fn presence(world: &World, asked: &Presence) -> Value {
-    let phone = world.phone(&asked.pn);
-    if asked.online {
-        phone.comes_online()
-    } else {
-        phone.goes_offline()
-    }
     json!({})
 }
 
@@ -555,147 +369,4 @@ fn stats(world: &World) -> Value {
         "uploads": world.media().uploads().len(),
         "downloads": world.media().downloads(),
     })
-}
-
-// --- trouble ---------------------------------------------------------------------------------------------------------
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct KickOut {
-    pn: String,
-    device: u16,
-    how: Value,
-}
-
-fn kick(world: &World, asked: &KickOut) -> Result<Value, Refused> {
-    let how = match (asked.how.as_str(), asked.how.as_u64().and_then(|code| u16::try_from(code).ok())) {
-        (Some("conflict"), _) => Kick::Conflict,
-        (Some("device_removed"), _) => Kick::DeviceRemoved,
-        (Some("stream_end"), _) => Kick::StreamEnd,
-        (Some("close"), _) => Kick::Close,
-        (Some("drop"), _) => Kick::Drop,
-        (Some("freeze"), _) => Kick::Freeze,
-        (_, Some(code)) => Kick::StreamError(code),
-        _ => return Err(Refused::bad(format!("no way to kick called {}", asked.how))),
-    };
-    device(world, &asked.pn, asked.device)?.kick(how);
-    Ok(json!({}))
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Trouble {
-    pn: Option<String>,
-    device: Option<u16>,
-    kind: String,
-    #[serde(default)]
-    ms: u64,
-    #[serde(default)]
-    messages: usize,
-    error: Option<u16>,
-    xmlns: Option<String>,
-    how: Option<Value>,
-    reason: Option<u16>,
-    code: Option<u32>,
-    seconds: Option<u64>,
-    n: Option<usize>,
-}
-
-fn fault(world: &World, asked: Trouble) -> Result<Value, Refused> {
-    let missing = |what: &str| Refused::bad(format!("this fault needs {what:?}"));
-    let only = match (&asked.pn, asked.device) {
-        (Some(pn), n) => Some(device(world, pn, n.unwrap_or(1))?),
-        (None, _) => None,
-    };
-    let fault = match asked.kind.as_str() {
-        "clear" => {
-            match only {
-                Some(device) => device.clear_faults(),
-                None => world.clear_faults(),
-            }
-            return Ok(json!({}));
-        }
-        "refuse" => {
-            world.refuse_connections(asked.n.unwrap_or(usize::MAX));
-            return Ok(json!({}));
-        }
-        "delay" => Fault::Delay(Duration::from_millis(asked.ms)),
-        "half_open" => Fault::HalfOpen,
-        "duplicate" => Fault::DuplicateMessages,
-        "swap" => Fault::SwapMessages,
-        "flip" => Fault::FlipBit { messages: asked.messages.max(1) },
-        "nack" => Fault::NackMessages { error: asked.error.unwrap_or(479) },
-        "swallow" => Fault::SwallowMessages,
-        "iq" => {
-            let how = match asked.how.unwrap_or(json!("silent")) {
-                Value::String(how) if how == "silent" => IqFault::Silent,
-                Value::String(how) if how == "empty" => IqFault::Empty,
-                how => IqFault::Error(
-                    how.as_u64().and_then(|code| u16::try_from(code).ok()).ok_or_else(|| missing("how"))?,
-                ),
-            };
-            Fault::Iq { xmlns: asked.xmlns.ok_or_else(|| missing("xmlns"))?, how }
-        }
-        "login_failure" => Fault::LoginFailure {
-            reason: asked.reason.ok_or_else(|| missing("reason"))?,
-            code: asked.code,
-            expire: asked.seconds.map(Duration::from_secs),
-        },
-        "refuse_ik" => Fault::RefuseIk,
-        "hang_up" => Fault::HangUpInHandshake,
-        other => return Err(Refused::bad(format!("no fault called {other:?}"))),
-    };
-    match only {
-        Some(device) => device.set_fault(fault),
-        None => world.set_fault(fault),
-    }
-    Ok(json!({}))
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum On {
-    Upload,
-    Download,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct MediaTrouble {
-    on: Option<On>,
-    kind: String,
-    #[serde(default)]
-    value: u64,
-    times: Option<u32>,
-    path: Option<String>,
-}
-
-fn media_fault(world: &World, asked: &MediaTrouble) -> Result<Value, Refused> {
-    let host = world.media();
-    let fault = match asked.kind.as_str() {
-        "clear" => {
-            host.clear_faults();
-            return Ok(json!({}));
-        }
-        "expire_auth" => {
-            host.expire_auth();
-            return Ok(json!({}));
-        }
-        "remove" => {
-            let path = asked.path.as_deref().ok_or_else(|| Refused::bad("say which path"))?;
-            return if host.remove(path) { Ok(json!({})) } else { Err(Refused::not_found("no such file")) };
-        }
-        "status" => media::Fault::Status(u16::try_from(asked.value).map_err(Refused::bad)?),
-        "slow" => media::Fault::Slow(Duration::from_millis(asked.value)),
-        "cut" => media::Fault::Cut(usize::try_from(asked.value).map_err(Refused::bad)?),
-        "flip" => media::Fault::Flip,
-        other => return Err(Refused::bad(format!("no media fault called {other:?}"))),
-    };
-    let on = match asked.on {
-        Some(On::Upload) => media::On::Upload,
-        Some(On::Download) => media::On::Download,
-        None => return Err(Refused::bad("say on: upload or download")),
-    };
-    host.fault(on, fault, asked.times.unwrap_or(1));
-    Ok(json!({}))
 }

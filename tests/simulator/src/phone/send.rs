@@ -4,6 +4,7 @@ use anyhow::Context;
 use wacore_binary::{Jid, JidExt as _, Node};
 use waproto::buffa::{Message as _, MessageField};
 use waproto::whatsapp as wa;
+use waproto::whatsapp::message::protocol_message::Type;
 
 use super::state::{Addressing, Received, Sent, Target};
 use crate::keys::Bundle;
@@ -45,12 +46,13 @@ impl State {
             let jid = self.jid_of(addr, lid);
             participants.push(el("to").attr("jid", jid).children([enc]).build());
         }
-        let node = el("message")
+        let mut node = el("message")
             .attr("to", chat)
             .attr("id", id)
             .attr("type", stanza_type(&sent.message))
             .children([el("participants").children(participants).build()])
             .build();
+        mark_edit(&mut node, &sent.message);
         self.message(me, node);
         Ok(())
     }
@@ -206,10 +208,14 @@ impl State {
         self.pass_receipt(Addr { account, device: 0 }, &receipt);
     }
 
-    /// The phone shows or hides "typing…".
-    pub fn phone_chatstate(&mut self, account: usize, to: usize, what: &'static str) {
-        let to = self.jid_of(Addr { account: to, device: 0 }, true);
-        self.pass_chatstate(Addr { account, device: 0 }, &to, vec![el(what).build()]);
+    /// The phone shows or hides "typing…" (or "recording…").
+    pub fn phone_chatstate(&mut self, account: usize, chat: &Jid, what: &str) {
+        let child = match what {
+            "recording" => el("composing").attr("media", "audio").build(),
+            "paused" => el("paused").build(),
+            _ => el("composing").build(),
+        };
+        self.pass_chatstate(Addr { account, device: 0 }, chat, vec![child]);
     }
 
     /// The phone comes online or goes offline.
@@ -295,6 +301,15 @@ pub(crate) fn stanza_type(message: &wa::Message) -> &'static str {
         "poll"
     } else {
         "text"
+    }
+}
+
+/// Marks a stanza that changes (1) or takes back (7) an earlier message.
+pub(crate) fn mark_edit(node: &mut Node, message: &wa::Message) {
+    match message.protocol_message.as_option().and_then(|p| p.r#type) {
+        Some(Type::MESSAGE_EDIT) => node.set("edit", "1"),
+        Some(Type::REVOKE) => node.set("edit", "7"),
+        _ => {}
     }
 }
 

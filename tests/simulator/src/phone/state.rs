@@ -25,6 +25,18 @@ impl Addressing {
     }
 }
 
+/// Who learns the phone number behind a LID.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum NumberShown {
+    /// It is in every stanza (`sender_pn`, `participant_pn`).
+    #[default]
+    InStanzas,
+    /// Only to those who ask (`usync`).
+    OnQuestion,
+    /// To nobody.
+    Never,
+}
+
 /// A message as a phone shows it.
 #[derive(Debug, Clone)]
 pub struct Received {
@@ -144,6 +156,7 @@ pub(crate) struct PhoneState {
     pub keys: DeviceKeys,
     pub auto_receipts: bool,
     pub auto_read: bool,
+    pub number_shown: NumberShown,
     pub inbox: Vec<Received>,
     pub receipts: Vec<Receipt>,
     pub undecryptable: Vec<Undecryptable>,
@@ -166,6 +179,7 @@ impl PhoneState {
             keys,
             auto_receipts: true,
             auto_read: false,
+            number_shown: NumberShown::InStanzas,
             inbox: Vec::new(),
             receipts: Vec::new(),
             undecryptable: Vec::new(),

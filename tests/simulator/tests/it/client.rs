@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use wa_simulator::{LinkedDevice, Phone, World};
-use whatsapp_rust::http::{HttpClient, HttpRequest, HttpResponse};
 use whatsapp_rust::store::persistence_manager::PersistenceManager;
 use whatsapp_rust::transport::TokioWebSocketTransportFactory;
 use whatsapp_rust::wacore::proto_helpers::MessageExt as _;
 use whatsapp_rust::wacore::store::InMemoryBackend;
 use whatsapp_rust::wacore::types::events::{Event, EventHandler, EventInterest, InboundMessage, Subscription};
-use whatsapp_rust::{Client, Jid, TokioRuntime, async_trait};
+use whatsapp_rust::{Client, Jid, TokioRuntime};
+
+use crate::https::Https;
 
 /// Long enough for the client's own backoff.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -19,6 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// A client with everything it reported.
 pub struct Wa {
     pub client: Arc<Client>,
+    store: Arc<InMemoryBackend>,
     log: Arc<Log>,
     _subscription: Subscription,
     running: tokio::task::JoinHandle<()>,
@@ -37,16 +39,6 @@ impl EventHandler for Log {
     }
 }
 
-/// No test that uses this downloads anything.
-struct NoHttp;
-
-#[async_trait]
-impl HttpClient for NoHttp {
-    async fn execute(&self, request: HttpRequest) -> anyhow::Result<HttpResponse> {
-        anyhow::bail!("unexpected request for {}", request.url)
-    }
-}
-
 impl Drop for Wa {
     fn drop(&mut self) {
         self.running.abort();
@@ -56,13 +48,17 @@ impl Drop for Wa {
 impl Wa {
     /// A client that starts to connect, with an empty store.
     pub async fn start(world: &World) -> Self {
-        let store = Arc::new(InMemoryBackend::new());
-        let manager = Arc::new(PersistenceManager::new(store).await.unwrap());
+        Self::start_on(world, Arc::new(InMemoryBackend::new())).await
+    }
+
+    /// A client that starts to connect, with what another one left in its store.
+    pub async fn start_on(world: &World, store: Arc<InMemoryBackend>) -> Self {
+        let manager = Arc::new(PersistenceManager::new(store.clone()).await.unwrap());
         let client = Client::builder()
             .with_runtime(TokioRuntime)
             .with_persistence_manager(manager)
             .with_transport_factory(TokioWebSocketTransportFactory::new().with_url(world.ws_url()))
-            .with_http_client(NoHttp)
+            .with_http_client(Https::trusting(&world.media_cert_pem()))
             .with_version_override((2, 3000, 1_035_194_821))
             .with_wanted_pre_key_count(20)
             .build()
@@ -73,7 +69,19 @@ impl Wa {
         let subscription = client.subscribe(EventInterest::ALL, log.clone());
         let runner = client.clone();
         let running = tokio::spawn(async move { runner.run().await });
-        Self { client, log, _subscription: subscription, running }
+        Self { client, store, log, _subscription: subscription, running }
+    }
+
+    /// Ends the client as a process that is stopped in good order; its store stays.
+    pub async fn stop(self) -> Arc<InMemoryBackend> {
+        self.client.disconnect().await;
+        self.store.clone()
+    }
+
+    /// Writes down what the client knows, without stopping it.
+    pub async fn save(&self) -> Arc<InMemoryBackend> {
+        self.client.persistence_manager().flush().await.unwrap();
+        self.store.clone()
     }
 
     /// A client linked to `phone` by QR code and connected.
@@ -135,6 +143,15 @@ impl Wa {
     pub async fn text(&self, text: &str) -> InboundMessage {
         self.wait(&format!("text {text:?}"), |e| match e {
             Event::Messages(batch) => batch.iter().find(|m| m.message.text_content() == Some(text)).cloned(),
+            _ => None,
+        })
+        .await
+    }
+
+    /// Waits for a message of any kind by its identifier.
+    pub async fn message(&self, id: &str) -> InboundMessage {
+        self.wait(&format!("message {id}"), |e| match e {
+            Event::Messages(batch) => batch.iter().find(|m| m.info.id == id).cloned(),
             _ => None,
         })
         .await

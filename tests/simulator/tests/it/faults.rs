@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use wa_simulator::{Fault, Handshake, IqFault, Kick, World};
+use wa_simulator::{Fault, Handshake, IqFault, Kick, LinkError, NodeExt, World};
 use whatsapp_rust::wacore::types::events::Event;
 
 use crate::client::Wa;
@@ -197,4 +197,60 @@ async fn a_wait_in_vain_says_for_what_and_shows_the_trace() {
     let error = ann.expect_text("hello").await.unwrap_err().to_string();
     assert!(error.contains("+15550002222 to get the text \"hello\""), "{error}");
     assert!(error.contains("last stanzas"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_half_open_server_accepts_and_says_nothing() {
+    let world = World::start().await.unwrap();
+    world.set_fault(Fault::HalfOpen);
+    let wa = Wa::start(&world).await;
+    world.wait_for_stanza(|e| e.xml == "opened").await.unwrap();
+    assert!(!wa.client.is_connected());
+    assert!(!world.trace().iter().any(|e| e.xml.starts_with("secured") || e.xml.starts_with("ended")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_forged_pairing_is_refused_by_the_client() {
+    let world = World::start().await.unwrap();
+    let work = world.phone("+15550001111");
+    world.set_fault(Fault::ForgedPairing);
+    let wa = Wa::start(&world).await;
+    let refused = work.scan_qr(&wa.qr().await).await;
+    assert!(matches!(refused, Err(LinkError::Refused(_))), "{refused:?}");
+    wa.wait("PairError", |e| matches!(e, Event::PairError(_)).then_some(())).await;
+    assert!(work.devices().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_swallowed_message_gets_no_answer_and_goes_nowhere() {
+    let world = World::start().await.unwrap();
+    let work = world.phone("+15550001111");
+    let ann = world.contact("+15550002222", "Ann");
+    let (wa, device) = Wa::linked(&world, &work).await;
+    device.set_fault(Fault::SwallowMessages);
+    let id = wa.send(&ann.jid(), "lost").await;
+    world
+        .wait_for_stanza(|e| e.node.as_ref().is_some_and(|n| n.tag == "message" && n.text_or_empty("id") == id))
+        .await
+        .unwrap();
+    device.clear_faults();
+    wa.send(&ann.jid(), "not lost").await;
+    ann.expect_text("not lost").await.unwrap();
+    assert!(ann.inbox().iter().all(|r| r.text != "lost"));
+    let answered =
+        |e: &wa_simulator::TraceEntry| e.node.as_ref().is_some_and(|n| n.tag == "ack" && n.text_or_empty("id") == id);
+    assert!(!world.trace().iter().any(answered));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_namespace_answers_nothing_of_use() {
+    let world = World::start().await.unwrap();
+    let work = world.phone("+15550001111");
+    world.set_fault(Fault::Iq { xmlns: "encrypt".into(), how: IqFault::Empty });
+    let ann = world.contact("+15550002222", "Ann");
+    let (wa, device) = Wa::linked(&world, &work).await;
+    assert_eq!(device.one_time_keys_left(), 0, "the upload was not stored");
+    // The signed pre-key of the registration is enough to be written to.
+    ann.says(&work, "hello");
+    wa.text("hello").await;
 }

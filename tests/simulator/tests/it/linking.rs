@@ -113,3 +113,66 @@ async fn two_companions_of_one_account_see_each_others_messages() {
     assert!(own.own);
     assert_eq!(own.chat, ann.number());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restarted_client_needs_no_new_link() {
+    let world = World::start().await.unwrap();
+    let work = world.phone("+15550001111");
+    let ann = world.contact("+15550002222", "Ann");
+    let (wa, device) = Wa::linked(&world, &work).await;
+    let store = wa.stop().await;
+    device.wait_disconnected().await.unwrap();
+    ann.says(&work, "while you were out");
+    let wa = Wa::start_on(&world, store).await;
+    wa.text("while you were out").await;
+    wa.connected().await;
+    assert_eq!(device.sockets_opened(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_login_with_the_same_keys_replaces_the_first() {
+    let world = World::start().await.unwrap();
+    let work = world.phone("+15550001111");
+    let (first, device) = Wa::linked(&world, &work).await;
+    let second = Wa::start_on(&world, first.save().await).await;
+    first.wait("StreamReplaced", |e| matches!(e, Event::StreamReplaced(_)).then_some(())).await;
+    second.connected().await;
+    assert!(device.connected());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dropped_world_closes_its_connections() {
+    let world = World::start().await.unwrap();
+    let url = world.ws_url();
+    let wa = Wa::start(&world).await;
+    wa.qr().await;
+    drop(world);
+    wa.wait("Disconnected", |e| matches!(e, Event::Disconnected(_)).then_some(())).await;
+    let address = url.trim_start_matches("ws://").trim_end_matches("/ws/chat").to_owned();
+    assert!(tokio::net::TcpStream::connect(address).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn twenty_accounts_link_side_by_side() {
+    let world = World::start().await.unwrap();
+    let ann = world.contact("+15550002222", "Ann");
+    let mut linking = tokio::task::JoinSet::new();
+    for n in 0..20 {
+        let world = world.clone();
+        linking.spawn(async move {
+            let phone = world.phone(&format!("+1555100{n:04}"));
+            let (wa, _) = Wa::linked(&world, &phone).await;
+            (wa, phone)
+        });
+    }
+    let linked = linking.join_all().await;
+    for (wa, phone) in &linked {
+        ann.says(phone, "hello");
+        let got = wa.text("hello").await;
+        wa.send(&got.info.source.chat, &phone.number()).await;
+    }
+    for (_, phone) in &linked {
+        assert_eq!(ann.expect_text(phone.number()).await.unwrap().from, phone.number());
+    }
+    assert!(world.devices().iter().all(|d| d.sockets_opened() == 1));
+}

@@ -1,9 +1,12 @@
 //! One-to-one messages, receipts, reactions, typing.
 
-use wa_simulator::{Addressing, NodeExt, ReceiptKind, World};
+use wa_simulator::appstate::{PastChat, PastMessage};
+use wa_simulator::{Addressing, NodeExt, NumberShown, ReceiptKind, World};
 use whatsapp_rust::wacore::types::events::Event;
 use whatsapp_rust::wacore::types::presence::ReceiptType;
+use whatsapp_rust::wacore_binary::JidExt as _;
 use whatsapp_rust::waproto::whatsapp as wa;
+use whatsapp_rust::waproto::whatsapp::message::protocol_message::Type;
 
 use crate::client::Wa;
 
@@ -158,16 +161,93 @@ async fn a_client_refills_its_one_time_keys() {
     for n in 0..6 {
         world.contact(&format!("+1555000300{n}"), "Somebody").says(&work, "hello");
     }
-    world
+    let asked = world
         .wait_for_stanza(|e| e.node.as_ref().is_some_and(|n| n.tag == "notification" && n.child("count").is_some()))
         .await
         .unwrap();
-    world
-        .wait_for_stanza(|e| {
-            let uploads = |n: &wacore_binary::Node| n.child("list").is_some() && n.child("registration").is_some();
-            e.seq > 30 && e.node.as_ref().is_some_and(uploads)
-        })
-        .await
-        .unwrap();
-    let _ = (wa, device);
+    let uploads = |n: &wacore_binary::Node| n.child("list").is_some() && n.child("registration").is_some();
+    world.wait_for_stanza_since(asked.seq, |e| e.node.as_ref().is_some_and(uploads)).await.unwrap();
+    assert!(device.one_time_keys_left() > 16);
+    drop(wa);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_status_is_a_message_to_status_broadcast() {
+    let world = World::start().await.unwrap();
+    let work = world.phone("+15550001111");
+    let ann = world.contact("+15550002222", "Ann");
+    let (wa, device) = Wa::linked(&world, &work).await;
+    ann.posts_status("sunny today", &[&work]);
+    let got = wa.text("sunny today").await;
+    assert!(got.info.source.chat.is_status_broadcast());
+    device.wait_drained().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn history_from_before_the_linking_is_told() {
+    let world = World::start().await.unwrap();
+    let work = world.phone("+15550001111");
+    let ann = world.contact("+15550002222", "Ann");
+    work.set_history(vec![PastChat {
+        jid: ann.jid().to_string(),
+        name: Some("Ann".into()),
+        messages: vec![PastMessage {
+            id: "OLD1".into(),
+            from_me: false,
+            participant: None,
+            t: 1_700_000_000,
+            text: "long ago".into(),
+        }],
+    }]);
+    let (wa, _) = Wa::linked(&world, &work).await;
+    wa.wait("history", |e| matches!(e, Event::HistorySync(_)).then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_number_may_be_hidden() {
+    for (shown, expected) in [(NumberShown::OnQuestion, Some("15550002222")), (NumberShown::Never, None)] {
+        let world = World::start().await.unwrap();
+        let work = world.phone("+15550001111");
+        let ann = world.contact("+15550002222", "Ann");
+        ann.shows_number(shown);
+        let (wa, _) = Wa::linked(&world, &work).await;
+        ann.says(&work, "guess who");
+        let got = wa.text("guess who").await;
+        assert!(got.info.source.sender.is_lid());
+        assert_eq!(got.info.source.sender_alt, None);
+        wa.client.contacts().is_on_whatsapp(&[got.info.source.sender.to_non_ad()]).await.unwrap();
+        let entry = wa.client.get_lid_pn_entry(&got.info.source.sender).await.unwrap();
+        assert_eq!(entry.map(|e| e.phone_number.to_string()).as_deref(), expected);
+        wa.send(&got.info.source.chat, "who is it?").await;
+        ann.expect_text("who is it?").await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_edits_and_deletions() {
+    let world = World::start().await.unwrap();
+    let work = world.phone("+15550001111");
+    let ann = world.contact("+15550002222", "Ann");
+    let (wa, _) = Wa::linked(&world, &work).await;
+    let sent = wa.send(&ann.jid(), "question").await;
+    let question = ann.expect_text("question").await.unwrap();
+    let id = ann.replies(&work, &question, "answer");
+    let got = wa.text("answer").await;
+    let context = got.message.extended_text_message.context_info.clone();
+    assert_eq!(context.stanza_id.as_deref(), Some(sent.as_str()));
+    ann.edits(&work, &id, "better answer");
+    ann.deletes(&work, &id);
+    let change = |kind: Type| {
+        let id = id.clone();
+        move |e: &Event| match e {
+            Event::Messages(b) => b
+                .iter()
+                .filter_map(|m| m.message.protocol_message.as_option())
+                .find(|p| p.key.id.as_deref() == Some(&id) && p.r#type == Some(kind))
+                .map(|_| ()),
+            _ => None,
+        }
+    };
+    wa.wait("edit", change(Type::MESSAGE_EDIT)).await;
+    wa.wait("deletion", change(Type::REVOKE)).await;
 }

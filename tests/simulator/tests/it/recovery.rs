@@ -10,6 +10,7 @@ async fn what_arrives_meanwhile_is_delivered_on_return() {
     let work = world.phone("+15550001111");
     let ann = world.contact("+15550002222", "Ann");
     let (wa, device) = Wa::linked(&world, &work).await;
+    device.wait_drained().await.unwrap();
     world.refuse_connections(usize::MAX);
     device.kick(Kick::Drop);
     for n in 0..10 {

@@ -1,9 +1,6 @@
 //! The control API as a foreign program uses it: HTTP and JSON only.
 
-mod companion;
-
 use bytes::Bytes;
-use companion::Companion;
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
@@ -11,6 +8,10 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use wa_simulator::control::Control;
 use wa_simulator::{World, text_message};
+
+use whatsapp_rust::wacore::types::events::Event;
+
+use crate::client::Wa;
 
 const ANN: &str = "15550100001";
 const BOB: &str = "15550100002";
@@ -38,10 +39,19 @@ async fn start() -> (World, Control) {
     (world, control)
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_conversation_is_held_over_http() {
     let (world, control) = start().await;
-    let companion = Companion::link(&world, &world.phone(ANN)).await;
+    let past = json!({ "pn": ANN, "chats": [{ "with": BOB, "name": "Bob", "texts": [{ "text": "long ago" }] }] });
+    ctl(&control, "history", past).await;
+    let (wa, device) = Wa::linked(&world, &world.phone(ANN)).await;
+    let told = |event: &Event| match event {
+        Event::HistorySync(history) => history.get().map(|history| history.conversations.clone()),
+        _ => None,
+    };
+    let chats = wa.wait("history", told).await;
+    let old = chats[0].messages[0].message.message.conversation.clone();
+    assert_eq!((chats[0].name.as_deref(), old.as_deref()), (Some("Bob"), Some("long ago")));
     let addresses = control.addresses(&world);
     assert_eq!(addresses["ws"], world.ws_url());
     assert_eq!(addresses["root"].as_str().unwrap().len(), 64);
@@ -50,36 +60,39 @@ async fn a_conversation_is_held_over_http() {
     assert_eq!(bob["jid"], format!("{BOB}@s.whatsapp.net"));
     let sent = ctl(&control, "send", json!({ "from": BOB, "to": ANN, "text": "hello", "via": "pn" })).await;
     let id = sent["id"].as_str().unwrap().to_owned();
-    let got = companion.message(&id).await;
+    let got = wa.message(&id).await;
     assert_eq!(got.message.conversation.as_deref(), Some("hello"));
     assert_eq!(got.info.push_name, "Bob");
     ctl(&control, "expect", json!({ "pn": BOB, "receipt": id, "kind": "delivered" })).await;
 
     let jid = world.phone(BOB).jid();
-    companion.client.send_message(&jid, text_message("hello Bob")).await.unwrap();
+    wa.client.send_message(&jid, text_message("hello Bob")).await.unwrap();
     let seen = ctl(&control, "expect", json!({ "pn": BOB, "text": "hello Bob" })).await;
     assert_eq!(seen["from"], format!("+{ANN}"));
     let reacted = json!({ "from": BOB, "to": ANN, "id": seen["id"], "emoji": "👍" });
     let reaction = ctl(&control, "react", reacted).await;
-    let got = companion.message(reaction["id"].as_str().unwrap()).await;
+    let got = wa.message(reaction["id"].as_str().unwrap()).await;
     assert_eq!(got.message.reaction_message.as_option().unwrap().text.as_deref(), Some("👍"));
     let quote = json!({ "from": BOB, "to": ANN, "text": "see", "quote": seen["id"], "mention": [ANN] });
     let answer = ctl(&control, "send", quote).await;
-    let got = companion.message(answer["id"].as_str().unwrap()).await;
+    let got = wa.message(answer["id"].as_str().unwrap()).await;
     let context = got.message.extended_text_message.as_option().unwrap().context_info.as_option().unwrap().clone();
     assert_eq!(context.stanza_id.as_deref(), seen["id"].as_str());
     assert_eq!(context.mentioned_jid, [world.phone(ANN).lid().to_string()]);
 
     let made = ctl(&control, "group", json!({ "owner": BOB, "subject": "Lunch", "members": [ANN] })).await;
     let said = ctl(&control, "gsend", json!({ "from": BOB, "group": made["group"], "text": "all" })).await;
-    companion.message(said["id"].as_str().unwrap()).await;
+    wa.message(said["id"].as_str().unwrap()).await;
     let rename = json!({ "group": made["group"], "by": BOB, "what": "subject", "text": "Dinner" });
     ctl(&control, "gchange", rename).await;
     assert_eq!(world.groups()[0].subject(), "Dinner");
 
-    let before = companion.device.sockets_opened();
+    let story = ctl(&control, "status", json!({ "from": BOB, "to": [ANN], "text": "at the sea" })).await;
+    assert_eq!(wa.message(story["id"].as_str().unwrap()).await.info.source.chat.to_string(), "status@broadcast");
+
+    let before = device.sockets_opened();
     ctl(&control, "kick", json!({ "pn": ANN, "device": 1, "how": "drop" })).await;
-    companion.device.wait_sockets(before + 1).await.unwrap();
+    device.wait_sockets(before + 1).await.unwrap();
     let stats = ctl(&control, "stats", json!({})).await;
     assert_eq!(stats["devices"][0]["sockets_opened"], before + 1);
     assert_eq!(stats["unknown_iqs"], json!([]));
@@ -96,6 +109,7 @@ async fn what_is_wrong_is_said() {
     let table = [
         ("POST", "/ctl/dance", "{}", 404, "there are addresses, scan"),
         ("GET", "/ctl/stats", "", 405, "POST"),
+        ("PUT", "/ctl", "", 404, "GET /ctl"),
         ("POST", "/elsewhere", "", 404, "/ctl/NAME"),
         ("POST", "/ctl/send", "{", 400, "not JSON"),
         ("POST", "/ctl/contact", "{}", 400, "missing field `pn`"),
@@ -113,6 +127,8 @@ async fn what_is_wrong_is_said() {
         ("POST", "/ctl/expect", r#"{"pn":"1555"}"#, 400, "exactly one"),
         ("POST", "/ctl/react", r#"{"from":"1","id":"x","emoji":"y"}"#, 400, "to whom"),
     ];
+    let (status, verbs) = http(&control, "GET", "/ctl", "").await;
+    assert_eq!((status, verbs.as_object().unwrap().len()), (200, wa_simulator::control::VERBS.len()));
     for (method, path, body, status, why) in table {
         let (got, answer) = http(&control, method, path, body).await;
         let error = answer["error"].as_str().unwrap_or_default();

@@ -1,0 +1,333 @@
+//! `verso channels`: status, list, login, logout, start, stop.
+
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use super::client::{Client, TIMEOUT};
+use super::health::config_lines;
+use super::login::{self, LoginArgs};
+use super::output::{Failure, Printer, ago};
+use super::place::Place;
+use super::{Connection, on_client_runtime, only_whatsapp, show};
+use crate::api::protocol::{CHANNEL, CHANNEL_LABEL, ChannelAccount, StatusIssue};
+use crate::clock::{Clock, UnixMs};
+use crate::config::Config;
+use crate::ids::AccountId;
+use crate::store::credentials::{LinkFiles, auth_dir, link_state, remove};
+use crate::store::lock::{AccountLock, GatewayLock};
+
+/// Arguments of `verso channels`.
+#[derive(Debug, Args)]
+pub struct ChannelsArgs {
+    #[command(subcommand)]
+    command: ChannelsCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum ChannelsCommand {
+    /// Show every account: linked, connected, what to do next
+    Status(StatusArgs),
+    /// List the configured accounts
+    List(ListArgs),
+    /// Link an account by a QR code or by a code for its number
+    Login(LoginArgs),
+    /// Unlink an account and delete its credentials
+    Logout(AccountArgs),
+    /// Start an account that is stopped or waits for its next try
+    Start(AccountArgs),
+    /// Stop an account until it is started again
+    Stop(AccountArgs),
+}
+
+#[derive(Debug, Args)]
+struct StatusArgs {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// Ask every account anew
+    #[arg(long)]
+    probe: bool,
+    /// Longest wait in milliseconds
+    #[arg(long, default_value_t = 10_000, value_name = "MS")]
+    timeout: u64,
+}
+
+#[derive(Debug, Args)]
+struct ListArgs {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// Accepted for compatibility
+    #[arg(long, hide = true)]
+    no_usage: bool,
+}
+
+#[derive(Debug, Args)]
+struct AccountArgs {
+    /// Channel
+    #[arg(long, default_value = CHANNEL)]
+    channel: String,
+    /// Account [default: the default account]
+    #[arg(long, value_name = "ID")]
+    account: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl ChannelsArgs {
+    /// True when a program reads the output.
+    pub fn json(&self) -> bool {
+        match &self.command {
+            ChannelsCommand::Status(a) => a.json,
+            ChannelsCommand::List(a) => a.json,
+            ChannelsCommand::Login(_) => false,
+            ChannelsCommand::Logout(a) | ChannelsCommand::Start(a) | ChannelsCommand::Stop(a) => a.json,
+        }
+    }
+}
+
+/// Runs `verso channels`.
+pub(super) fn run(args: &ChannelsArgs, connection: &Connection, p: &mut Printer<'_>) -> Result<(), Failure> {
+    match &args.command {
+        // It may need a gateway of its own, which brings its own runtime.
+        ChannelsCommand::Login(args) => login::run(args, connection, p),
+        _ => on_client_runtime(run_async(args, connection, p)),
+    }
+}
+
+/// The same inside a runtime; linking goes through the gateway only.
+pub(super) async fn run_async(
+    args: &ChannelsArgs,
+    connection: &Connection,
+    p: &mut Printer<'_>,
+) -> Result<(), Failure> {
+    match &args.command {
+        ChannelsCommand::Status(args) => status(args, connection, p).await,
+        ChannelsCommand::List(_) => list(&Place::of_process(), p),
+        ChannelsCommand::Login(args) => login::through(args, &Place::of_process().reach(connection), p).await.map(drop),
+        ChannelsCommand::Logout(args) => logout(args, connection, p).await,
+        ChannelsCommand::Start(args) => switch("channels.start", args, connection, p).await,
+        ChannelsCommand::Stop(args) => switch("channels.stop", args, connection, p).await,
+    }
+}
+
+async fn status(args: &StatusArgs, connection: &Connection, p: &mut Printer<'_>) -> Result<(), Failure> {
+    let limit = Duration::from_millis(args.timeout);
+    let place = Place::of_process();
+    let mut client = match Client::connect(&place.reach(connection), limit).await {
+        Ok(client) => client,
+        Err(error) if error.is_unreachable() => {
+            p.note(format!("Gateway not reachable: {error}"));
+            return offline(&place, p);
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let answer = client.call("channels.status", json!({"probe": args.probe, "timeoutMs": args.timeout}), limit).await?;
+    client.close().await;
+    show(p, &answer, || {
+        let mut lines = vec!["Gateway reachable.".to_owned()];
+        lines.extend(status_lines(&answer, Clock::System.now()));
+        lines
+    });
+    Ok(())
+}
+
+/// What can be said without a gateway.
+fn offline(place: &Place, p: &mut Printer<'_>) -> Result<(), Failure> {
+    let config = place.config()?.config;
+    let accounts: Vec<ChannelAccount> = config.accounts.keys().map(|id| on_disk(place, &config, id)).collect();
+    let path = place.location.path.display().to_string();
+    let value = json!({
+        "gatewayReachable": false, "configPath": path,
+        "channelOrder": [CHANNEL], "channelAccounts": {CHANNEL: accounts},
+        "channelDefaultAccountId": {CHANNEL: config.default_account},
+    });
+    show(p, &value, || {
+        let mut lines = vec![
+            "Gateway not reachable; showing config-only status.".to_owned(),
+            format!("Config: {path}"),
+            "Mode: local".to_owned(),
+        ];
+        lines.extend(accounts.iter().map(|a| {
+            let words = [if a.enabled { "enabled" } else { "disabled" }, "configured", linked_word(a)];
+            format!("- {}: {}", title(a), words.join(", "))
+        }));
+        lines
+    });
+    Ok(())
+}
+
+fn on_disk(place: &Place, config: &Config, id: &AccountId) -> ChannelAccount {
+    let settings = config.account(id);
+    let dir = auth_dir(&place.paths, id, settings.and_then(|a| a.link.auth_dir.as_deref()));
+    ChannelAccount {
+        account_id: id.to_string(),
+        name: settings.and_then(|a| a.rules.name.clone()),
+        enabled: settings.is_some_and(|a| a.link.enabled),
+        configured: true,
+        linked: matches!(link_state(&dir), LinkFiles::Linked { .. }),
+        ..ChannelAccount::default()
+    }
+}
+
+fn list(place: &Place, p: &mut Printer<'_>) -> Result<(), Failure> {
+    let config = place.config()?.config;
+    let accounts: Vec<ChannelAccount> = config.accounts.keys().map(|id| on_disk(place, &config, id)).collect();
+    let ids: Vec<&str> = accounts.iter().map(|a| a.account_id.as_str()).collect();
+    show(p, &json!({"chat": {CHANNEL: ids}, "auth": []}), || {
+        let mut lines = vec!["Chat channels:".to_owned()];
+        lines.extend(accounts.iter().map(|a| {
+            format!("- {}: {}, {}", title(a), linked_word(a), if a.enabled { "enabled" } else { "disabled" })
+        }));
+        lines
+    });
+    Ok(())
+}
+
+fn linked_word(account: &ChannelAccount) -> &'static str {
+    if account.linked { "linked" } else { "not linked" }
+}
+
+fn title(account: &ChannelAccount) -> String {
+    match &account.name {
+        Some(name) => format!("{CHANNEL_LABEL} {} ({name})", account.account_id),
+        None => format!("{CHANNEL_LABEL} {}", account.account_id),
+    }
+}
+
+/// The accounts of a `channels.status` answer.
+pub(super) fn accounts_of(answer: &Value) -> Vec<ChannelAccount> {
+    serde_json::from_value(answer["channelAccounts"][CHANNEL].clone()).unwrap_or_default()
+}
+
+/// `- WhatsApp default: enabled, configured, linked, running, connected, in:2m ago, ...`
+pub(super) fn account_line(account: &ChannelAccount, now: UnixMs) -> String {
+    let mut words: Vec<String> = vec![
+        if account.enabled { "enabled" } else { "disabled" }.into(),
+        if account.configured { "configured" } else { "not configured" }.into(),
+        linked_word(account).into(),
+        if account.running { "running" } else { "stopped" }.into(),
+        if account.connected { "connected" } else { "disconnected" }.into(),
+    ];
+    if !account.connected && !account.state_text.is_empty() && account.state != "not-linked" {
+        words.push(format!("state:{}", account.state_text));
+    }
+    if let Some(at) = account.last_inbound_at {
+        words.push(format!("in:{}", ago(at, now)));
+    }
+    if let Some(at) = account.last_outbound_at {
+        words.push(format!("out:{}", ago(at, now)));
+    }
+    if !account.dm_policy.is_empty() {
+        words.push(format!("dm:{}", account.dm_policy));
+    }
+    if !account.allow_from.is_empty() {
+        let more = account.allow_from.len().saturating_sub(2);
+        let shown = account.allow_from.iter().take(2).cloned().collect::<Vec<_>>().join(",");
+        words.push(if more > 0 { format!("allow:{shown} (+{more})") } else { format!("allow:{shown}") });
+    }
+    if let Some(error) = &account.last_error {
+        words.push(format!("error:{error}"));
+    }
+    format!("- {}: {}", title(account), words.join(", "))
+}
+
+/// Everything below `Gateway reachable.`
+pub(super) fn status_lines(answer: &Value, now: UnixMs) -> Vec<String> {
+    let accounts = accounts_of(answer);
+    let mut lines: Vec<String> = accounts.iter().map(|a| account_line(a, now)).collect();
+    if lines.is_empty() {
+        lines.push("No accounts configured.".into());
+    }
+    let issues: Vec<StatusIssue> = serde_json::from_value(answer["statusIssues"].clone()).unwrap_or_default();
+    if !issues.is_empty() {
+        lines.push(String::new());
+        lines.push("Warnings:".into());
+        for issue in &issues {
+            lines.push(format!("- {} {}: {} ({})", issue.channel, issue.account_id, issue.message, issue.fix));
+        }
+        lines.push("- Run: verso doctor".into());
+    }
+    let config = config_lines(answer);
+    if !config.is_empty() {
+        lines.push(String::new());
+        lines.extend(config);
+    }
+    lines
+}
+
+async fn switch(method: &str, args: &AccountArgs, connection: &Connection, p: &mut Printer<'_>) -> Result<(), Failure> {
+    only_whatsapp(&args.channel)?;
+    let mut client = Client::connect(&Place::of_process().reach(connection), TIMEOUT).await?;
+    let answer = client.call(method, json!({"channel": CHANNEL, "accountId": args.account}), TIMEOUT * 2).await?;
+    client.close().await;
+    show(p, &answer, || {
+        let account = answer["accountId"].as_str().unwrap_or_default();
+        vec![match (answer["started"].as_bool(), answer["stopped"].as_bool()) {
+            (Some(true), _) => format!("Started {CHANNEL_LABEL} {account}."),
+            (Some(false), _) => format!(
+                "{CHANNEL_LABEL} {account} is not linked; link it with: verso channels login --account {account}"
+            ),
+            _ => format!("Stopped {CHANNEL_LABEL} {account}."),
+        }]
+    });
+    Ok(())
+}
+
+async fn logout(args: &AccountArgs, connection: &Connection, p: &mut Printer<'_>) -> Result<(), Failure> {
+    only_whatsapp(&args.channel)?;
+    let place = Place::of_process();
+    let reach = place.reach(connection);
+    let answer = match Client::connect(&reach, TIMEOUT).await {
+        Ok(mut client) => {
+            let params = json!({"channel": CHANNEL, "accountId": args.account});
+            let answer = client.call("channels.logout", params, Duration::from_secs(30)).await?;
+            client.close().await;
+            answer
+        }
+        Err(error) if error.is_unreachable() && !reach.explicit => alone(&place, args)?,
+        Err(error) => return Err(error.into()),
+    };
+    show(p, &answer, || {
+        let mut lines = vec![if answer["cleared"] == true {
+            "Cleared WhatsApp Web credentials.".to_owned()
+        } else {
+            "No WhatsApp Web session found; nothing to delete.".to_owned()
+        }];
+        if answer["cleared"] == true && answer["loggedOut"] == false {
+            lines.push(
+                "No gateway was running to tell WhatsApp: remove the device on the phone under Linked Devices.".into(),
+            );
+        }
+        lines
+    });
+    Ok(())
+}
+
+/// Without a gateway the files are all there is.
+fn alone(place: &Place, args: &AccountArgs) -> Result<Value, Failure> {
+    let _state = GatewayLock::acquire(&place.paths)?;
+    let config = place.config()?.config;
+    let id = account_id(&config, args.account.as_deref())?;
+    let dir = auth_dir(&place.paths, &id, config.account(&id).and_then(|a| a.link.auth_dir.as_deref()));
+    let cleared = dir.exists() && {
+        let _account = AccountLock::acquire(&dir)?;
+        remove(&place.paths, &dir)?
+    };
+    Ok(json!({"channel": CHANNEL, "accountId": id, "cleared": cleared, "loggedOut": false}))
+}
+
+/// The account that is meant.
+pub(super) fn account_id(config: &Config, typed: Option<&str>) -> Result<AccountId, Failure> {
+    let Some(typed) = typed else { return Ok(config.default_account.clone()) };
+    let id = AccountId::new(typed);
+    if config.accounts.contains_key(&id) {
+        return Ok(id);
+    }
+    let known: Vec<&str> = config.accounts.keys().map(AccountId::as_str).collect();
+    Err(Failure::new(format!("unknown account \"{typed}\"; configured: {}", known.join(", ")))
+        .hint(format!("add it with: verso config set channels.whatsapp.accounts.{id} '{{}}'")))
+}

@@ -1,0 +1,92 @@
+//! Linking a phone: by code, again, by force, and what goes wrong.
+
+use std::time::Duration;
+
+use verso::actors::messages::{LoginProgress, LoginStart, LoginStarted};
+use verso::ids::E164;
+use wa_simulator::{Fault, Kick, World};
+
+use crate::support::GatewayFixture;
+
+const ONE: &str = "{ channels: { whatsapp: { dmPolicy: 'open', allowFrom: ['*'], accounts: { work: {} } } } }";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn eight_characters_link_a_phone() {
+    let world = World::start().await.expect("world");
+    let (work, ann) = (world.phone("+15550001111"), world.contact("+15557654321", "Ann"));
+    let gateway = GatewayFixture::start(&world, ONE).await;
+    let started = gateway.login("work", false, E164::normalize("+15550001111")).await.expect("a code");
+    let LoginStarted::Code { code, .. } = started else { panic!("{started:?}") };
+    assert_eq!(code.chars().filter(char::is_ascii_alphanumeric).count(), 8, "{code}");
+    work.enter_code(&code).await.expect("the phone links");
+    assert_eq!(
+        gateway.login_end("work").await,
+        LoginProgress::Linked { account: verso::ids::AccountId::new("work"), who: "+15550001111".into() }
+    );
+    gateway.wait_state("work", "connected").await;
+    ann.says(&work, "hello");
+    ann.expect_text("hello").await.expect("answered");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_linked_account_is_linked_anew_only_by_force() {
+    let world = World::start().await.expect("world");
+    let (work, other) = (world.phone("+15550001111"), world.phone("+15550009999"));
+    let gateway = GatewayFixture::start(&world, ONE).await;
+    let device = gateway.link("work", &work).await;
+    let again = gateway.login("work", false, None).await.expect("answered");
+    assert!(matches!(&again, LoginStarted::AlreadyLinked { who, .. } if who == "+15550001111"), "{again:?}");
+    assert!(device.connected(), "asking changes nothing");
+    let LoginStarted::Qr { code, .. } = gateway.login("work", true, None).await.expect("a code") else {
+        panic!("no QR")
+    };
+    other.scan_qr(&code).await.expect("the other phone links");
+    let status = gateway.wait_state("work", "connected").await;
+    assert_eq!(status.self_number.map(|n| n.to_string()).as_deref(), Some("+15550009999"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_door_sees_the_same_code() {
+    let world = World::start().await.expect("world");
+    let work = world.phone("+15550001111");
+    let gateway = GatewayFixture::start(&world, ONE).await;
+    let first = gateway.qr("work").await;
+    let second = gateway.login("work", false, None).await.expect("a code");
+    let LoginStarted::Qr { code, fresh, .. } = second else { panic!("{second:?}") };
+    assert_eq!((code.as_str(), fresh), (first.as_str(), false));
+    work.scan_qr(&first).await.expect("links");
+    gateway.wait_state("work", "connected").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_removed_device_is_linked_again_with_a_plain_login() {
+    let world = World::start().await.expect("world");
+    let work = world.phone("+15550001111");
+    let gateway = GatewayFixture::start(&world, ONE).await;
+    let device = gateway.link("work", &work).await;
+    device.kick(Kick::DeviceRemoved);
+    gateway.wait_state("work", "logged-out").await;
+    gateway.link("work", &work).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_hangs_up_is_a_state_and_a_sentence() {
+    let world = World::start().await.expect("world");
+    let gateway = GatewayFixture::start(&world, ONE).await;
+    world.set_fault(Fault::HangUpInHandshake);
+    let start = LoginStart { account: None, force: false, phone: None, timeout: Duration::from_secs(15) };
+    let refused = gateway.port.login_start.send(start).await.expect("answers").expect_err("no code can come");
+    assert!(refused.to_string().contains("handshake") || refused.to_string().contains("closed"), "{refused}");
+    let status = gateway.wait_state("work", "not-linked").await;
+    assert!(status.state_text.contains("the last login failed"), "{}", status.state_text);
+    world.clear_faults();
+    gateway.link("work", &world.phone("+15550001111")).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_unknown_account_is_named_with_the_known_ones() {
+    let world = World::start().await.expect("world");
+    let gateway = GatewayFixture::start(&world, ONE).await;
+    let refused = gateway.login("wrok", false, None).await.expect_err("unknown").to_string();
+    assert_eq!(refused, "unknown account \"wrok\"; configured: work");
+}
