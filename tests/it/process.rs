@@ -13,7 +13,6 @@ const DEADLINE: Duration = Duration::from_secs(20);
 struct Process {
     child: Child,
     state: tempfile::TempDir,
-    url: String,
 }
 
 fn verso(state: &Path, world: &str) -> Command {
@@ -54,10 +53,8 @@ impl Process {
         loop {
             let noted = std::fs::read_to_string(&lock).unwrap_or_default();
             let mut words = noted.split_whitespace();
-            if words.next() == Some(&child.id().to_string())
-                && let Some(address) = words.next()
-            {
-                return Self { child, state, url: format!("ws://{address}") };
+            if words.next() == Some(&child.id().to_string()) && words.next().is_some() {
+                return Self { child, state };
             }
             if let Some(code) = child.try_wait().expect("waitable") {
                 let mut text = String::new();
