@@ -51,16 +51,33 @@ export async function withVerso({ Lines, step, same, ctl, world, work, file, ann
     const { line } = await login.expect('a code', ({ line }) => /^\s*[A-Z0-9]{4}-?[A-Z0-9]{4}\s*$/.test(line ?? ''))
     await ctl('code', { pn: number, code: line.trim().replace('-', '') })
     same(await login.ended, 0, 'exit code of the login')
-    await until('the connection', async () => /connected/i.test(await verso('channels', 'status')))
+    await until('the connection', async () => {
+      const { channelAccounts } = JSON.parse(await verso('channels', 'status', '--json'))
+      return channelAccounts.whatsapp[0].connected
+    })
   })
 
+  // The account's phone confirms too; this is the companion's own receipt, which it gives for what it could open.
+  const receivedByVerso = id => until(`Verso's receipt for ${id}`, async () => {
+    const { lines } = await ctl('trace')
+    const receipt = lines.find(l => l.includes(`+${number}:1 -> <receipt`) && l.includes(`"${id}"`))
+    if (receipt?.includes('type="retry"')) throw new Error(receipt)
+    return receipt
+  })
+  // Baileys merges updates that come together, the last one winning: "read" right before the phone's "delivered" is then
+  // reported as delivered. So the stanza that reached Baileys counts.
+  const readByVerso = id => until(`the read receipt for ${id}`, async () => {
+    const { lines } = await ctl('trace')
+    return lines.some(l => l.includes(`+${annPn}:1 <- <receipt`) && l.includes('type="read"') && l.includes(`"${id}"`))
+  })
   const jid = `${number}@s.whatsapp.net`
-  await step('a Baileys user writes to the Verso account and is answered by its agent', async () => {
+  await step('a Baileys user writes to the Verso account, sees it type and is answered by its agent', async () => {
     const { id } = await ann.ask('text', { to: jid, text: 'hello Verso' })
+    await ann.event('presence', p => Object.values(p.presences).some(seen => seen.lastKnownPresence === 'composing'))
     const answer = await ann.event('message', m => !m.fromMe && m.text.includes('hello Verso'))
     same([answer.chat, answer.chatAlt].includes(jid), true, 'the answer comes from the Verso account')
     await status(ann, id, 3)
-    await status(ann, id, 4)
+    await readByVerso(id)
     await ann.ask('read', { target: answer.id })
   })
   await step('verso message send reaches the Baileys user, who answers, reacts and sends an image', async () => {
@@ -68,17 +85,17 @@ export async function withVerso({ Lines, step, same, ctl, world, work, file, ann
     const got = await ann.event('message', m => m.text === 'a word from the shell')
     await ann.ask('read', { target: got.id })
     const reaction = await ann.ask('react', { to: got.chat, target: got.id, emoji: '👍' })
-    await status(ann, reaction.id, 3)
+    await receivedByVerso(reaction.id)
     const image = await ann.ask('image', { to: jid, file, caption: 'for Verso' })
-    await status(ann, image.id, 3)
+    await receivedByVerso(image.id)
   })
   await step('group text goes from the Verso account to Baileys and back', async () => {
     const { group } = await ann.ask('create', { subject: 'With Verso', members: [jid] })
     await verso('message', 'send', '--target', group, '--message', 'hello group')
     const got = await ann.event('message', m => m.chat === group && m.text === 'hello group')
     const { id } = await ann.ask('text', { to: group, text: 'hello in the group' })
-    await status(ann, id, 3)
-    await ann.ask('react', { to: group, target: got.id, emoji: '🎉' })
+    await receivedByVerso(id)
+    await receivedByVerso((await ann.ask('react', { to: group, target: got.id, emoji: '🎉' })).id)
   })
   await step('the Verso account comes back after its connection dropped', async () => {
     await ctl('kick', { pn: number, device: 1, how: 'drop' })
