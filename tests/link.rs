@@ -397,7 +397,7 @@ async fn what_cannot_be_opened_says_where_it_broke() -> Result {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hidden_number_is_asked_for_and_stays_unknown() -> Result {
+async fn numbers_are_found_by_every_means() -> Result {
     let s = stage().await?;
     let account = open(&s.world.ws_url(), s.dir.path()).await?;
     let (_device, run) = link_up(&account, &s.owner).await?;
@@ -407,6 +407,8 @@ async fn a_hidden_number_is_asked_for_and_stays_unknown() -> Result {
         assert_eq!(got.sender_number, number(&s.ann), "{addressing:?}");
         assert_eq!(account.link.number_of(&got.sender).await, number(&s.ann));
     }
+    let bob = s.world.contact("+15550100003", "Bob");
+    assert_eq!(account.link.number_of(&ours(&bob.lid())).await, number(&bob), "WhatsApp was asked");
     assert_eq!(account.link.number_of(&"999999999999@lid".parse()?).await, None);
     let known = number(&s.ann).ok_or("no number")?;
     assert_eq!(account.link.lookup(&known).await?, Some(Jid::of_number(&known)));

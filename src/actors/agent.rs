@@ -98,7 +98,7 @@ impl AgentActor {
 
     fn pump(&mut self, ctx: &mut Context<Self>) {
         while !self.stopped
-            && let Some((session, work)) = self.lanes.next()
+            && let Some((session, work)) = self.lanes.take()
         {
             let task = self.task(work);
             // The run itself goes on the shared pool; a panic in it ends this run and no other.

@@ -77,7 +77,7 @@ impl Gateway {
     /// # Errors
     /// When the configuration is wrong or the state folder cannot be used; nothing runs then.
     pub async fn start(boot: Boot) -> Result<Self, BootError> {
-        let loaded = file::load(&boot.source).map_err(|rejected| BootError::Config(rejected.to_string()))?;
+        let loaded = file::load_or_first(&boot.source).map_err(|rejected| BootError::Config(rejected.to_string()))?;
         for warning in &loaded.warnings {
             tracing::warn!(target: "config", "{warning}");
         }

@@ -18,7 +18,7 @@ pub(super) async fn get(api: &Api) -> Result<Value, ErrorShape> {
         Err(e) => return Err(ErrorShape::unavailable(format!("cannot read {}: {e}", path.display()))),
     };
     let problems = api.status().await.map(|s| s.config_problems).unwrap_or_default();
-    let parsed = text.as_deref().map(|t| json5::from_str::<Value>(t).map_err(|e| e.to_string()));
+    let parsed = text.as_deref().map(crate::config::parse_text);
     let mut issues: Vec<Value> = problems.iter().map(|p| json!({"path": "", "message": p})).collect();
     let (raw, parsed) = match parsed {
         None => (String::new(), json!({})),

@@ -114,7 +114,7 @@ pub struct ErrorShape {
     pub message: String,
     /// Facts for programs; `code` inside tells clients whether to come back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub details: Option<Value>,
+    pub details: Option<Box<Value>>,
     /// The same request may work later.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retryable: Option<bool>,
@@ -156,7 +156,7 @@ impl ErrorShape {
     /// Adds details.
     #[must_use]
     pub fn with(mut self, details: Value) -> Self {
-        self.details = Some(details);
+        self.details = Some(Box::new(details));
         self
     }
 }

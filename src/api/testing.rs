@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use actix::{Actor, ActorFutureExt, Context, Handler, ResponseFuture, WrapFuture};
+use actix::{Actor, Context, Handler, ResponseFuture};
 use serde_json::{Value, json};
 use tokio::sync::broadcast;
 
@@ -18,7 +18,7 @@ pub(crate) const START: i64 = 1_795_292_319_000;
 /// What the test sees and sets.
 #[derive(Clone)]
 pub(crate) struct Script {
-    pub(crate) sent: Arc<Mutex<Vec<(Option<String>, String, String, String)>>>,
+    pub(crate) sent: Arc<Mutex<Vec<SendText>>>,
     pub(crate) linked: Arc<Mutex<bool>>,
     pub(crate) pairing: Arc<Mutex<Vec<PairingRequest>>>,
     pub(crate) waits: Arc<Mutex<Vec<LoginProgress>>>,
@@ -170,8 +170,9 @@ impl Handler<SendText> for Script {
             }
             tokio::time::sleep(delay).await;
             let mut sent = sent.lock().unwrap();
-            sent.push((m.account, m.to.clone(), m.text, m.idempotency_key));
-            let number = E164::normalize(&m.to).ok_or_else(|| Refusal::Invalid("not a target".into()))?;
+            let number = E164::normalize(&m.to);
+            sent.push(m);
+            let number = number.ok_or_else(|| Refusal::Invalid("not a target".into()))?;
             Ok(Sent {
                 account,
                 message_id: MessageId::new(format!("3EB0{}", sent.len())),
@@ -220,9 +221,7 @@ impl Handler<ExplainMessage> for Script {
 
 impl Handler<Subscribe> for Script {
     type Result = Events;
-    fn handle(&mut self, _: Subscribe, ctx: &mut Self::Context) -> Events {
-        // Keeps the actor's mailbox warm for a moment, as a real one would be.
-        actix::AsyncContext::spawn(ctx, async {}.into_actor(self).map(|(), _, _| ()));
+    fn handle(&mut self, _: Subscribe, _: &mut Self::Context) -> Events {
         Events(self.events.subscribe())
     }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::Connection;
 use super::output::Failure;
-use crate::config::file::{ConfigSource, Environment};
+use crate::config::file::{self, ConfigSource, Environment};
 use crate::config::{Config, Loaded};
 use crate::store::atomic;
 use crate::store::lock::GatewayLock;
@@ -50,20 +50,12 @@ impl Place {
         Self { location, paths }
     }
 
-    /// The configuration.
+    /// The configuration; without a file the one that the gateway would start with.
     ///
     /// # Errors
     /// Every problem of the file.
     pub fn config(&self) -> Result<Loaded, Failure> {
-        crate::config::file::load(&self.location).map_err(|rejected| {
-            let missing = !crate::config::file::exists(&self.location);
-            let failure = Failure::new(rejected.to_string());
-            if missing {
-                failure.hint("start the gateway once (verso gateway): it writes a first configuration")
-            } else {
-                failure
-            }
-        })
+        file::load_or_first(&self.location).map_err(|rejected| Failure::new(rejected.to_string()))
     }
 
     /// How to reach the gateway: `--url`, `VERSO_GATEWAY_URL`, the address that a running gateway noted, else the configured port.

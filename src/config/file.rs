@@ -81,6 +81,14 @@ pub fn load(source: &ConfigSource) -> Result<Loaded, Rejected> {
     load_edited(source, &text)
 }
 
+/// Like [`load`]; where there is no file, what [`super::FIRST_CONFIG`] means.
+///
+/// # Errors
+/// Every problem at once.
+pub fn load_or_first(source: &ConfigSource) -> Result<Loaded, Rejected> {
+    if exists(source) { load(source) } else { load_edited(source, super::FIRST_CONFIG) }
+}
+
 /// Like [`load`], with this text in the place of the main file's: what an edit would give.
 ///
 /// # Errors

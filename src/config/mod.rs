@@ -32,6 +32,20 @@ pub use schema::schema;
 
 use source::{Node, Sources};
 
+/// What somebody starts with who has no config file yet.
+pub const FIRST_CONFIG: &str = r#"// Configuration of Verso (JSON5). Saved changes are live at once; no restart.
+// Every key: `verso config schema`, or config/verso.example.json in the sources.
+{
+  channels: {
+    whatsapp: {
+      // Who may write to you: "pairing" (unknown people get a code that you approve), "allowlist", "open", "disabled".
+      dmPolicy: "pairing",
+      allowFrom: [],
+    },
+  },
+}
+"#;
+
 /// A config that can be used.
 #[derive(Clone, Debug)]
 pub struct Loaded {
@@ -101,6 +115,15 @@ pub fn load_text(text: &str, env: &ResolveEnv) -> Result<Loaded, Vec<Problem>> {
     load(text, Context { path: None, var: &|_| None, read: &mut no_files }, env).map_err(|r| r.problems)
 }
 
+/// The values of a config text as they are written, neither expanded nor checked.
+///
+/// # Errors
+/// When the text is no JSON5; the sentence names line and column.
+pub fn parse_text(text: &str) -> Result<serde_json::Value, String> {
+    let mut sources = Sources::default();
+    sources.parse(None, text, &mut Findings::default()).map(|tree| tree.to_value()).map_err(|p| p.to_string())
+}
+
 /// Reads a config from its text and what that refers to.
 ///
 /// # Errors
@@ -121,7 +144,7 @@ pub fn load(text: &str, context: Context<'_, '_>, env: &ResolveEnv) -> Result<Lo
     }
     match config {
         Some(mut config) if problems.is_empty() => {
-            config.written = Arc::new(tree.to_value());
+            config.written = Written::new(tree.to_value());
             let warning = |f: Finding| {
                 let pos = f.at.or_else(|| tree.locate(&f.path));
                 sources.warning(f.path, pos, f.message)

@@ -325,7 +325,7 @@ fn join(
             for (key, value) in map {
                 let mut same = props.iter().filter(|p| p.name.as_str() == key);
                 let first = same.next();
-                let last = same.last().or(first);
+                let last = same.next_back().or(first);
                 let start = |p: &ast::ObjectProp<'_>| pos(p.range.start);
                 if let (Some(first), Some(last)) = (first, last)
                     && first.range.start != last.range.start

@@ -121,7 +121,7 @@ fn older_shapes_are_moved() {
     let text = "{ routing: { allowFrom: ['+1'], bindings: [{ agentId: 'a', match: { provider: 'whatsapp', accountID: 'w', peer: { kind: 'dm', id: '1 555' } } }],
         queue: { mode: 'interrupt' }, groupChat: { requireMention: false, mentionPatterns: ['bot'] } } }";
     let loaded = ok(text);
-    assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
+    assert_eq!(loaded.warnings.len(), 1, "there is no account w: {:?}", loaded.warnings);
     let config = loaded.config;
     let rules = &account(&config, "default").rules;
     assert_eq!(rules.allow_from.entries(), ["+1"]);
@@ -211,7 +211,11 @@ fn a_public_gateway_needs_a_token() {
     let outside = ResolveEnv { gateway_token: Some("x".to_owned()), ..env() };
     let config = load_text("{ gateway: { bind: 'lan' } }", &outside).unwrap().config;
     assert_eq!(config.gateway.token.as_ref().map(Secret::reveal), Some("x"));
-    assert!(!format!("{:?}", config.gateway).contains("\"x\""), "secrets are not printed");
+    let printed = format!(
+        "{:?}",
+        ok("{ gateway: { auth: { token: 'hush' } }, models: { providers: { openai: { apiKey: 'hush' } } } }").config
+    );
+    assert!(!printed.contains("hush"), "secrets are not printed: {printed}");
 }
 
 #[test]
@@ -239,6 +243,9 @@ fn agents_bindings_and_models_are_resolved() {
         "{ agents: { list: [{ id: 'a' }, { id: 'b', default: true }] }, bindings: [{ agentId: 'nobody', match: { channel: 'whatsapp' } }] }",
     );
     assert_eq!(loaded.config.bindings[0].agent.as_str(), "b");
+    let stray = warnings("{ bindings: [{ agentId: 'main', match: { channel: 'whatsapp', accountId: 'wrok' } }] }");
+    assert!(stray[0].contains("bindings.0.match.accountId: there is no account \"wrok\""), "{stray:?}");
+    problem("{ logging: { redactPatterns: ['('] } }", &["logging.redactPatterns.0", "not a regular expression"]);
     assert!(loaded.warnings[0].message.contains("there is no agent \"nobody\""));
     problem(
         "{ agents: { defaults: { model: 'gpt' } } }",

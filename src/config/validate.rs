@@ -10,6 +10,7 @@ pub(super) fn validate(raw: &RawConfig, env: &ResolveEnv, findings: &mut Finding
     bind_needs_token(raw, env, findings);
     heartbeats(raw, findings);
     messages(raw, findings);
+    patterns(raw, findings);
 }
 
 fn has_star(list: Option<&Vec<String>>) -> bool {
@@ -101,5 +102,15 @@ fn messages(raw: &RawConfig, findings: &mut Findings) {
                 "WhatsApp does not use this key; write channels.whatsapp.ackReaction: {{ emoji: \"{emoji}\", direct: {direct}, group: \"{group}\" }}"
             ),
         );
+    }
+}
+
+fn patterns(raw: &RawConfig, findings: &mut Findings) {
+    let at = KeyPath::of(&["logging", "redactPatterns"]);
+    for (i, pattern) in raw.logging.iter().filter_map(|l| l.redact_patterns.as_ref()).flatten().enumerate() {
+        if regex::Regex::new(pattern).is_err() {
+            let hint = "correct it: what it should hide would be logged";
+            findings.problem(at.index(i), format!("\"{pattern}\" is not a regular expression"), hint);
+        }
     }
 }

@@ -35,7 +35,7 @@ impl<J> Lanes<J> {
     }
 
     /// The next job that may run now. Its session is taken until [`Lanes::done`].
-    pub fn next(&mut self) -> Option<(SessionKey, J)> {
+    pub fn take(&mut self) -> Option<(SessionKey, J)> {
         if self.running.len() >= self.most {
             return None;
         }
@@ -84,11 +84,11 @@ mod tests {
             lanes.push(key(0), n);
         }
         for want in 1..=3 {
-            assert_eq!(lanes.next(), Some((key(0), want)));
-            assert_eq!(lanes.next(), None, "the session is taken");
+            assert_eq!(lanes.take(), Some((key(0), want)));
+            assert_eq!(lanes.take(), None, "the session is taken");
             lanes.done(&key(0));
         }
-        assert_eq!(lanes.next(), None);
+        assert_eq!(lanes.take(), None);
         assert_eq!((lanes.running(), lanes.waiting()), (0, 0));
     }
 
@@ -99,7 +99,7 @@ mod tests {
             lanes.push(key(n), n);
         }
         let mut order = Vec::new();
-        while let Some((session, job)) = lanes.next() {
+        while let Some((session, job)) = lanes.take() {
             order.push(job);
             lanes.done(&session);
         }
@@ -118,7 +118,7 @@ mod tests {
                 if finish && let Some(session) = running.pop() {
                     lanes.done(&session);
                 }
-                while let Some((session, ())) = lanes.next() {
+                while let Some((session, ())) = lanes.take() {
                     prop_assert!(!running.contains(&session) && running.len() < most);
                     running.push(session);
                     ran += 1;
@@ -126,7 +126,7 @@ mod tests {
             }
             while let Some(session) = running.pop() {
                 lanes.done(&session);
-                while let Some((session, ())) = lanes.next() {
+                while let Some((session, ())) = lanes.take() {
                     running.push(session);
                     ran += 1;
                 }

@@ -144,11 +144,22 @@ fn mirror(auth_dir: &Path, json: &[u8]) -> io::Result<()> {
     if fs::read(&path).is_ok_and(|old| old == json) {
         return Ok(());
     }
+    set_aside_foreign(auth_dir, &path)?;
     replace(auth_dir, &path, json)?;
     if read_credentials(&path).is_none() {
         return Err(io::Error::other("the file does not read back"));
     }
     replace(auth_dir, &auth_dir.join("creds.json.bak"), json)
+}
+
+/// Credentials of the original are kept beside: a person may want to go back to them.
+fn set_aside_foreign(auth_dir: &Path, path: &Path) -> io::Result<()> {
+    let saved = fs::read(path).ok().and_then(|bytes| serde_json::from_slice::<serde_json::Value>(&bytes).ok());
+    if saved.is_some_and(|saved| saved.get("noiseKey").is_some()) {
+        fs::rename(path, auth_dir.join("creds.json.original"))?;
+        tracing::warn!(target: "web-session", "kept the credentials of another program as creds.json.original");
+    }
+    Ok(())
 }
 
 fn replace(dir: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
@@ -204,6 +215,18 @@ mod tests {
         }
         let json: serde_json::Value = serde_json::from_slice(&fs::read(dir.path().join("creds.json"))?)?;
         assert_eq!(json["me"]["id"], "15551234567:3@s.whatsapp.net");
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn credentials_of_the_original_are_kept_beside() -> Result<(), Box<dyn std::error::Error>> {
+        let dir = tempfile::tempdir()?;
+        let theirs = r#"{"noiseKey":{},"me":{"id":"1555:4@s.whatsapp.net"}}"#;
+        fs::write(dir.path().join("creds.json"), theirs)?;
+        assert!(identity(&open(dir.path()).await?.get_device_snapshot().to_serializable()).is_none());
+        linked(dir.path()).await?;
+        assert_eq!(fs::read_to_string(dir.path().join("creds.json.original"))?, theirs);
+        assert!(read_credentials(&dir.path().join("creds.json")).is_some());
         Ok(())
     }
 

@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reqwest::header::{HeaderValue, ORIGIN};
 use rustls::pki_types::ServerName;
@@ -45,6 +45,7 @@ pub(super) struct Wire {
     bytes_in: AtomicU64,
     first_byte: AtomicU8,
     ended: AtomicBool,
+    last: Mutex<Option<Instant>>,
 }
 
 /// What the dialler saw of the last attempt.
@@ -58,6 +59,8 @@ pub(super) struct DialReport {
     pub answered: bool,
     /// The server closed it.
     pub ended: bool,
+    /// Since the last data came in; nothing when none did.
+    pub silent_for: Option<Duration>,
 }
 
 /// First byte of a WebSocket close frame without extensions.
@@ -78,6 +81,7 @@ impl Attempt {
             open: wire.open.load(Ordering::Acquire),
             answered: wire.bytes_in.load(Ordering::Acquire) > 0 && !only_closed,
             ended: wire.ended.load(Ordering::Acquire) || only_closed,
+            silent_for: lock(&wire.last).map(|at| at.elapsed()),
         }
     }
 }
@@ -201,6 +205,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
             match (outcome, fresh.first()) {
                 (Err(_), _) | (Ok(()), None) => self.wire.ended.store(true, Ordering::Release),
                 (Ok(()), Some(first)) if self.wire.open.load(Ordering::Acquire) => {
+                    *lock(&self.wire.last) = Some(Instant::now());
                     if self.wire.bytes_in.fetch_add(fresh.len() as u64, Ordering::AcqRel) == 0 {
                         self.wire.first_byte.store(*first, Ordering::Release);
                     }

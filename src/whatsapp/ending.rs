@@ -76,11 +76,14 @@ pub(super) fn classify(facts: &Facts) -> DownReason {
         };
         return DownReason::Lost { detail };
     }
-    if facts.dial.ended {
-        return DownReason::Lost { detail: "the connection ended".to_owned() };
+    if facts.dial.silent_for.is_some_and(|silence| silence >= STALL) {
+        return DownReason::Stalled;
     }
-    DownReason::Stalled
+    DownReason::Lost { detail: "WhatsApp ended the stream".to_owned() }
 }
+
+/// The library gives up a silent connection after 20 s.
+const STALL: Duration = Duration::from_secs(15);
 
 fn of_verdict(verdict: &Verdict) -> DownReason {
     match verdict {
@@ -141,7 +144,9 @@ mod tests {
 
     #[test]
     fn ends_without_an_event_are_told_apart() {
-        check("watchdog", live(), DownReason::Stalled);
+        let silent = DialReport { silent_for: Some(Duration::from_secs(20)), ..live().dial };
+        check("watchdog", Facts { dial: silent, ..live() }, DownReason::Stalled);
+        check("stream end", live(), DownReason::Lost { detail: "WhatsApp ended the stream".to_owned() });
         check("paired", Facts { paired: true, ..live() }, DownReason::RestartRequired);
         let code = |code: &str| Facts { stream_error: Some(code.to_owned()), ..live() };
         check("515", code("515"), DownReason::RestartRequired);
@@ -167,7 +172,7 @@ mod tests {
 
     #[test]
     fn what_never_stood_says_where_it_broke() {
-        let dial = |open, answered, ended| DialReport { error: None, open, answered, ended };
+        let dial = |open, answered, ended| DialReport { open, answered, ended, ..DialReport::default() };
         for (dial, word) in [
             (
                 DialReport { error: Some("127.0.0.1:1 refused the connection".to_owned()), ..Default::default() },

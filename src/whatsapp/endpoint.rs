@@ -20,6 +20,11 @@ pub(super) enum EndpointKind {
 /// The address of another server cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EndpointError {
+    /// A demo build without an address.
+    #[error(
+        "a demo build dials this machine only: set VERSO_WHATSAPP_URL=ws://127.0.0.1:PORT/ws/chat, or use a normal build to reach WhatsApp"
+    )]
+    NotSet,
     /// Not `ws://` or `wss://` with a host.
     #[error("VERSO_WHATSAPP_URL is {0:?}, which is no WebSocket address; write ws://127.0.0.1:PORT/ws/chat")]
     NotAWebSocket(String),
@@ -49,16 +54,13 @@ impl Endpoint {
         Self { url: format!("ws://{addr}/ws/chat"), kind: EndpointKind::Loopback }
     }
 
-    /// The server that a demo build dials: `url` (the value of `VERSO_WHATSAPP_URL`), or WhatsApp's name without one,
-    /// which such a build then refuses to dial.
+    /// The server that a demo build dials: `url`, the value of `VERSO_WHATSAPP_URL`.
     ///
     /// # Errors
-    /// When it is no WebSocket address or does not name this machine.
+    /// When it is missing, is no WebSocket address, or does not name this machine.
     #[cfg(feature = "demo")]
     pub fn from_env(url: Option<String>) -> Result<Self, EndpointError> {
-        let Some(url) = url else {
-            return Err(EndpointError::NotLoopback("web.whatsapp.com".to_owned()));
-        };
+        let url = url.filter(|url| !url.trim().is_empty()).ok_or(EndpointError::NotSet)?;
         let bad = || EndpointError::NotAWebSocket(url.clone());
         let parsed = reqwest::Url::parse(&url).map_err(|_| bad())?;
         if !matches!(parsed.scheme(), "ws" | "wss") {
@@ -127,6 +129,6 @@ mod tests {
         assert_eq!(take("wss://example.com/"), Err(EndpointError::NotLoopback("example.com".to_owned())));
         assert!(matches!(take("http://127.0.0.1/"), Err(EndpointError::NotAWebSocket(_))));
         assert!(matches!(take("nonsense"), Err(EndpointError::NotAWebSocket(_))));
-        assert!(Endpoint::from_env(None).is_err());
+        assert_eq!(Endpoint::from_env(None), Err(EndpointError::NotSet));
     }
 }

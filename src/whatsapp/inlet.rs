@@ -18,7 +18,7 @@ use whatsapp_rust::types::durability_hook::InboundDurabilityHook;
 use whatsapp_rust::wacore::types::events::{
     Event, EventHandler, EventInterest, EventKind, InboundMessage as LibraryMessage, MessageBatch,
 };
-use whatsapp_rust::{Client, Jid as LibraryJid};
+use whatsapp_rust::{Client, Jid as LibraryJid, NodeFilter};
 
 use super::ending::Facts;
 use super::{LinkSink, backend, convert, ops};
@@ -29,6 +29,8 @@ use crate::ids::{AccountId, E164, Jid};
 const NUMBER_LIMIT: Duration = Duration::from_secs(3);
 /// A LID without a known number is asked for again after this.
 const ASK_AGAIN: Duration = Duration::from_secs(600);
+/// The library announces itself within this after it learned the account's name.
+const ANNOUNCE_LIMIT: Duration = Duration::from_secs(5);
 /// The memory of numbers is dropped when it grows past this; the library's own map stays.
 const NUMBERS_KEPT: usize = 4_096;
 
@@ -122,7 +124,7 @@ impl Inlet {
                 self.connected();
                 self.set_presence();
             }
-            Event::SelfPushNameUpdated(_) => self.set_presence(),
+            Event::SelfPushNameUpdated(_) => self.own_name_known(),
             Event::UndecryptableMessage(_) => {
                 self.counters.undecryptable.fetch_add(1, Ordering::Relaxed);
             }
@@ -175,10 +177,20 @@ impl Inlet {
             return;
         }
         let Some(client) = self.client() else { return };
+        self.handle.spawn(async move { hide(&client).await });
+    }
+
+    /// The account's name became known, and the library announces itself right after this event: taken back after that.
+    fn own_name_known(self: &Arc<Self>) {
+        if self.available.load(Ordering::Acquire) {
+            return;
+        }
+        let Some(client) = self.client() else { return };
+        let announced = client.wait_for_sent_node(NodeFilter::tag("presence").attr("type", "available"));
         self.handle.spawn(async move {
-            if let Err(error) = client.presence().set_unavailable().await {
-                tracing::debug!(%error, "presence not set");
-            }
+            // Without an announcement there is all the same nothing wrong with taking it back.
+            let _ = timeout(ANNOUNCE_LIMIT, announced).await;
+            hide(&client).await;
         });
     }
 
@@ -319,6 +331,12 @@ impl Inlet {
             numbers.clear();
         }
         numbers.insert(lid.user.to_string(), Known::Number(number));
+    }
+}
+
+async fn hide(client: &Arc<Client>) {
+    if let Err(error) = client.presence().set_unavailable().await {
+        tracing::debug!(%error, "presence not set");
     }
 }
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Foreign proof: Baileys against the simulator, and against a Verso account when VERSO names a `verso` binary built with
-# the feature `demo` (default: the one in target/debug, if it is there). Needs npm once; node comes with package.json.
+# Foreign proof: Baileys against the simulator and against a Verso account. Builds both binaries unless WA_SIMULATOR and
+# VERSO name them (`verso` needs the feature `demo`; an empty VERSO leaves its steps out). Needs npm once.
 set -euo pipefail
 cd "$(dirname "$0")"
 root=$(git rev-parse --show-toplevel)
@@ -17,12 +17,18 @@ if [ ! -x "$node" ]; then
     node=$(command -v node)
 fi
 target=${CARGO_TARGET_DIR:-$root/target}
+wanted=()
 if [ -z "${WA_SIMULATOR:-}" ]; then
-    ${CARGO:-cargo} build --locked -p wa-simulator --bin wa-simulator --manifest-path "$root/Cargo.toml"
+    wanted+=(--bin wa-simulator)
     WA_SIMULATOR=$target/debug/wa-simulator
 fi
-if [ -z "${VERSO+set}" ] && [ -x "$target/debug/verso" ]; then
+if [ -z "${VERSO+set}" ]; then
+    wanted+=(--bin verso)
     VERSO=$target/debug/verso
 fi
-export WA_SIMULATOR VERSO=${VERSO:-}
+if [ ${#wanted[@]} -gt 0 ]; then
+    # One selection of packages and features, whatever is wanted: nothing is built twice.
+    ${CARGO:-cargo} build --locked --manifest-path "$root/Cargo.toml" -p verso -p wa-simulator --features verso/demo "${wanted[@]}"
+fi
+export WA_SIMULATOR VERSO
 exec "$node" prove.mjs

@@ -11,6 +11,9 @@ use crate::config::problem::{Findings, KeyPath};
 use crate::config::raw::*;
 use crate::ids::{AccountId, AgentId, Jid};
 
+/// All accounts by id.
+type Accounts = BTreeMap<AccountId, Arc<AccountConfig>>;
+
 /// What an agent is told when its heartbeat has no prompt of its own.
 const HEARTBEAT_PROMPT: &str = "Read HEARTBEAT.md if it exists (workspace context). Follow it strictly. Do not infer or repeat old tasks from prior chats. If nothing needs attention, reply HEARTBEAT_OK.";
 
@@ -317,7 +320,7 @@ fn envelope_zone(text: Option<&str>) -> EnvelopeTimezone {
 }
 
 /// The bindings; an agent that is not listed is replaced by the default one, with a warning.
-pub(super) fn bindings(raw: &RawConfig, agents: &Agents, findings: &mut Findings) -> Vec<Binding> {
+pub(super) fn bindings(raw: &RawConfig, agents: &Agents, accounts: &Accounts, findings: &mut Findings) -> Vec<Binding> {
     let at = KeyPath::of(&["bindings"]);
     let mut out = Vec::new();
     for (index, binding) in raw.bindings.iter().flatten().enumerate() {
@@ -340,6 +343,12 @@ pub(super) fn bindings(raw: &RawConfig, agents: &Agents, findings: &mut Findings
         };
         let at = at.key("match");
         let channel = binding.matches.channel.trim().to_lowercase();
+        if let BindingAccount::Id(id) = &account
+            && channel == "whatsapp"
+            && !accounts.contains_key(id)
+        {
+            findings.warn(at.key("accountId"), format!("there is no account \"{id}\", so this binding never matches"));
+        }
         if channel.is_empty() {
             findings.problem(at.key("channel"), "the binding names no channel", "write channel: \"whatsapp\"");
         }

@@ -58,7 +58,7 @@ pub fn resolve(raw: &RawConfig, env: &ResolveEnv) -> Resolved {
     let (accounts, default_account) = account::accounts(raw, env, &mut findings);
     let providers = agents::providers(raw, &mut findings);
     let agents = agents::agents(raw, env, &providers, &mut findings);
-    let bindings = agents::bindings(raw, &agents, &mut findings);
+    let bindings = agents::bindings(raw, &agents, &accounts, &mut findings);
     let broadcast = agents::broadcast(raw, &agents, &mut findings);
     let config = Config {
         web: web(raw, &mut findings),

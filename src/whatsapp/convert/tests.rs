@@ -50,7 +50,7 @@ fn document(caption: Option<&str>) -> wa::Message {
 }
 
 fn wrapped(inner: wa::Message) -> MessageField<FutureProofMessage> {
-    some(FutureProofMessage { message: some(inner), ..Default::default() })
+    some(FutureProofMessage { message: some(inner) })
 }
 
 fn pin(name: Option<&str>, address: Option<&str>, accuracy: Option<u32>, comment: Option<&str>) -> wa::Message {

@@ -124,13 +124,6 @@ impl GatewayFixture {
         self.port.status.send(GetStatus).await.expect("the gateway answers")
     }
 
-    /// State of one account.
-    pub async fn account(&self, id: &str) -> AccountStatus {
-        let status = self.status().await;
-        let found = status.accounts.into_iter().find(|a| a.account_id.as_str() == id);
-        found.unwrap_or_else(|| panic!("no account {id}"))
-    }
-
     /// Waits until `wanted` holds for the status.
     pub async fn wait(&self, what: &str, wanted: impl Fn(&GatewayStatus) -> bool) -> GatewayStatus {
         let deadline = tokio::time::Instant::now() + DEADLINE;
