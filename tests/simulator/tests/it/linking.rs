@@ -194,3 +194,12 @@ async fn the_profile_name_comes_through_the_app_state() {
     let (wa, _) = Wa::linked(&world, &home).await;
     assert_eq!(wa.client.push_name(), "Home Ltd");
 }
+
+#[tokio::test]
+async fn a_single_threaded_runtime_is_enough() {
+    let world = World::start().await.unwrap();
+    let (work, ann) = (world.phone("+15550001111"), world.contact("+15550002222", "Ann"));
+    let (wa, _) = Wa::linked(&world, &work).await;
+    ann.says(&work, "hello");
+    wa.text("hello").await;
+}
