@@ -2,6 +2,7 @@
 
 mod answers;
 mod architecture;
+mod cli;
 mod login;
 mod pairing;
 mod process;
