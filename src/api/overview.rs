@@ -183,8 +183,7 @@ pub fn issue(account: &ChannelAccount) -> Option<StatusIssue> {
             Some(error) => message.push_str(&format!(": {error}")),
             None => message.push('.'),
         }
-        let fix =
-            "Run: verso doctor (or restart the gateway). If it persists, relink via channels login and check logs.";
+        let fix = "Run: verso logs --follow (or restart the gateway). If it persists, relink via channels login.";
         ("runtime", message, fix.to_owned())
     } else {
         return None;

@@ -249,7 +249,7 @@ pub(super) fn status_lines(answer: &Value, now: UnixMs) -> Vec<String> {
         for issue in &issues {
             lines.push(format!("- {} {}: {} ({})", issue.channel, issue.account_id, issue.message, issue.fix));
         }
-        lines.push("- Run: verso doctor".into());
+        lines.push("- Run: verso logs --follow".into());
     }
     let config = config_lines(answer);
     if !config.is_empty() {
