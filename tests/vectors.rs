@@ -27,8 +27,10 @@ use verso::policy::{dm, group, receipts};
 use verso::routing::bindings::{Chat, route};
 use verso::routing::session_key::{self, KeyParts};
 use verso::routing::target::Target;
+use verso::session::pending::{Pending, PendingMessage};
 use verso::text::chunk;
 use verso::text::envelope::{self, Line, Options, Quoted, Sender};
+use verso::text::history;
 
 /// A case that Verso's function cannot be given, with the reason.
 struct LeftOut(&'static str);
@@ -187,7 +189,7 @@ fn functions(name: &str) -> Option<(Run, Deviation)> {
         "parseAgentSessionKey" => (parse_key, never),
         "formatInboundEnvelope" => (format_envelope, never),
         "formatReplyContext" => (reply_context, quoted_marker),
-        "buildInboundLine" => (inbound_line, never),
+        "buildInboundLine" => (inbound_line, |i, e| quoted_marker(&i["msg"], e)),
         "chunkMarkdownText" | "chunkMarkdownTextWithMode:length" => (|i| cut(i, ChunkMode::Length), chunk_deviation),
         "chunkMarkdownTextWithMode:newline" => (|i| cut(i, ChunkMode::Newline), chunk_deviation),
         "resolveTextChunkLimit" => (chunk_limit, never),
@@ -201,6 +203,12 @@ fn functions(name: &str) -> Option<(Run, Deviation)> {
         "applyGroupGating" => (gating, gating_deviation),
         "resolveChannelGroupPolicy" => (group_policy, group_case),
         "shouldAckReactionForWhatsApp" => (ack, never),
+        "buildHistoryContext" => (history_context, never),
+        "buildHistoryContextFromEntries" => (history_entries, never),
+        "appendHistoryEntry(sequence of bodies, limit)" => (history_append, never),
+        "key eviction" => (history_eviction, never),
+        "historyEntryFormat" => (history_entry, never),
+        "formatGroupMembers" => (group_members, never),
         "resolvePeerId" => (peer_id, never),
         "normalizeCommandBody" => (|i| Ok(json!(command::normalize(text(i)))), never),
         "hasControlCommand" => (|i| Ok(json!(command::is_command(text(i), Switches::default()))), never),
@@ -732,8 +740,8 @@ fn reply_context(input: &Value) -> Outcome {
 }
 
 fn quoted_marker(input: &Value, _: &Value) -> Option<&'static str> {
-    let body = text(&input["replyToBody"]);
-    (envelope::neutralise(body) != body).then_some("7.3 markers in quoted text are neutralised")
+    let marked = |key: &str| envelope::neutralise(text(&input[key])) != text(&input[key]);
+    (marked("replyToBody") || marked("body")).then_some("7.3 markers in people's text are neutralised")
 }
 
 fn inbound_line(input: &Value) -> Outcome {
@@ -954,6 +962,62 @@ fn ack(input: &Value) -> Outcome {
     };
     let activation = if input["groupActivated"] == true { Activation::Always } else { Activation::Mention };
     Ok(json!(receipts::ack(Some(&reaction), kind, input["wasMentioned"] == true, activation).is_some()))
+}
+
+fn pending_entry(sender: &str, body: &str, timestamp: Option<i64>, id: Option<&str>) -> PendingMessage {
+    PendingMessage { sender: sender.to_owned(), body: body.to_owned(), timestamp, id: id.map(MessageId::new) }
+}
+
+fn history_context(input: &Value) -> Outcome {
+    Ok(json!(history::context(text(&input["historyText"]), text(&input["currentMessage"]))))
+}
+
+fn history_entries(input: &Value) -> Outcome {
+    let mut entries: Vec<String> = input["entries"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|e| format!("{}: {}", text(&e["sender"]), text(&e["body"])))
+        .collect();
+    // The original takes the last entry for the current message unless told otherwise.
+    if input["excludeLast"] != false {
+        entries.pop();
+    }
+    Ok(json!(history::context(&entries.join("\n"), text(&input["currentMessage"]))))
+}
+
+fn history_append(input: &Value) -> Outcome {
+    let limit = input["limit"].as_i64().unwrap_or(0).max(0) as usize;
+    let mut pending = Pending::default();
+    for n in 0..input["n"].as_u64().unwrap_or(0) {
+        pending.hold("g", pending_entry("S", &format!("b{n}"), None, None), limit);
+    }
+    Ok(json!(pending.peek("g").map(|m| m.body.clone()).collect::<Vec<_>>()))
+}
+
+fn history_eviction(input: &Value) -> Outcome {
+    let mut pending = Pending::default();
+    for n in 0..input["keys"].as_u64().unwrap_or(0) {
+        pending.hold(&format!("k{n}"), pending_entry("S", "b", None, None), 5);
+    }
+    Ok(json!({ "size": pending.groups().count(), "first": pending.groups().next() }))
+}
+
+fn history_entry(input: &Value) -> Outcome {
+    let message = pending_entry(
+        text(&input["sender"]),
+        text(&input["body"]),
+        input["timestamp"].as_i64(),
+        input["messageId"].as_str(),
+    );
+    // The group is the one of the vectors.
+    Ok(json!(history::entry(&message, "120@g.us", &options(&json!({ "timezone": "utc" }))?)))
+}
+
+fn group_members(input: &Value) -> Outcome {
+    let roster: Vec<(&str, &str)> =
+        input["roster"].as_object().into_iter().flatten().map(|(number, name)| (number.as_str(), text(name))).collect();
+    Ok(json!(history::members(&strings(&input["participants"]), &roster)))
 }
 
 fn peer_id(input: &Value) -> Outcome {

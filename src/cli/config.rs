@@ -69,6 +69,18 @@ enum ConfigCommand {
 /// # Errors
 /// The file cannot be read, edited or written; nothing is changed then.
 pub fn run(args: ConfigArgs, source: &ConfigSource, out: &mut dyn Write) -> anyhow::Result<u8> {
+    match carry_out(args, source, out) {
+        // The reader, such as `head`, has seen enough.
+        Err(error)
+            if error.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe) =>
+        {
+            Ok(0)
+        }
+        other => other,
+    }
+}
+
+fn carry_out(args: ConfigArgs, source: &ConfigSource, out: &mut dyn Write) -> anyhow::Result<u8> {
     match args.command {
         ConfigCommand::Get { path, json } => get(source, &path, json, out),
         ConfigCommand::Set { path, value, json } => set(source, &path, &value, json, out),
@@ -194,8 +206,12 @@ fn diff(source: &ConfigSource, file: PathBuf, as_json: bool, out: &mut dyn Write
         file::load_edited(source, &current).map_err(|r| anyhow::anyhow!("the config in use is invalid:\n{r}"))?;
     let text = file::read_text(&file).map_err(|why| anyhow::anyhow!("cannot read {}: {why}", file.display()))?;
     // It is read as if it stood in the place of the config, so that includes and problems are those it would have there.
-    let new =
-        file::load_edited(source, &text).map_err(|r| anyhow::anyhow!("{} would be refused:\n{r}", file.display()))?;
+    let new = file::load_edited(source, &text).map_err(|mut rejected| {
+        for problem in rejected.problems.iter_mut().filter(|p| p.file.as_ref() == Some(&source.path)) {
+            problem.file = Some(file.clone());
+        }
+        anyhow::anyhow!("{} would be refused:\n{rejected}", file.display())
+    })?;
     let diff = ConfigDiff::between(&current.config, &new.config);
     if as_json {
         writeln!(out, "{:#}", serde_json::to_value(&diff)?)?;
@@ -321,6 +337,16 @@ mod tests {
             text,
             "channels.whatsapp.accounts.work.dmPolicy\n1 key changed (channels.whatsapp.accounts.work.dmPolicy); refreshed: work; kept: home\n"
         );
+    }
+
+    #[test]
+    fn diff_names_the_file_it_was_given() {
+        let place = Place::with("{}");
+        let next = place.dir.path().join("next.json");
+        fs::write(&next, "{ web: 1 }").unwrap();
+        let (text, code) = place.run(&["diff", next.to_str().unwrap()]);
+        assert_eq!(code, 1);
+        assert!(text.starts_with("DIR/next.json would be refused:\nDIR/next.json:1:8: web: Invalid input"), "{text}");
     }
 
     #[test]

@@ -178,7 +178,7 @@ impl Picture {
 }
 
 /// Two modules a character. In a terminal black on white by colour; elsewhere light modules are drawn, as for a dark background.
-fn half_blocks(modules: &Modules, color: bool) -> Vec<String> {
+pub(super) fn half_blocks(modules: &Modules, color: bool) -> Vec<String> {
     (0..modules.side)
         .step_by(2)
         .map(|y| {

@@ -265,7 +265,18 @@ fn remove_value(tree: &mut Value, path: &[String]) {
 }
 
 fn properties(object: &CstObject, key: &str) -> Vec<CstObjectProp> {
-    object.properties().into_iter().filter(|p| p.decoded_name().as_deref() == Some(key)).collect()
+    object.properties().into_iter().filter(|p| name_of(p).as_deref() == Some(key)).collect()
+}
+
+/// The key without its quotes. Keys that [`Style`] has made bare are still string nodes, which jsonc-parser would not survive decoding.
+fn name_of(prop: &CstObjectProp) -> Option<String> {
+    match prop.name()? {
+        ObjectPropName::String(name) => {
+            let raw = name.raw_value();
+            if raw.starts_with(['"', '\'']) { name.decoded_value().ok() } else { Some(raw) }
+        }
+        ObjectPropName::Word(_) => prop.decoded_name(),
+    }
 }
 
 /// An object or list on the way.
@@ -388,7 +399,7 @@ impl Style {
 
     fn name(&self, prop: &CstObjectProp) {
         let Some(ObjectPropName::String(name)) = prop.name() else { return };
-        let Ok(text) = name.decoded_value() else { return };
+        let Some(text) = name_of(prop) else { return };
         let bare = text
             .chars()
             .enumerate()
@@ -462,6 +473,12 @@ mod tests {
     fn a_key_is_added_in_the_style_of_the_file() {
         sets("{\n  a: 'x', // one\n}\n", "b", json!("y"), "{\n  a: 'x', // one\n  b: 'y',\n}\n");
         sets("{\n  \"a\": 1\n}", "b.c", json!(2), "{\n  \"a\": 1,\n  \"b\": {\n    \"c\": 2\n  }\n}");
+        sets(
+            "{ a: {} }",
+            "a.b.c.d",
+            json!({"e": [{"f": 1}]}),
+            "{ a: {\n    b: {\n      c: {\n        d: {\n          e: [\n            {\n              f: 1\n            }\n          ]\n        }\n      }\n    }\n  } }",
+        );
         sets("", "a", json!(1), "{\n  \"a\": 1\n}\n");
         sets("{ a: 1 }", "a.b", json!(3), "{ a: {\n    b: 3\n  } }");
         sets("{ a: { b: [1] } }", "a.b.1", json!(2), "{ a: { b: [1, 2] } }");
@@ -530,10 +547,10 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn setting_is_faithful_or_refused(
-            key in "[a-zA-Z_$@.é\" ]{1,8}", value in "\\PC{0,12}", number in proptest::num::i32::ANY,
+            key in "[a-zA-Z_$@.é\" ]{1,8}|[a-z]{1,8}", value in "\\PC{0,12}", number in proptest::num::i32::ANY,
         ) {
             for value in [json!(value), json!(number), json!({ key.clone(): [value] })] {
-                let at = vec!["channels".to_owned(), key.clone()];
+                let at = vec!["channels".to_owned(), key.clone(), "made".to_owned(), key.clone()];
                 let edited = set(FILE, &at, &value).unwrap();
                 let after = json5_value(&edited).unwrap();
                 proptest::prop_assert_eq!(get(&after, &at), Some(&value));

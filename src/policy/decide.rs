@@ -8,9 +8,8 @@
 
 use std::borrow::Cow;
 
-use serde::{Deserialize, Serialize};
-
 use super::allowlist::{Listed, Person, lid_text, named, owners};
+pub use super::decision::{ChatKind, Decision, Dispatch, Effect, Gate, Hold, Run, Verdict};
 use super::dm::{self, Admitted, DirectChat, DirectVerdict};
 use super::group::{self, ActivationSource, GroupAdmitted};
 use super::mention::{self, Mention, MentionTable};
@@ -20,7 +19,7 @@ use crate::clock::UnixMs;
 use crate::command::{self, Activation, Switches};
 use crate::config::model::{AccountConfig, AllowList, Config, GroupPolicy, PeerKind};
 use crate::event::{Body, Content, Identity, InboundMessage};
-use crate::ids::{AgentId, E164, Server, SessionKey};
+use crate::ids::{AgentId, E164, Jid, Server, SessionKey};
 use crate::routing::bindings::{self, Chat, MatchedBy, Route};
 use crate::routing::session_key;
 
@@ -49,149 +48,6 @@ pub struct View<'a> {
     pub activation: &'a dyn Fn(&SessionKey) -> Option<Activation>,
     /// Verso itself sent a message with this id through this account.
     pub sent_by_us: bool,
-}
-
-/// What becomes of a message, and why.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Decision {
-    /// What becomes of it.
-    pub verdict: Verdict,
-    /// What is to be done besides, in order.
-    pub effects: Vec<Effect>,
-    /// The gates it passed, in order; the last one decided.
-    pub trace: Vec<Gate>,
-    /// Revision of the config that decided.
-    pub revision: u64,
-}
-
-/// What becomes of a message.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "verdict", rename_all = "kebab-case")]
-pub enum Verdict {
-    /// Agents answer it.
-    Dispatch(Dispatch),
-    /// Nobody answers, but it is kept as context for the group's next answer.
-    Hold(Hold),
-    /// Nothing more happens with it.
-    Drop {
-        /// Why.
-        reason: IgnoreReason,
-    },
-}
-
-/// A message for agents.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Dispatch {
-    /// Who answers in which conversation; more than one only for `broadcast` chats.
-    pub runs: Vec<Run>,
-    /// The runs come one after the other.
-    pub sequential: bool,
-    /// Direct chat or group.
-    pub chat: ChatKind,
-    /// Normalised id of the chat: E.164, `<digits>@lid` or group JID.
-    pub peer: String,
-    /// Normalised id of the sender, when known.
-    pub sender: Option<String>,
-    /// Why this agent.
-    pub matched_by: MatchedBy,
-    /// The message speaks to the agent (always in direct chats).
-    pub mentioned: bool,
-    /// The group's activation; `None` in direct chats.
-    pub activation: Option<Activation>,
-    /// The account's chat with itself.
-    pub own_chat: bool,
-    /// The sender is an owner.
-    pub owner: bool,
-    /// The sender may use commands.
-    pub commands: bool,
-}
-
-impl Dispatch {
-    /// The only run, or the first of a broadcast.
-    pub fn first(&self) -> &Run {
-        self.runs.first().expect("decide makes at least one run")
-    }
-}
-
-/// One agent in one conversation.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Run {
-    /// Who answers.
-    pub agent: AgentId,
-    /// The conversation.
-    pub session: SessionKey,
-}
-
-/// A group message that is kept as context.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Hold {
-    /// Why nobody answers it.
-    pub reason: IgnoreReason,
-    /// Under which key it is kept.
-    pub history_key: String,
-    /// Most messages kept there; 0 keeps none.
-    pub limit: usize,
-}
-
-/// Direct chat or group.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ChatKind {
-    /// With one person.
-    Direct,
-    /// With a group.
-    Group,
-}
-
-impl From<ChatKind> for PeerKind {
-    fn from(kind: ChatKind) -> Self {
-        match kind {
-            ChatKind::Direct => Self::Direct,
-            ChatKind::Group => Self::Group,
-        }
-    }
-}
-
-/// Something to do.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "effect", rename_all = "kebab-case", rename_all_fields = "camelCase")]
-pub enum Effect {
-    /// Enter a pairing request.
-    RequestPairing {
-        /// Who asks, as the pairing book names people.
-        sender: String,
-        /// The name that the sender gave itself.
-        name: Option<String>,
-        /// If the request is new, send the pairing text to the chat.
-        reply: bool,
-        /// If the request is new, tell the owner.
-        notify_owner: bool,
-    },
-    /// Mark the message as read.
-    MarkRead,
-    /// React to the message, at once and without waiting for the result.
-    AckReact {
-        /// With what.
-        emoji: String,
-    },
-}
-
-/// One rule's word on the message.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Gate {
-    /// Name of the gate.
-    pub gate: Cow<'static, str>,
-    /// What it said.
-    pub outcome: Cow<'static, str>,
-    /// The config key that decided, by its path at channel level (an account's own value goes before it); `None` = a fixed rule.
-    pub key: Option<Cow<'static, str>>,
-    /// The value of that key.
-    pub value: Option<String>,
 }
 
 /// Judges one message.
@@ -307,7 +163,7 @@ impl<'a> Judge<'a> {
         if let Some(emoji) = receipts::ack(rules.ack_reaction.as_ref(), PeerKind::Direct, true, Activation::Always) {
             self.effects.push(Effect::AckReact { emoji: emoji.to_owned() });
         }
-        let sender = if message.from_me { Person::sender(message) } else { peer };
+        let sender = if message.from_me { self.sender() } else { peer };
         let owner = is_owner(&rules.allow_from, view.me, &sender);
         let direct_list = rules.allow_from.any
             || named(&rules.allow_from, &sender).is_some()
@@ -345,7 +201,7 @@ impl<'a> Judge<'a> {
     fn group(&mut self, body: &Body) -> Result<Verdict, IgnoreReason> {
         let (message, view) = (self.message, self.view);
         let rules = &view.account.rules;
-        let sender = Person::sender(message);
+        let sender = self.sender();
         match group::judge_sender(rules, &sender) {
             Ok(GroupAdmitted::Open) => self.pass("group", "open", Some(GROUP_POLICY), Some("open".into())),
             Ok(GroupAdmitted::Listed(entry)) => {
@@ -423,6 +279,16 @@ impl<'a> Judge<'a> {
         }))
     }
 
+    /// The writer; the account itself is known under all its addresses, whichever one the message carried.
+    fn sender(&self) -> Person {
+        match self.view.me {
+            Some(me) if self.message.from_me => {
+                Person { number: me.number(), lid: me.lid.as_ref().map(Jid::without_device) }
+            }
+            _ => Person::sender(self.message),
+        }
+    }
+
     fn receipt(&mut self, kind: PeerKind, own_chat: bool) {
         let rules = &self.view.account.rules;
         if receipts::marks_read(rules, Accepted { kind, from_me: self.message.from_me, own_chat }) {
@@ -437,7 +303,9 @@ impl<'a> Judge<'a> {
             return Ok(());
         }
         let window = i64::try_from(view.account.rules.catch_up.as_millis()).unwrap_or(i64::MAX);
-        let recent = view.now.saturating_sub(message.timestamp) <= window;
+        // Counted from the connection: working off a long backlog must not make its end too old.
+        let connected = view.connected_at.unwrap_or(view.now).min(view.now);
+        let recent = connected.saturating_sub(message.timestamp) <= window;
         let live = view.connected_at.is_some_and(|at| message.timestamp > at.saturating_sub(LIVE_BEFORE_CONNECT_MS));
         if recent || live {
             return Ok(());

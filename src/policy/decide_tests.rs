@@ -227,7 +227,7 @@ fn the_catch_up_window_bounds_what_waited_offline() {
     let waited = |ms: i64| {
         Case::dm(open).with(|c| {
             c.message.offline = true;
-            c.message.timestamp = T0 + 1000 - ms;
+            c.message.timestamp = T0 - ms;
         })
     };
     waited(20 * 60_000).check("dispatch, read");
@@ -284,6 +284,8 @@ fn owners_wake_the_agent_by_command_and_only_they_change_the_activation() {
     Case::group(bob).text("+15550001111 /activation always").check("hold activation-not-owner, read");
     Case::group("groupPolicy: 'open', allowFrom: ['*']").text("/new").check("hold not-mentioned, read");
     Case::group("groupPolicy: 'open'").own().text("/new").check("dispatch");
+    let by_lid = |c: &mut Case| (c.message.sender, c.message.sender_number) = (jid("900:7@lid"), None);
+    Case::group("allowFrom: ['+15550001111']").own().with(by_lid).text("/new").check("dispatch");
 }
 
 #[test]

@@ -316,7 +316,8 @@ impl LinkMachine {
                 Vec::new()
             }
             Input::CatchingUp { pending } => {
-                if self.state.is_live() {
+                // A late word about the backlog does not undo Connected.
+                if self.state.is_live() && !matches!(self.state, AccountState::Connected { .. }) {
                     self.state = AccountState::CatchingUp { pending };
                     self.paired = false;
                 }

@@ -121,6 +121,13 @@ fn a_working_link_is_given_up_by_force_only() {
 }
 
 #[test]
+fn a_late_word_about_the_backlog_does_not_undo_connected() {
+    let mut machine = connected();
+    feed(&mut machine, [Input::CatchingUp { pending: Some(1) }]);
+    assert_eq!(machine.state().code(), "connected");
+}
+
+#[test]
 fn stop_disable_and_logout_end_socket_or_timer() {
     for (input, code) in [(Input::Stop, "stopped"), (Input::Disable, "disabled"), (Input::Unlinked, "not-linked")] {
         let mut machine = connected();

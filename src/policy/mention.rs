@@ -7,6 +7,7 @@ use regex::{Regex, RegexBuilder, RegexSet, RegexSetBuilder};
 use crate::config::model::{AgentConfig, Config, Identity as AgentIdentity};
 use crate::event::{Body, Identity};
 use crate::ids::AgentId;
+use crate::text::envelope::is_invisible;
 
 /// The mention patterns of all agents, compiled once per config revision.
 #[derive(Clone, Debug, Default)]
@@ -110,8 +111,7 @@ fn derived(identity: &AgentIdentity) -> Vec<String> {
 
 /// Lower case without zero-width and direction characters, which people and keyboards put into names.
 pub fn clean(text: &str) -> String {
-    let invisible = |c: char| matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{ad}');
-    text.chars().filter(|&c| !invisible(c)).flat_map(char::to_lowercase).collect()
+    text.chars().filter(|&c| !is_invisible(c)).flat_map(char::to_lowercase).collect()
 }
 
 /// How a message speaks to the agent.

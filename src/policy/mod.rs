@@ -4,6 +4,7 @@
 
 pub mod allowlist;
 pub mod decide;
+pub mod decision;
 pub mod dm;
 pub mod group;
 pub mod link_state;

@@ -94,3 +94,52 @@ fn best<'a>(bindings: &'a [Binding], chat: Chat<'_>) -> (MatchedBy, Option<&'a B
     }
     (MatchedBy::Default, None)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{ResolveEnv, load_text};
+
+    /// Who answers Ann on an account, and why.
+    fn check(bindings: &str, account: &str, ids: &[&str], want: (&str, MatchedBy)) {
+        let text = format!(
+            "{{ agents: {{ list: [{{ id: 'main' }}, {{ id: 'fam' }}, {{ id: 'biz' }}] }}, bindings: [{bindings}] }}"
+        );
+        let config = load_text(&text, &ResolveEnv::new("/h", "/h/.verso")).expect("config").config;
+        let ids: Vec<String> = ids.iter().map(|id| (*id).to_owned()).collect();
+        let account = AccountId::new(account);
+        let route = route(&config, Chat { account: &account, kind: PeerKind::Direct, ids: &ids });
+        assert_eq!((route.agent.as_str(), route.matched_by), want, "{bindings} on {account}");
+        assert_eq!(route.session.as_str(), format!("agent:{}:main", want.0));
+    }
+
+    const ANN: &[&str] = &["+15551234567", "77@lid"];
+
+    #[test]
+    fn the_most_special_binding_wins_whatever_the_order() {
+        let any = "{ agentId: 'biz', match: { channel: 'whatsapp', accountId: '*' } }";
+        let work = "{ agentId: 'fam', match: { channel: 'WhatsApp', accountId: 'work' } }";
+        let peer = "{ agentId: 'main', match: { channel: 'whatsapp', accountId: '*', peer: { kind: 'dm', id: '1 555 123 4567' } } }";
+        check(&format!("{any}, {work}, {peer}"), "work", ANN, ("main", MatchedBy::Peer));
+        check(&format!("{any}, {work}"), "work", ANN, ("fam", MatchedBy::Account));
+        check(&format!("{any}, {work}"), "other", ANN, ("biz", MatchedBy::Channel));
+        check(work, "other", ANN, ("main", MatchedBy::Default));
+        check(&format!("{any}, {peer}"), "work", &["+1999"], ("biz", MatchedBy::Channel));
+    }
+
+    #[test]
+    fn people_are_bound_by_lid_too() {
+        let lid = "{ agentId: 'fam', match: { channel: 'whatsapp', peer: { kind: 'direct', id: '77@lid' } } }";
+        check(lid, "default", ANN, ("fam", MatchedBy::Peer));
+        check(lid, "default", &["+15551234567"], ("main", MatchedBy::Default));
+        check(lid, "work", ANN, ("main", MatchedBy::Default));
+    }
+
+    #[test]
+    fn a_binding_without_an_account_is_for_the_default_account() {
+        let plain = "{ agentId: 'fam', match: { channel: 'whatsapp' } }";
+        check(plain, "default", ANN, ("fam", MatchedBy::Account));
+        check(plain, "work", ANN, ("main", MatchedBy::Default));
+        check("{ agentId: 'fam', match: { channel: 'telegram' } }", "default", ANN, ("main", MatchedBy::Default));
+    }
+}

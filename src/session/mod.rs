@@ -1,3 +1,4 @@
 //! Sessions: which run comes next.
 
 pub mod lane;
+pub mod pending;

@@ -110,6 +110,8 @@ fn blank_lines(units: &[u16], at: usize) -> Option<usize> {
 }
 
 const NEWLINE: u16 = b'\n' as u16;
+/// UTF-16 units of a surrogate pair: so much must fit between the lines of a fence, or nothing could go on.
+const LONGEST_CHAR: usize = 2;
 
 /// Blank as JavaScript's `\s`, all of it in the basic plane.
 fn is_space(unit: u16) -> bool {
@@ -234,7 +236,7 @@ fn soft_break(window: &[u16], spans: &[Fence], whole_blank: impl Fn(usize) -> bo
 /// plain text: repeating a long line in every chunk would multiply the text.
 fn cut_in_fence(source: &Source, rest: &Rest, window: &[u16], fence: &Fence, limit: usize) -> Cut {
     let close = fence.marker.clone();
-    let fits = |line: &Vec<u16>| line.len() * 4 <= limit * 3 && line.len() + close.len() + 3 <= limit;
+    let fits = |line: &Vec<u16>| line.len() * 4 <= limit * 3 && line.len() + close.len() + 2 + LONGEST_CHAR <= limit;
     let line = Some(fence.line.clone()).filter(fits).or_else(|| Some(close.clone()).filter(fits));
     let least = fence.start + fence.line.len() + 2;
     let most = limit.saturating_sub(close.len());
@@ -327,6 +329,13 @@ mod tests {
             let chunks = chunk(&text, limit, ChunkMode::Length);
             assert!(chunks.len() <= text.len(), "{limit}");
             assert!(chunks.iter().all(|c| units(c) <= limit), "{limit}: {chunks:?}");
+        }
+    }
+
+    #[test]
+    fn a_surrogate_pair_fits_between_the_lines_of_a_fence() {
+        for chunk in chunk("😀 `x(😀`😀😀(```xx\n😀 ` `", 11, ChunkMode::Length) {
+            assert!(units(&chunk) <= 11, "{chunk:?}");
         }
     }
 

@@ -2,4 +2,5 @@
 
 pub mod chunk;
 pub mod envelope;
+pub mod history;
 pub mod zone;

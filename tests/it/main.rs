@@ -4,5 +4,6 @@ mod answers;
 mod architecture;
 mod login;
 mod pairing;
+mod process;
 mod supervision;
 mod support;

@@ -1,6 +1,7 @@
 //! The prompt of `verso demo`: you speak as a contact and see what each phone shows.
 
 use std::collections::HashMap;
+use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -8,6 +9,8 @@ use wa_simulator::Phone;
 
 use super::stage::Stage;
 use crate::actors::messages::{DecidePairing, ListPairing};
+use crate::api::qr::Modules;
+use crate::cli::login::half_blocks;
 
 const HELP: &str = "\
   <text>              say it to the account you talk to
@@ -27,7 +30,7 @@ pub async fn run(stage: &Stage) -> anyhow::Result<()> {
     for (account, phone) in [("work", &stage.work), ("personal", &stage.personal)] {
         let code = stage.qr(account).await?;
         println!("Account \"{account}\" ({}) shows this code, and its phone scans it:\n", phone.number());
-        println!("{code}");
+        println!("{}", half_blocks(&Modules::of(&code)?, std::io::stdout().is_terminal()).join("\n"));
         phone.scan_qr(&code).await.map_err(|e| anyhow::anyhow!("{account} was not linked: {e}"))?;
         stage.wait_state(account, "connected").await?;
         println!("✅ \"{account}\" is linked and connected.\n");

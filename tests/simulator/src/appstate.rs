@@ -4,6 +4,8 @@
 //! Also the two messages the phone owes a companion right after it was linked: the key that all companions of the
 //! account share, and the first piece of history. A client holds its events back until it has seen both.
 
+mod profile;
+
 use std::collections::BTreeMap;
 use std::io::Write as _;
 

@@ -124,17 +124,46 @@ impl State {
     fn app_state(&mut self, addr: Addr, iq: &Node) -> Answer {
         let Some(sync) = iq.child("sync") else { return Err((400, "bad-request")) };
         let (answer, changed) = self.accounts[addr.account].appstate.sync(sync);
-        if !changed.is_empty() {
-            for other in self.devices_of(addr.account) {
-                if other == addr || other.device == 0 {
-                    continue;
-                }
+        self.tell_app_state(addr, &changed);
+        Ok(vec![answer])
+    }
+
+    /// Tells an account's other companions that the app state has changed.
+    fn tell_app_state(&mut self, author: Addr, changed: &[Changed]) {
+        if changed.is_empty() {
+            return;
+        }
+        for other in self.devices_of(author.account) {
+            if other != author && other.device != 0 {
                 let id = self.stanza_id();
-                let node = Changed::notification(&changed).attr("id", id).attr("t", unix_now().to_string()).build();
+                let node = Changed::notification(changed).attr("id", id).attr("t", unix_now().to_string()).build();
                 self.deliver(other, node);
             }
         }
-        Ok(vec![answer])
+    }
+
+    /// Gives an account a name; companions learn of it through the app state.
+    pub fn set_name(&mut self, account: usize, name: &str) {
+        name.clone_into(&mut self.accounts[account].name);
+        if !self.accounts[account].devices.is_empty() {
+            self.publish_name(account);
+        }
+    }
+
+    /// Puts the account's name into its app state unless it is there already.
+    pub fn publish_name(&mut self, account: usize) {
+        let owner = &mut self.accounts[account];
+        if owner.name == owner.published_name {
+            return;
+        }
+        let phone = Addr { account, device: 0 };
+        match owner.appstate.set_push_name(&owner.name, unix_now() as i64) {
+            Ok(changed) => {
+                owner.published_name.clone_from(&owner.name);
+                self.tell_app_state(phone, &[changed]);
+            }
+            Err(error) => self.note(self.device_label(phone), format!("the name cannot be published: {error:#}")),
+        }
     }
 }
 

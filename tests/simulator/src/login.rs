@@ -70,9 +70,6 @@ impl State {
             self.refuse_login(conn, reason, code, expire);
             return;
         }
-        if let Some(name) = payload.push_name.as_deref().filter(|n| !n.is_empty()) {
-            name.clone_into(&mut self.accounts[addr.account].name);
-        }
         self.log_in(conn, addr, how);
     }
 
@@ -130,6 +127,7 @@ impl State {
 
     /// What the own phone sends a new companion: the app state keys and the (inline) history.
     fn greet(&mut self, addr: Addr) {
+        self.publish_name(addr.account);
         let indexes: Vec<u32> = self.accounts[addr.account].devices.values().map(|d| d.key_index).collect();
         let share = self.accounts[addr.account].appstate.key_share(&indexes, unix_now() as i64);
         let history = crate::appstate::history(&self.accounts[addr.account].past, &[]);

@@ -238,14 +238,14 @@ impl State {
         }
         .encode_to_vec();
         let props = wa::ClientPairingProps { is_chat_db_lid_migrated: Some(owner.lid_migrated), ..Default::default() };
-        let business = owner.name.clone();
+        let business = owner.business.then(|| owner.name.clone());
         let mut children = vec![
             el("device-identity").bytes(sealed).build(),
             el("platform").attr("name", "android").build(),
             el("device").attr("jid", self.jid_of(addr, false)).attr("lid", self.jid_of(addr, true)).build(),
         ];
-        if !business.is_empty() {
-            children.push(el("biz").attr("name", business).build());
+        if let Some(name) = business {
+            children.push(el("biz").attr("name", name).build());
         }
         children.push(el("client-props").bytes(props.encode_to_vec()).build());
         let node = el("iq")

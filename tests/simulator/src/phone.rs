@@ -100,7 +100,12 @@ impl Phone {
 
     /// Gives the person a name.
     pub fn set_name(&self, name: &str) {
-        self.world.with(|s| name.clone_into(&mut s.accounts[self.account].name));
+        self.world.with(|s| s.set_name(self.account, name));
+    }
+
+    /// Makes this a business account: companions linked from now on get the name at pairing instead of later.
+    pub fn set_business(&self, yes: bool) {
+        self.world.with(|s| s.accounts[self.account].business = yes);
     }
 
     /// `NUMBER@s.whatsapp.net`.

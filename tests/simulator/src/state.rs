@@ -92,6 +92,10 @@ pub(crate) struct Account {
     pub pn: String,
     pub lid: String,
     pub name: String,
+    /// The name that is in the app state.
+    pub published_name: String,
+    /// Has a verified business name, which companions are told at pairing.
+    pub business: bool,
     pub raw_id: u32,
     pub phone: PhoneState,
     pub appstate: AppState,
@@ -183,6 +187,8 @@ impl State {
             pn: digits.to_owned(),
             lid,
             name: default_name(digits),
+            published_name: String::new(),
+            business: false,
             raw_id: 1_000 + index as u32,
             phone: PhoneState::new(),
             appstate: AppState::new(&mut rand::make_rng::<rand::rngs::StdRng>()),

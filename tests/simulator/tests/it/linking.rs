@@ -176,3 +176,30 @@ async fn twenty_accounts_link_side_by_side() {
     }
     assert!(world.devices().iter().all(|d| d.sockets_opened() == 1));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_profile_name_comes_through_the_app_state() {
+    let world = World::start().await.unwrap();
+    let work = world.contact("+15550001111", "Work");
+    let (wa, _) = Wa::linked(&world, &work).await;
+    assert_eq!(wa.client.push_name(), "Work");
+    work.set_name("Support");
+    wa.wait("new name", |e| match e {
+        Event::SelfPushNameUpdated(update) if update.new_name == "Support" => Some(()),
+        _ => None,
+    })
+    .await;
+    let home = world.contact("+15550003333", "Home Ltd");
+    home.set_business(true);
+    let (wa, _) = Wa::linked(&world, &home).await;
+    assert_eq!(wa.client.push_name(), "Home Ltd");
+}
+
+#[tokio::test]
+async fn a_single_threaded_runtime_is_enough() {
+    let world = World::start().await.unwrap();
+    let (work, ann) = (world.phone("+15550001111"), world.contact("+15550002222", "Ann"));
+    let (wa, _) = Wa::linked(&world, &work).await;
+    ann.says(&work, "hello");
+    wa.text("hello").await;
+}
