@@ -28,6 +28,7 @@ struct Sink {
     events: mpsc::UnboundedSender<LinkEvent>,
     messages: mpsc::UnboundedSender<InboundMessage>,
     failing: AtomicBool,
+    panicking: AtomicBool,
 }
 
 impl LinkSink for Sink {
@@ -37,6 +38,7 @@ impl LinkSink for Sink {
 
     fn commit(&self, messages: Vec<InboundMessage>) -> BoxFuture<'_, std::result::Result<(), CommitFailed>> {
         async move {
+            assert!(!self.panicking.load(Ordering::SeqCst), "a panic on purpose");
             if self.failing.load(Ordering::SeqCst) {
                 return Err(CommitFailed("the disk is full".to_owned()));
             }
@@ -65,7 +67,7 @@ async fn open_as(url: &str, dir: &Path, available: bool) -> Result<Account> {
     let links = Links::new(Endpoint::from_env(Some(url.to_owned()))?, Handle::current())?;
     let (events, events_out) = mpsc::unbounded_channel();
     let (messages, messages_out) = mpsc::unbounded_channel();
-    let sink = Arc::new(Sink { events, messages, failing: AtomicBool::new(false) });
+    let sink = Arc::new(Sink { events, messages, failing: AtomicBool::new(false), panicking: AtomicBool::new(false) });
     let spec = LinkSpec {
         account: AccountId::new("work"),
         auth_dir: dir.to_owned(),
@@ -223,7 +225,19 @@ async fn links_by_qr_and_talks_both_ways() -> Result {
     assert_eq!(ended(run).await?, DownReason::Stopped);
     assert_eq!(account.link.send_text(&got.chat, &id, "too late").await, Err(LinkError::NotLinked));
     device.wait_disconnected().await?;
+    drop(account);
+    let released = async {
+        while open_files(s.dir.path()) > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(DEADLINE, released).await.map_err(|_| "the closed link still holds its files")?;
     Ok(())
+}
+
+fn open_files(dir: &Path) -> usize {
+    let files = std::fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
+    files.filter(|file| std::fs::read_link(file.path()).is_ok_and(|target| target.starts_with(dir))).count()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -270,6 +284,23 @@ async fn what_is_not_written_down_comes_again() -> Result {
     account.connected().await?;
     device.wait_drained().await?;
     account.link.close().await;
+    assert_eq!(ended(run).await?, DownReason::Stopped);
+
+    // A panic while writing is a failure like any other, and the link lives on.
+    let run = {
+        let account = open(&s.world.ws_url(), s.dir.path()).await?;
+        let run = account.run();
+        account.connected().await?;
+        account.sink.panicking.store(true, Ordering::SeqCst);
+        s.ann.says(&s.owner, "in between");
+        let end = ended(run).await?;
+        assert!(matches!(end, DownReason::Internal { .. }), "{end:?}");
+        account.sink.panicking.store(false, Ordering::SeqCst);
+        let run = account.run();
+        assert_eq!(account.text().await?, "in between");
+        account.link.close().await;
+        run
+    };
     assert_eq!(ended(run).await?, DownReason::Stopped);
 
     // The same after a restart of the process: a new link on the same files.

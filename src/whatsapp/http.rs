@@ -160,6 +160,8 @@ impl Read for Download {
 
 #[cfg(test)]
 mod tests {
+    use whatsapp_rust::anyhow;
+
     use super::*;
 
     #[tokio::test]
@@ -168,6 +170,29 @@ mod tests {
         let http = Http::new(super::super::tls::client_config()?, endpoint, Handle::current())?;
         let refused = http.execute(HttpRequest::get("https://mmg.whatsapp.net/x")).await;
         assert!(refused.is_err_and(|e| e.to_string().contains("mmg.whatsapp.net")));
+        Ok(())
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_self_made_certificate_counts_in_demo_builds_only() -> anyhow::Result<()> {
+        let world = wa_simulator::World::start().await?;
+        let endpoint = Endpoint::loopback("127.0.0.1:1".parse()?);
+        let http = Http::new(super::super::tls::client_config()?, endpoint, Handle::current())?;
+        let url = format!("{}/nothing-here", world.media_url());
+        let whole = http.execute(HttpRequest::get(&url)).await;
+        assert_eq!(whole.is_ok(), cfg!(feature = "demo"), "{:?}", whole.err());
+        let stream = move || {
+            let mut answer = http.execute_streaming(HttpRequest::get(&url))?;
+            let mut body = Vec::new();
+            answer.body.read_to_end(&mut body)?;
+            anyhow::Ok((answer.status_code, body))
+        };
+        let streamed = tokio::task::spawn_blocking(stream).await?;
+        assert_eq!(streamed.is_ok(), cfg!(feature = "demo"));
+        if let (Ok(whole), Ok(streamed)) = (whole, streamed) {
+            assert!(whole.status_code >= 400, "a refusal is an answer, not an error");
+            assert_eq!(streamed, (whole.status_code, whole.body));
+        }
         Ok(())
     }
 }

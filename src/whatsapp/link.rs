@@ -288,3 +288,60 @@ async fn run_once(client: Arc<Client>, inlet: Arc<Inlet>) {
 fn stream_code(node: &whatsapp_rust::OwnedNodeRef) -> String {
     node.get().attrs().optional_string("code").map(|code| code.to_string()).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::time::Instant;
+
+    use futures::future::BoxFuture;
+
+    use super::*;
+    use crate::event::{InboundMessage, LinkEvent};
+    use crate::ids::AccountId;
+    use crate::whatsapp::CommitFailed;
+
+    struct Nobody;
+
+    impl LinkSink for Nobody {
+        fn event(&self, _: LinkEvent) {}
+
+        fn commit(&self, _: Vec<InboundMessage>) -> BoxFuture<'_, Result<(), CommitFailed>> {
+            async { Ok(()) }.boxed()
+        }
+    }
+
+    fn open_files(dir: &Path) -> usize {
+        let files = std::fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
+        files.filter(|file| std::fs::read_link(file.path()).is_ok_and(|target| target.starts_with(dir))).count()
+    }
+
+    /// Every reconnect opens a new link: one that stayed would cost a megabyte and five file handles each.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_closed_link_leaves_nothing_behind() -> Result<(), Box<dyn std::error::Error>> {
+        let dir = tempfile::tempdir()?;
+        // Nobody listens there.
+        let free = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        let links = Links::new(Endpoint::loopback(free), Handle::current())?;
+        let spec = LinkSpec {
+            account: AccountId::new("work"),
+            auth_dir: dir.path().to_owned(),
+            device_name: "Verso".to_owned(),
+            available: false,
+        };
+        let link = links.open(spec, Arc::new(Nobody)).await?;
+        assert!(open_files(dir.path()) > 0);
+        assert!(matches!(link.run().await, DownReason::OpenFailed { .. }));
+        link.close().await;
+        assert_eq!(link.run().await, DownReason::Stopped, "a closed link stays closed");
+        let client = link.inner.inlet.client.get().cloned().ok_or("no client was made")?;
+        drop(link);
+        let start = Instant::now();
+        while client.strong_count() > 0 || open_files(dir.path()) > 0 {
+            let left = (client.strong_count(), open_files(dir.path()));
+            assert!(start.elapsed() < Duration::from_secs(10), "clients and files left: {left:?}");
+            tokio::task::yield_now().await;
+        }
+        Ok(())
+    }
+}
