@@ -589,6 +589,8 @@ impl Handler<SocketReport> for SupervisorActor {
         let now = self.cx.clock.now();
         match report.what {
             Report::Dialling => self.facts.sockets_opened += 1,
+            // What a socket says while it is being closed is about a link that is given up.
+            Report::Event(_) if self.closing => {}
             Report::Event(event) => self.link_event(event, ctx),
             Report::Inbound => {
                 self.facts.last_inbound_at = Some(now);

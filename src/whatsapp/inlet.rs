@@ -55,6 +55,8 @@ pub(super) struct Inlet {
     facts: Mutex<Facts>,
     connected: AtomicBool,
     numbers: Mutex<HashMap<String, Known>>,
+    /// True once the link is closed: the account's folder belongs to somebody else then. Held while the device is saved.
+    sealed: tokio::sync::Mutex<bool>,
 }
 
 #[derive(Clone)]
@@ -82,6 +84,7 @@ impl Inlet {
             facts: Mutex::default(),
             connected: AtomicBool::new(false),
             numbers: Mutex::default(),
+            sealed: tokio::sync::Mutex::default(),
         }
     }
 
@@ -165,9 +168,18 @@ impl Inlet {
     /// Brings the device to disk; a failure is logged, the next save tries again.
     pub(super) async fn save(&self) {
         let Some(client) = self.client() else { return };
+        let sealed = self.sealed.lock().await;
+        if *sealed {
+            return;
+        }
         if let Err(error) = backend::save(&client.persistence_manager(), self.auth_dir.clone()).await {
             tracing::error!(target: "web-session", account = %self.account, %error, "credentials could not be saved");
         }
+    }
+
+    /// Waits for a save under way and lets none follow: a late one would bring removed credentials back.
+    pub(super) async fn seal(&self) {
+        *self.sealed.lock().await = true;
     }
 
     /// The library announces itself as available on every login; an account that must stay in the background takes

@@ -108,6 +108,7 @@ impl Links {
                 client: Mutex::new(Some(client)),
                 subscription: Mutex::new(Some(subscription)),
                 closed: AtomicBool::new(false),
+                closing: tokio::sync::Mutex::new(()),
                 handle: self.handle,
                 attempt,
                 inlet,
@@ -142,6 +143,8 @@ pub(super) struct Inner {
     client: Mutex<Option<Arc<Client>>>,
     subscription: Mutex<Option<Subscription>>,
     closed: AtomicBool,
+    /// Held while the link is closed, so that a second `close` waits for the first.
+    closing: tokio::sync::Mutex<()>,
     pub handle: Handle,
     attempt: Arc<Attempt>,
     pub inlet: Arc<Inlet>,
@@ -198,9 +201,11 @@ impl Link {
         reason
     }
 
-    /// Ends the link for good: commits what is pending, flushes, closes the socket. Takes 15 s at most.
+    /// Ends the link for good: commits what is pending, flushes, closes the socket. Takes 15 s at most. When it returns, nothing of the
+    /// link writes into the account's folder any more, whoever called it first.
     pub async fn close(&self) {
         self.inner.closed.store(true, Ordering::Release);
+        let _alone = self.inner.closing.lock().await;
         let client = self.inner.client.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(client) = client else { return };
         let closing = self.inner.handle.spawn({
@@ -212,6 +217,7 @@ impl Link {
             client.signal_shutdown_sync();
         }
         self.inner.inlet.save().await;
+        self.inner.inlet.seal().await;
         *self.inner.subscription.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
