@@ -537,3 +537,25 @@ async fn health_pages_need_no_token() {
     assert_eq!(get("/startupz").await.0, 200);
     assert_eq!(get("/nothing").await.0, 404);
 }
+
+#[actix_web::test]
+async fn a_client_that_does_not_read_is_closed_and_nobody_else_notices() {
+    let api = served(&Script::default(), options());
+    let mut slow = hello(&api).await;
+    let mut fast = hello(&api).await;
+    let pad = "x".repeat(64 * 1024);
+    let mut seen = 0;
+    for n in 1..=600 {
+        api.publish("verso.account", json!({"n": n, "pad": pad}));
+        let event = fast.event("verso.account").await;
+        assert_eq!((&event["payload"]["n"], &event["seq"]), (&json!(n), &json!(n)), "complete and in order");
+        seen = n;
+    }
+    assert_eq!(seen, 600);
+    assert_eq!(fast.call("health", json!({})).await["ok"], true);
+    let mut got = 0;
+    while let Got::Frame(_) = slow.got().await {
+        got += 1;
+    }
+    assert!(got < 600, "it was cut off: {got}");
+}

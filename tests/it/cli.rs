@@ -33,19 +33,16 @@ struct Gateway {
 
 impl Gateway {
     fn start(home: &Path) -> Self {
-        let mut child = verso(home, &["gateway", "--port", "0"])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("verso starts");
-        let mut said = Vec::new();
-        for line in BufReader::new(child.stdout.take().expect("piped")).lines() {
-            said.push(line.expect("text"));
-            if said.last().is_some_and(|l| l.contains(" listens on ws://")) {
-                return Self { child, said };
+        let child = verso(home, &["gateway", "--port", "0"]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
+        let mut gateway = Self { child: child.expect("verso starts"), said: Vec::new() };
+        let stdout = gateway.child.stdout.take().expect("piped");
+        for line in BufReader::new(stdout).lines() {
+            gateway.said.push(line.expect("text"));
+            if gateway.said.last().is_some_and(|l| l.contains(" listens on ws://")) {
+                return gateway;
             }
         }
-        panic!("the gateway ended: {said:?}");
+        panic!("the gateway ended: {:?}", gateway.said);
     }
 
     fn port(&self) -> u16 {
