@@ -21,7 +21,8 @@ export async function withVerso({ Lines, step, same, ctl, world, work, file, ann
   const port = await freePort()
   await writeFile(join(state, 'verso.json'), JSON.stringify({
     gateway: { port },
-    channels: { whatsapp: { dmPolicy: 'allowlist', allowFrom: [`+${annPn}`], groups: { '*': { requireMention: true } } } },
+    channels: { whatsapp: { dmPolicy: 'allowlist', allowFrom: [`+${annPn}`], groups: { '*': { requireMention: false } },
+      ackReaction: { emoji: '👀', direct: true, group: 'always' } } },
   }))
   const env = { ...process.env, HOME: work, VERSO_STATE_DIR: state, VERSO_WHATSAPP_URL: world.ws }
   const verso = (...args) => new Promise((resolve, reject) => {
@@ -74,7 +75,8 @@ export async function withVerso({ Lines, step, same, ctl, world, work, file, ann
   await step('a Baileys user writes to the Verso account, sees it type and is answered by its agent', async () => {
     const { id } = await ann.ask('text', { to: jid, text: 'hello Verso' })
     await ann.event('presence', p => Object.values(p.presences).some(seen => seen.lastKnownPresence === 'composing'))
-    const answer = await ann.event('message', m => !m.fromMe && m.text.includes('hello Verso'))
+    same((await ann.event('message', m => m.reaction?.target === id)).reaction.emoji, '👀', 'reaction of the Verso account')
+    const answer = await ann.event('message', m => !m.fromMe && m.text?.includes('hello Verso'))
     same([answer.chat, answer.chatAlt].includes(jid), true, 'the answer comes from the Verso account')
     await status(ann, id, 3)
     await readByVerso(id)
@@ -88,6 +90,8 @@ export async function withVerso({ Lines, step, same, ctl, world, work, file, ann
     await receivedByVerso(reaction.id)
     const image = await ann.ask('image', { to: jid, file, caption: 'for Verso' })
     await receivedByVerso(image.id)
+    // The echo agent says back the caption: the gateway understood the image, not only the library.
+    await ann.event('message', m => !m.fromMe && m.text?.includes('for Verso'))
   })
   await step('group text goes from the Verso account to Baileys and back', async () => {
     const { group } = await ann.ask('create', { subject: 'With Verso', members: [jid] })
@@ -95,12 +99,13 @@ export async function withVerso({ Lines, step, same, ctl, world, work, file, ann
     const got = await ann.event('message', m => m.chat === group && m.text === 'hello group')
     const { id } = await ann.ask('text', { to: group, text: 'hello in the group' })
     await receivedByVerso(id)
+    await ann.event('message', m => m.chat === group && !m.fromMe && m.text === 'hello in the group')
     await receivedByVerso((await ann.ask('react', { to: group, target: got.id, emoji: '🎉' })).id)
   })
   await step('the Verso account comes back after its connection dropped', async () => {
     await ctl('kick', { pn: number, device: 1, how: 'drop' })
     await ann.ask('text', { to: jid, text: 'still there?' })
-    await ann.event('message', m => !m.fromMe && m.text.includes('still there?'))
+    await ann.event('message', m => !m.fromMe && m.text?.includes('still there?'))
   })
   await step('no phone of the Verso account was left with a message it could not open', async () => {
     same((await ctl('inbox', { pn: number })).undecryptable.filter(lost => !lost.recovered), [], 'lost')
