@@ -70,7 +70,13 @@ pub enum Report {
 /// Closes the link gracefully; answered when it is closed. Sent by the supervisor.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct CloseSocket;
+pub struct CloseSocket {
+    /// The device is given up: tell WhatsApp, so that the phone does not go on listing it.
+    pub unlink: bool,
+}
+
+/// How long WhatsApp may take to hear that a device is given up.
+const UNLINK_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Unlinks this device at WhatsApp, best effort. Sent by the supervisor.
 #[derive(Message)]
@@ -321,12 +327,19 @@ impl Handler<Ended> for SocketActor {
 impl Handler<CloseSocket> for SocketActor {
     type Result = ResponseFuture<()>;
 
-    fn handle(&mut self, _: CloseSocket, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, CloseSocket { unlink }: CloseSocket, _: &mut Self::Context) -> Self::Result {
         let link = self.link.clone();
         let pool = self.cx.pool.clone();
         Box::pin(async move {
             if let Some(link) = link {
-                let _ = pool.spawn(async move { link.close().await }).await;
+                let closing = pool.spawn(async move {
+                    if unlink && link.is_online() {
+                        // Best effort: without an answer the owner removes the device on the phone.
+                        let _ = tokio::time::timeout(UNLINK_PATIENCE, link.logout()).await;
+                    }
+                    link.close().await;
+                });
+                let _ = closing.await;
             }
         })
     }
@@ -469,12 +482,8 @@ impl LinkSink for Sink {
                 if !new {
                     continue;
                 }
-                let ours = message.from_me
-                    && self
-                        .journal
-                        .is_ours(&self.account, &message.id)
-                        .await
-                        .map_err(|e| CommitFailed(e.to_string()))?;
+                // The rows are in: from here on nothing may fail, or the redelivery would find them and be dropped.
+                let ours = message.from_me && self.journal.is_ours(&self.account, &message.id).await.unwrap_or(false);
                 // Waiting for the router's mailbox is the back-pressure between WhatsApp and the rules.
                 let _ = self.router.send(InboundReceived { message, connected_at, ours }).await;
             }

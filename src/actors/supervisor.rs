@@ -334,7 +334,8 @@ impl SupervisorActor {
         let Some(socket) = self.socket.as_ref() else { return };
         self.busy = true;
         self.closing = true;
-        socket.do_send(CloseSocket);
+        let unlink = self.queue.front() == Some(&Action::ClearCredentials);
+        socket.do_send(CloseSocket { unlink });
         // A link that does not end in time is abandoned; its late words are recognised by their generation.
         let generation = self.generation;
         ctx.run_later(Duration::from_secs(20), move |me, ctx| {
@@ -555,7 +556,7 @@ impl Drop for SupervisorActor {
         if std::thread::panicking() {
             // The socket keeps the account's lock until its link is closed, so the next supervisor cannot open a second one.
             if let Some(socket) = &self.socket {
-                socket.do_send(CloseSocket);
+                socket.do_send(CloseSocket { unlink: false });
             }
             self.gone.do_send(SupervisorGone(self.account.id.clone()));
         }

@@ -70,6 +70,8 @@ pub fn link_state(dir: &Path) -> LinkFiles {
 
 fn read_identity(path: &Path) -> Option<Identity> {
     let json: serde_json::Value = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
+    // Credentials of the original need taking over before they are a link of ours.
+    json.get("format").and_then(serde_json::Value::as_str).filter(|f| f.starts_with("verso/"))?;
     let me = json.get("me")?;
     let text = |key: &str| me.get(key).and_then(serde_json::Value::as_str).filter(|s| !s.is_empty());
     Some(Identity {
@@ -130,7 +132,8 @@ pub fn remove(paths: &StatePaths, dir: &Path) -> Result<bool, StoreError> {
 mod tests {
     use super::*;
 
-    const CREDS: &str = r#"{"me":{"id":"15551234567:12@s.whatsapp.net","lid":"77:12@lid","name":"Ann"}}"#;
+    const CREDS: &str =
+        r#"{"format":"verso/1","me":{"id":"15551234567:12@s.whatsapp.net","lid":"77:12@lid","name":"Ann"}}"#;
 
     fn linked(dir: &Path) -> Option<String> {
         match link_state(dir) {
@@ -150,6 +153,9 @@ mod tests {
             assert_eq!(linked(dir.path()).as_deref(), Some("+15551234567"), "{damaged:?}");
             assert_eq!(fs::read_to_string(dir.path().join("creds.json")).expect("restored"), CREDS);
         }
+        let theirs = tempfile::tempdir().expect("temp dir");
+        fs::write(theirs.path().join("creds.json"), CREDS.replace(r#""format":"verso/1","#, "")).expect("write");
+        assert_eq!(link_state(theirs.path()), LinkFiles::NotLinked, "credentials of the original are not ours yet");
         let empty = tempfile::tempdir().expect("temp dir");
         assert_eq!(link_state(empty.path()), LinkFiles::NotLinked);
     }

@@ -8,6 +8,7 @@
 //!             \-> held, dropped                            \-> failed, expired
 //! ```
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -165,7 +166,8 @@ pub struct InboundRow {
 }
 
 type Finish = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
-type Job = Box<dyn FnOnce(&Connection) -> Finish + Send>;
+/// Gets the connection inside a running transaction, or `None` when there is none: then it must not run and only answers.
+type Job = Box<dyn FnOnce(Option<&Connection>) -> Finish + Send>;
 
 enum Order {
     Work(Job),
@@ -236,10 +238,11 @@ impl Journal {
         answer: impl FnOnce(Result<T, StoreError>) + Send + 'static,
     ) -> Result<(), StoreError> {
         let job: Job = Box::new(move |connection| {
-            let result = in_savepoint(connection, work);
+            let result = connection.map(|db| in_savepoint(db, work));
             Box::new(move |committed: Result<(), StoreError>| match (committed, result) {
-                (Ok(()), Ok(value)) => answer(Ok(value)),
-                (Ok(()), Err(e)) => answer(Err(damaged(&e))),
+                (Ok(()), Some(Ok(value))) => answer(Ok(value)),
+                (Ok(()), Some(Err(e))) => answer(Err(damaged(&e))),
+                (Ok(()), None) => answer(Err(StoreError::Closed)),
                 (Err(e), _) => answer(Err(e)),
             })
         });
@@ -646,30 +649,36 @@ fn write_loop(db: &Connection, inbox: &mpsc::Receiver<Order>, commits: &AtomicU6
 }
 
 fn write_batch(db: &Connection, jobs: Vec<Job>, commits: &AtomicU64, path: &Path) {
-    let fail = |finish: Vec<Finish>, error: &rusqlite::Error| {
-        for f in finish {
-            let cause = std::io::Error::other(error.to_string());
-            f(Err(StoreError::Io { what: "write", path: path.to_path_buf(), cause }));
+    let mut failed = db.execute_batch("BEGIN IMMEDIATE").err();
+    let mut finish: Vec<Finish> = Vec::with_capacity(jobs.len());
+    for job in jobs {
+        // Without a transaction a job must not run: what it wrote would stay although its caller is told that it failed.
+        let connection = if failed.is_none() { Some(db) } else { None };
+        match catch_unwind(AssertUnwindSafe(|| job(connection))) {
+            Ok(done) => finish.push(done),
+            // Its caller sees the answer channel closed; the others of the batch go on.
+            Err(_) => tracing::error!(target: "gateway", "a job of the journal failed unexpectedly"),
         }
-    };
-    if let Err(error) = db.execute_batch("BEGIN IMMEDIATE") {
-        // The jobs still have to answer: each fails on the database as it is.
-        let finish = jobs.into_iter().map(|job| job(db)).collect();
-        fail(finish, &error);
-        return;
+        // A full disk makes SQLite end the whole transaction by itself.
+        if failed.is_none() && db.is_autocommit() {
+            failed = Some(rusqlite::Error::SqliteFailure(
+                rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL),
+                Some("the transaction was rolled back, as it is when the disk is full".to_owned()),
+            ));
+        }
     }
-    let finish: Vec<Finish> = jobs.into_iter().map(|job| job(db)).collect();
-    match db.execute_batch("COMMIT") {
-        Ok(()) => {
-            commits.fetch_add(1, Ordering::Relaxed);
-            for f in finish {
-                f(Ok(()));
-            }
-        }
-        Err(error) => {
-            let _ = db.execute_batch("ROLLBACK");
-            fail(finish, &error);
-        }
+    let failed = failed.or_else(|| db.execute_batch("COMMIT").err());
+    let Some(error) = failed else {
+        commits.fetch_add(1, Ordering::Relaxed);
+        finish.into_iter().for_each(|f| f(Ok(())));
+        return;
+    };
+    if !db.is_autocommit() {
+        let _ = db.execute_batch("ROLLBACK");
+    }
+    for f in finish {
+        let cause = std::io::Error::other(error.to_string());
+        f(Err(StoreError::Io { what: "write", path: path.to_path_buf(), cause }));
     }
 }
 

@@ -45,6 +45,7 @@ async fn a_linked_account_is_linked_anew_only_by_force() {
         let status = gateway.wait_state("work", "connected").await;
         assert_eq!(status.self_number.map(|n| n.to_string()), Some(phone.number()));
     }
+    assert!(!device.linked(), "WhatsApp was told that the first device is given up");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

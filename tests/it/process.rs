@@ -259,7 +259,9 @@ async fn bad_beginnings_are_one_clear_sentence_and_exit_code_1() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
     let port = taken.local_addr().expect("address").port().to_string();
     let file = tempfile::NamedTempFile::new().expect("temp file");
-    let cases: Vec<(&str, tempfile::TempDir, Vec<(&str, String)>, Vec<&str>)> = vec![
+    /// Name, folder, environment, words that the error has to hold.
+    type Case<'a> = (&'a str, tempfile::TempDir, Vec<(&'a str, String)>, Vec<&'a str>);
+    let cases: Vec<Case<'_>> = vec![
         ("broken", state("channels: { whatsapp: "), vec![], vec!["verso.json", "1:"]),
         ("unknown key", state("channels: { whatsapp: { dmPolicie: 'open' } }"), vec![], vec!["dmPolicie", "dmPolicy"]),
         ("wrong type", state("channels: { whatsapp: { historyLimit: 'many' } }"), vec![], vec!["historyLimit"]),

@@ -168,3 +168,30 @@ fn a_file_that_is_no_database_is_named_and_kept() {
     assert!(error.contains("state.db") && error.contains("damaged"), "{error}");
     assert!(std::fs::read_to_string(&path).expect("kept").starts_with("this is not"));
 }
+
+#[tokio::test]
+async fn a_batch_without_a_transaction_writes_nothing_and_says_so() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let journal = open(dir.path());
+    journal.put("before", "1").await.expect("stored");
+    // Another program holds the database's write lock for longer than the journal waits.
+    let other = Connection::open(dir.path().join("state.db")).expect("opens");
+    other.execute_batch("BEGIN IMMEDIATE").expect("locked");
+    journal.run(|db| db.busy_timeout(std::time::Duration::from_millis(1))).await.expect_err("even this needs the lock");
+    assert!(journal.commit(vec![message("A")]).await.is_err());
+    other.execute_batch("ROLLBACK").expect("released");
+    assert_eq!(
+        journal.commit(vec![message("A")]).await.expect("stored now"),
+        [true],
+        "the failed try left no row behind"
+    );
+}
+
+#[tokio::test]
+async fn a_panicking_job_costs_only_itself() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let journal = open(dir.path());
+    let lost = journal.run(|_| -> rusqlite::Result<()> { panic!("injected by a test") }).await;
+    assert!(lost.is_err());
+    journal.put("after", "1").await.expect("the writer lives");
+}
