@@ -179,6 +179,8 @@ impl Actor for GatewayActor {
             self.start_account(&account, ctx);
         }
         if self.only.is_none() {
+            self.prune();
+            ctx.run_interval(PRUNE_EVERY, |me, _| me.prune());
             let watcher = WatcherActor::new(
                 self.source.clone(),
                 self.config.gateway.reload.clone(),
@@ -205,6 +207,23 @@ impl GatewayActor {
             self.only.is_some(),
         );
         self.accounts.insert(id.clone(), supervisor.start());
+    }
+
+    /// Deletes what is older than the retention allows; answers that waited for too long are given up and reported.
+    fn prune(&self) {
+        let (journal, now) = (self.cx.socket.journal.clone(), self.cx.clock.now());
+        let before = |age: Duration| now.saturating_sub(UnixMs::try_from(age.as_millis()).unwrap_or(UnixMs::MAX));
+        let (rows, parts) = (before(self.config.retention.journal), before(self.config.retention.outbox));
+        actix::spawn(async move {
+            match journal.prune(rows, parts).await {
+                Ok(0) => {}
+                Ok(expired) => tracing::error!(
+                    target: "whatsapp/outbound", expired,
+                    "messages waited longer than retention.outbox allows and are given up"
+                ),
+                Err(error) => tracing::error!(target: "gateway", %error, "old rows of the journal were not deleted"),
+            }
+        });
     }
 
     fn resolve(&self, asked: Option<&str>) -> Result<(AccountId, Addr<SupervisorActor>), Refusal> {
@@ -310,6 +329,8 @@ impl GatewayActor {
     }
 }
 
+/// How often old rows are deleted.
+const PRUNE_EVERY: Duration = Duration::from_secs(3600);
 const RESTARTING: &str = "the account is being restarted after an internal error; try again in a moment";
 
 impl Handler<ConfigFileChanged> for GatewayActor {

@@ -462,8 +462,9 @@ impl LinkSink for Sink {
             }
             LinkEvent::Receipt { .. } => {}
             other => {
-                if matches!(other, LinkEvent::CatchingUp { .. }) {
-                    self.logged_in_at.store(self.clock.now(), Ordering::SeqCst);
+                if matches!(other, LinkEvent::CatchingUp { .. } | LinkEvent::Connected(_)) {
+                    // The first of them counts: what came before it was waiting at WhatsApp.
+                    let _ = self.logged_in_at.compare_exchange(0, self.clock.now(), Ordering::SeqCst, Ordering::SeqCst);
                 }
                 self.report(Report::Event(other));
             }

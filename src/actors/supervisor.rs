@@ -3,6 +3,9 @@
 //! It feeds [`LinkMachine`] with what happens and carries out the actions, one after the other: a socket is opened only after the
 //! one before it is closed and has let go of the account's files. Siblings never hear of it.
 
+mod requests;
+mod status;
+
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,22 +15,22 @@ use actix::prelude::*;
 use tokio::sync::watch;
 
 use crate::actors::agent::AgentActor;
-use crate::actors::messages::{AccountStatus, LastDisconnect, LoggedOut, LoginProgress, LoginStarted, Refusal, Sent};
+use crate::actors::messages::{AccountStatus, LastDisconnect};
 use crate::actors::router::{AccountOnline, RouterActor};
-use crate::actors::sending::{SendJob, send_text};
-use crate::actors::socket::{
-    CloseSocket, DrainOutbox, Gesture, Report, RequestCode, SocketActor, SocketContext, SocketReport, UnlinkDevice,
-};
+use crate::actors::socket::{CloseSocket, DrainOutbox, Gesture, Report, SocketActor, SocketContext, SocketReport};
 use crate::clock::{Clock, UnixMs};
 use crate::config::model::{AccountConfig, WebConfig};
 use crate::event::{DownReason, Identity, LinkEvent};
 use crate::ids::{AccountId, E164};
-use crate::policy::link_state::{AccountState, Action, Input, LinkMachine, LinkMethod};
-use crate::routing::target::Target;
+use crate::policy::link_state::{AccountState, Action, Input, LinkMachine};
 use crate::store::credentials;
 use crate::store::lock::AccountLock;
 use crate::store::paths::StatePaths;
 use crate::whatsapp::LinkSpec;
+
+use requests::LoginView;
+pub use requests::{BeginLogin, FollowLogin, Resume, SendNow, Suspend, Unlink};
+use status::Facts;
 
 /// What every supervisor needs.
 #[derive(Clone)]
@@ -69,71 +72,10 @@ pub struct ApplyAccount {
 #[rtype(result = "()")]
 pub struct EndAccount;
 
-/// Begin a login. Sent by the gateway for a door.
-#[derive(Message)]
-#[rtype(result = "Result<LoginStarted, Refusal>")]
-pub struct BeginLogin {
-    /// Drop existing credentials.
-    pub force: bool,
-    /// Link by code for this number.
-    pub phone: Option<E164>,
-    /// How long to wait for the first code.
-    pub timeout: Duration,
-}
-
-/// Follow a login. Sent by the gateway for a door.
-#[derive(Message)]
-#[rtype(result = "Result<LoginProgress, Refusal>")]
-pub struct FollowLogin {
-    /// The QR text that the caller shows.
-    pub shown: Option<String>,
-    /// How long to wait.
-    pub timeout: Duration,
-}
-
-/// Unlink. Sent by the gateway for a door.
-#[derive(Message)]
-#[rtype(result = "Result<LoggedOut, Refusal>")]
-pub struct Unlink;
-
-/// Start now. Sent by the gateway for a door.
-#[derive(Message)]
-#[rtype(result = "Result<AccountId, Refusal>")]
-pub struct Resume;
-
-/// Stop until [`Resume`]. Sent by the gateway for a door.
-#[derive(Message)]
-#[rtype(result = "Result<AccountId, Refusal>")]
-pub struct Suspend;
-
-/// Send a text now or fail. Sent by the gateway for a door.
-#[derive(Message)]
-#[rtype(result = "Result<Sent, Refusal>")]
-pub struct SendNow {
-    /// To whom.
-    pub target: Target,
-    /// The text.
-    pub text: String,
-    /// The caller's key.
-    pub idempotency_key: String,
-}
-
 /// Parts of an answer are in the outbox. Sent by the router and the agent actor.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Deliver;
-
-/// Where a login stands.
-#[derive(Clone, Debug, PartialEq)]
-enum LoginView {
-    None,
-    Starting,
-    Qr(String),
-    Code(String),
-    Linked(String),
-    Expired,
-    Failed(String),
-}
 
 /// See the module documentation.
 pub struct SupervisorActor {
@@ -161,21 +103,6 @@ pub struct SupervisorActor {
     ended: bool,
     ending: Vec<tokio::sync::oneshot::Sender<()>>,
     facts: Facts,
-}
-
-/// What the status shows besides the state.
-#[derive(Default)]
-struct Facts {
-    sockets_opened: u64,
-    last_connected_at: Option<UnixMs>,
-    last_disconnect: Option<LastDisconnect>,
-    last_error: Option<String>,
-    last_message_at: Option<UnixMs>,
-    last_event_at: Option<UnixMs>,
-    last_inbound_at: Option<UnixMs>,
-    last_outbound_at: Option<UnixMs>,
-    last_start_at: Option<UnixMs>,
-    last_stop_at: Option<UnixMs>,
 }
 
 impl SupervisorActor {
@@ -237,6 +164,15 @@ impl SupervisorActor {
                 self.identity = None;
                 self.auth_since = None;
             }
+        }
+    }
+
+    /// Tells the router who the account is. It has to know before the first message comes, which may be long before the account counts
+    /// as connected.
+    fn introduce(&self, connected_at: Option<UnixMs>, ctx: &mut Context<Self>) {
+        if let Some(identity) = self.identity.clone().filter(|_| !self.linking_only) {
+            let supervisor = ctx.address();
+            self.cx.router.do_send(AccountOnline { account: self.id().clone(), identity, connected_at, supervisor });
         }
     }
 
@@ -399,8 +335,7 @@ impl SupervisorActor {
         }
         self.generation += 1;
         self.socket = None;
-        let was_linking = matches!(*self.login.borrow(), LoginView::Starting | LoginView::Qr(_) | LoginView::Code(_));
-        if was_linking {
+        if self.login.borrow().is_open() {
             let view = match &reason {
                 DownReason::QrExpired => LoginView::Expired,
                 DownReason::LoggedOut { .. } => {
@@ -441,6 +376,7 @@ impl SupervisorActor {
                 self.identity = Some(identity);
                 self.linked = true;
                 self.auth_since = Some(now);
+                self.introduce(None, ctx);
                 self.input(Input::Paired, ctx);
             }
             LinkEvent::CatchingUp { pending } => {
@@ -457,19 +393,14 @@ impl SupervisorActor {
                 self.input(Input::Connected, ctx);
                 self.login_phone = None;
                 self.login.send_if_modified(|view| {
-                    let was_linking = matches!(view, LoginView::Starting | LoginView::Qr(_) | LoginView::Code(_));
+                    let was_linking = view.is_open();
                     if was_linking {
                         *view = LoginView::Linked(who);
                     }
                     was_linking
                 });
                 if !self.linking_only {
-                    self.cx.router.do_send(AccountOnline {
-                        account: self.id().clone(),
-                        identity,
-                        connected_at: Some(now),
-                        supervisor: ctx.address(),
-                    });
+                    self.introduce(Some(now), ctx);
                     if let Some(socket) = &self.socket {
                         socket.do_send(DrainOutbox);
                     }
@@ -480,74 +411,8 @@ impl SupervisorActor {
         }
     }
 
-    fn request_code(&mut self, phone: E164, ctx: &mut Context<Self>) {
-        let Some(socket) = self.socket.clone() else { return };
-        ctx.spawn(actix::fut::wrap_future(async move { socket.send(RequestCode(phone)).await }).map(
-            |answer, me: &mut Self, ctx| match answer {
-                Ok(Ok(code)) => {
-                    me.login.send_replace(LoginView::Code(code));
-                }
-                Ok(Err(error)) => {
-                    me.login.send_replace(LoginView::Failed(format!("no pairing code: {error}")));
-                    me.input(Input::CancelLink, ctx);
-                }
-                Err(_) => {}
-            },
-        ));
-    }
-
-    fn status(&self) -> AccountStatus {
-        let now = self.cx.clock.now();
-        let state = self.machine.state();
-        let facts = &self.facts;
-        let rules = &self.account.rules;
-        let own = self.identity.as_ref();
-        AccountStatus {
-            account_id: self.id().clone(),
-            name: rules.name.clone(),
-            enabled: self.account.link.enabled,
-            linked: self.linked && state.code() != "logged-out",
-            running: state.wants_socket(),
-            connected: matches!(state, AccountState::Connected { .. }),
-            state: state.code().to_owned(),
-            state_text: state.sentence(now),
-            next_step: state.next_step(self.id()),
-            reconnect_attempts: self.machine.attempts(),
-            sockets_opened: facts.sockets_opened,
-            last_connected_at: facts.last_connected_at,
-            last_disconnect: facts.last_disconnect.clone(),
-            last_error: facts.last_error.clone().or_else(|| match state.code() {
-                code @ ("not-linked" | "disabled") => Some(code.replace('-', " ")),
-                _ => None,
-            }),
-            last_message_at: facts.last_message_at,
-            last_event_at: facts.last_event_at,
-            last_inbound_at: facts.last_inbound_at,
-            last_outbound_at: facts.last_outbound_at,
-            last_start_at: facts.last_start_at,
-            last_stop_at: facts.last_stop_at,
-            dm_policy: serde_json::to_value(rules.dm_policy)
-                .ok()
-                .and_then(|v| v.as_str().map(str::to_owned))
-                .unwrap_or_default(),
-            allow_from: rules.allow_from.entries(),
-            self_number: own.and_then(Identity::number),
-            self_jid: own.map(|i| i.jid.clone()),
-            self_lid: own.and_then(|i| i.lid.clone()),
-            auth_age_ms: self.auth_since.map(|at| (now - at).max(0)),
-            counters: std::collections::BTreeMap::new(),
-        }
-    }
-
     fn publish(&self) {
         self.gateway.do_send(AccountChanged(Box::new(self.status())));
-    }
-
-    fn who(&self) -> String {
-        match &self.identity {
-            Some(identity) => identity.number().map_or_else(|| identity.jid.to_string(), |n| n.to_string()),
-            None => "unknown".to_owned(),
-        }
     }
 }
 
@@ -568,6 +433,7 @@ impl Actor for SupervisorActor {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         self.read_credentials();
+        self.introduce(None, ctx);
         if self.account.link.enabled && !self.linking_only {
             self.input(Input::Enable { linked: self.linked }, ctx);
         } else if self.linking_only {
@@ -614,8 +480,8 @@ impl Handler<ApplyAccount> for SupervisorActor {
     fn handle(&mut self, apply: ApplyAccount, ctx: &mut Self::Context) {
         let relink = apply.account.link != self.account.link;
         let was_enabled = self.account.link.enabled;
-        let moved = apply.account.link.auth_dir != self.account.link.auth_dir
-            || apply.account.link.device_name != self.account.link.device_name;
+        // The device's name counts only when it is linked, so a new one waits for that.
+        let moved = apply.account.link.auth_dir != self.account.link.auth_dir;
         self.account = apply.account;
         self.web = apply.web;
         if !relink {
@@ -642,169 +508,10 @@ impl Handler<EndAccount> for SupervisorActor {
         let (done, ended) = tokio::sync::oneshot::channel();
         self.ended = true;
         self.ending.push(done);
-        self.input(Input::Disable, ctx);
+        self.input(Input::Stop, ctx);
         Box::pin(async move {
             let _ = ended.await;
         })
-    }
-}
-
-impl Handler<BeginLogin> for SupervisorActor {
-    type Result = ResponseFuture<Result<LoginStarted, Refusal>>;
-
-    fn handle(&mut self, begin: BeginLogin, ctx: &mut Self::Context) -> Self::Result {
-        let account = self.id().clone();
-        if !self.account.link.enabled && !self.linking_only {
-            let step = self.machine.state().next_step(&account).unwrap_or_default();
-            return Box::pin(async move {
-                Err(Refusal::Invalid(format!("account \"{account}\" is switched off in verso.json: {step}")))
-            });
-        }
-        let under_way = matches!(self.machine.state(), AccountState::Linking { .. });
-        let same_kind = begin.phone == self.login_phone;
-        let fresh = !(under_way && same_kind && !begin.force);
-        if fresh {
-            if self.linked && !begin.force && self.machine.state().code() != "logged-out" {
-                let who = self.who();
-                return Box::pin(async move { Ok(LoginStarted::AlreadyLinked { account, who }) });
-            }
-            if under_way {
-                self.input(Input::CancelLink, ctx);
-            }
-            self.login_phone = begin.phone.clone();
-            self.login.send_replace(LoginView::Starting);
-            let method = if begin.phone.is_some() { LinkMethod::Code } else { LinkMethod::Qr };
-            self.input(Input::Link { method, force: begin.force }, ctx);
-        }
-        let mut view = self.login.subscribe();
-        Box::pin(async move {
-            let first = async {
-                loop {
-                    match view.borrow_and_update().clone() {
-                        LoginView::Qr(code) => return Ok(LoginStarted::Qr { account: account.clone(), code, fresh }),
-                        LoginView::Code(code) => return Ok(LoginStarted::Code { account: account.clone(), code }),
-                        LoginView::Linked(who) => {
-                            return Ok(LoginStarted::AlreadyLinked { account: account.clone(), who });
-                        }
-                        LoginView::Failed(error) => return Err(Refusal::Unavailable(error)),
-                        LoginView::Expired => {
-                            return Err(Refusal::Unavailable(
-                                "The login QR expired. Ask me to generate a new one.".to_owned(),
-                            ));
-                        }
-                        LoginView::Starting | LoginView::None => {}
-                    }
-                    if view.changed().await.is_err() {
-                        return Err(Refusal::Unavailable("the gateway is stopping".to_owned()));
-                    }
-                }
-            };
-            tokio::time::timeout(begin.timeout, first)
-                .await
-                .unwrap_or_else(|_| Err(Refusal::Unavailable("Timed out waiting for WhatsApp QR".to_owned())))
-        })
-    }
-}
-
-impl Handler<FollowLogin> for SupervisorActor {
-    type Result = ResponseFuture<Result<LoginProgress, Refusal>>;
-
-    fn handle(&mut self, follow: FollowLogin, _: &mut Self::Context) -> Self::Result {
-        let account = self.id().clone();
-        let mut view = self.login.subscribe();
-        Box::pin(async move {
-            let progress = async {
-                loop {
-                    match view.borrow_and_update().clone() {
-                        LoginView::None => return LoginProgress::NotStarted,
-                        LoginView::Linked(who) => return LoginProgress::Linked { account: account.clone(), who },
-                        LoginView::Expired => return LoginProgress::Expired,
-                        LoginView::Failed(error) => return LoginProgress::Failed { error },
-                        LoginView::Qr(code) if follow.shown.as_ref().is_some_and(|shown| *shown != code) => {
-                            return LoginProgress::NewQr { code };
-                        }
-                        LoginView::Qr(_) | LoginView::Code(_) | LoginView::Starting => {}
-                    }
-                    if view.changed().await.is_err() {
-                        return LoginProgress::NotStarted;
-                    }
-                }
-            };
-            Ok(tokio::time::timeout(follow.timeout, progress).await.unwrap_or(LoginProgress::StillWaiting))
-        })
-    }
-}
-
-impl Handler<Unlink> for SupervisorActor {
-    type Result = ResponseActFuture<Self, Result<LoggedOut, Refusal>>;
-
-    fn handle(&mut self, _: Unlink, _: &mut Self::Context) -> Self::Result {
-        let account = self.id().clone();
-        self.read_credentials();
-        let had = self.linked || credentials::any_files(&self.auth_dir());
-        let socket = self.socket.clone().filter(|_| had);
-        let told = async move {
-            if let Some(socket) = socket {
-                // Best effort: without a connection the phone goes on showing the device until it is removed there.
-                let _ = tokio::time::timeout(Duration::from_secs(10), socket.send(UnlinkDevice)).await;
-            }
-        };
-        Box::pin(actix::fut::wrap_future(told).map(move |(), me: &mut Self, ctx| {
-            me.login.send_replace(LoginView::None);
-            me.input(Input::Unlinked, ctx);
-            me.queue.push_back(Action::ClearCredentials);
-            me.pump(ctx);
-            Ok(LoggedOut { account, cleared: had })
-        }))
-    }
-}
-
-impl Handler<Resume> for SupervisorActor {
-    type Result = Result<AccountId, Refusal>;
-
-    fn handle(&mut self, _: Resume, ctx: &mut Self::Context) -> Self::Result {
-        self.read_credentials();
-        let id = self.id().clone();
-        if !self.account.link.enabled {
-            let step = self.machine.state().next_step(&id).unwrap_or_default();
-            return Err(Refusal::Invalid(format!("account \"{id}\" is switched off in verso.json: {step}")));
-        }
-        if !self.linked {
-            return Err(Refusal::Invalid(format!(
-                "account \"{id}\" is not linked. Run: verso channels login --account {id}"
-            )));
-        }
-        self.input(Input::Start { linked: true }, ctx);
-        Ok(id)
-    }
-}
-
-impl Handler<Suspend> for SupervisorActor {
-    type Result = Result<AccountId, Refusal>;
-
-    fn handle(&mut self, _: Suspend, ctx: &mut Self::Context) -> Self::Result {
-        self.input(Input::Stop, ctx);
-        Ok(self.id().clone())
-    }
-}
-
-impl Handler<SendNow> for SupervisorActor {
-    type Result = ResponseFuture<Result<Sent, Refusal>>;
-
-    fn handle(&mut self, send: SendNow, _: &mut Self::Context) -> Self::Result {
-        let account = self.id().clone();
-        let connected = matches!(self.machine.state(), AccountState::Connected { .. });
-        let Some(socket) = self.socket.clone().filter(|_| connected) else {
-            return Box::pin(async move { Err(Refusal::NoListener { account }) });
-        };
-        let job = SendJob {
-            account: self.account.clone(),
-            target: send.target,
-            text: send.text,
-            idempotency_key: send.idempotency_key,
-            now: self.cx.clock.now(),
-        };
-        Box::pin(send_text(job, socket, self.cx.socket.journal.clone()))
     }
 }
 

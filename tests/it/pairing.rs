@@ -50,9 +50,11 @@ async fn a_stranger_gets_one_text_is_approved_and_answered() {
     ann.expect_text("three").await.expect("answered");
     assert_eq!(ann.inbox().len(), 3, "the first messages are not processed, the text came once");
 
-    // The approval outlives the process.
+    // The approval outlives the process, also for what she writes while nothing runs.
     let folder = gateway.stop().await;
+    ann.says(&work, "while you slept");
     let gateway = GatewayFixture::start_in(&world, folder).await;
+    ann.expect_text("while you slept").await.expect("answered though it came before the account counted as connected");
     gateway.wait_state("work", "connected").await;
     ann.says(&work, "four");
     ann.expect_text("four").await.expect("answered after the restart");

@@ -1,0 +1,179 @@
+//! What the journal's rows mean.
+
+use rusqlite::Row;
+use serde::{Deserialize, Serialize};
+
+use crate::clock::UnixMs;
+use crate::event::{InboundMessage, MessageKey};
+use crate::ids::{AccountId, Jid, MessageId};
+
+/// What became of an inbound message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum InboundState {
+    /// Not judged yet.
+    New,
+    /// An agent has to answer it.
+    Admitted,
+    /// The agent's answer (or its silence) is settled.
+    Answered,
+    /// Kept as context for a later answer.
+    Held,
+    /// Nobody answers it; the decision says why.
+    Dropped,
+}
+
+impl InboundState {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::New => "new",
+            Self::Admitted => "admitted",
+            Self::Answered => "answered",
+            Self::Held => "held",
+            Self::Dropped => "dropped",
+        }
+    }
+
+    fn parse(text: &str) -> Self {
+        match text {
+            "admitted" => Self::Admitted,
+            "answered" => Self::Answered,
+            "held" => Self::Held,
+            "dropped" => Self::Dropped,
+            _ => Self::New,
+        }
+    }
+}
+
+/// Where an outgoing part is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OutboxState {
+    /// Waits for a connection or its turn.
+    Queued,
+    /// Handed to the connection, not confirmed.
+    Sent,
+    /// WhatsApp has it.
+    Acked,
+    /// A device of the recipient has it.
+    Delivered,
+    /// It cannot be sent; the cause says why.
+    Failed,
+    /// It waited for too long.
+    Expired,
+}
+
+impl OutboxState {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Sent => "sent",
+            Self::Acked => "acked",
+            Self::Delivered => "delivered",
+            Self::Failed => "failed",
+            Self::Expired => "expired",
+        }
+    }
+
+    fn parse(text: &str) -> Self {
+        match text {
+            "sent" => Self::Sent,
+            "acked" => Self::Acked,
+            "delivered" => Self::Delivered,
+            "failed" => Self::Failed,
+            "expired" => Self::Expired,
+            _ => Self::Queued,
+        }
+    }
+}
+
+/// One message to send. Its id is fixed here, before the first attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutboxPart {
+    /// The account that it leaves through, and no other.
+    pub account: AccountId,
+    /// WhatsApp's id of the message.
+    pub id: MessageId,
+    /// Where to.
+    pub chat: Jid,
+    /// The text.
+    pub text: String,
+    /// The message that it answers.
+    pub answers: Option<MessageKey>,
+}
+
+/// A stored part with what happened to it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OutboxRow {
+    /// The account.
+    pub account: AccountId,
+    /// The message id.
+    pub id: MessageId,
+    /// Where to.
+    pub chat: Jid,
+    /// The text.
+    pub text: String,
+    /// Where it is.
+    pub state: OutboxState,
+    /// Why it failed, or last failed.
+    pub cause: Option<String>,
+    /// When it was written down.
+    pub created_at: UnixMs,
+    /// Last change.
+    pub updated_at: UnixMs,
+}
+
+/// A stored inbound message with what became of it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct InboundRow {
+    /// The message.
+    pub message: InboundMessage,
+    /// What became of it.
+    pub state: InboundState,
+    /// When it was written down.
+    pub received_at: UnixMs,
+    /// Verdict, reason, deciding key, agent, session; `null` before the decision.
+    pub decision: serde_json::Value,
+    /// When it was decided.
+    pub decided_at: Option<UnixMs>,
+    /// When its answer was settled.
+    pub answered_at: Option<UnixMs>,
+    /// What was sent for it.
+    pub parts: Vec<OutboxRow>,
+}
+
+fn bad_column(name: &str, cause: impl std::fmt::Display) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, format!("{name}: {cause}").into())
+}
+
+pub(super) fn inbound_row(row: &Row<'_>) -> rusqlite::Result<InboundRow> {
+    let message: String = row.get("message")?;
+    let state: String = row.get("state")?;
+    let decision: Option<String> = row.get("decision")?;
+    Ok(InboundRow {
+        message: serde_json::from_str(&message).map_err(|e| bad_column("message", e))?,
+        state: InboundState::parse(&state),
+        received_at: row.get("received_at")?,
+        decision: decision.and_then(|d| serde_json::from_str(&d).ok()).unwrap_or(serde_json::Value::Null),
+        decided_at: row.get("decided_at")?,
+        answered_at: row.get("answered_at")?,
+        parts: Vec::new(),
+    })
+}
+
+pub(super) fn outbox_row(row: &Row<'_>) -> rusqlite::Result<OutboxRow> {
+    let (account, id, chat, state): (String, String, String, String) =
+        (row.get("account")?, row.get("id")?, row.get("chat")?, row.get("state")?);
+    Ok(OutboxRow {
+        account: AccountId::new(&account),
+        id: MessageId::new(id),
+        chat: chat.parse().map_err(|e| bad_column("chat", e))?,
+        text: row.get("text")?,
+        state: OutboxState::parse(&state),
+        cause: row.get("cause")?,
+        created_at: row.get("created_at")?,
+        updated_at: row.get("updated_at")?,
+    })
+}
