@@ -8,6 +8,8 @@
 #
 # BINARY (default: target/release/verso, else target/debug/verso) must be a normal build for this machine's glibc.
 # The base image is made with debootstrap when it is not there.
+# With DEMO_BINARY (a build with the feature demo) and SIMULATOR (the program wa-simulator) it also links an account: the same
+# compose file, that binary in the image, the simulator in the container's network.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 required=0 install=0 full=0
@@ -139,4 +141,33 @@ begin=$(date +%s); "${compose[@]}" stop >/dev/null 2>&1
 [ $(($(date +%s) - begin)) -le 11 ] || fail "it did not stop within 10 s"
 [ "$("$docker" inspect -f '{{.State.ExitCode}}' "$id")" = 0 ] || fail "exit code $("$docker" inspect -f '{{.State.ExitCode}}' "$id") after SIGTERM"
 say "stopped by SIGTERM with code 0"
+if [ -n "${DEMO_BINARY:-}" ] && [ -n "${SIMULATOR:-}" ]; then
+  "${compose[@]}" down -v --timeout 15 >/dev/null 2>&1
+  strip -o deploy/prebuilt/verso "$DEMO_BINARY" 2>/dev/null || cp "$DEMO_BINARY" deploy/prebuilt/verso
+  strip -o "$work/wa-simulator" "$SIMULATOR" 2>/dev/null || cp "$SIMULATOR" "$work/wa-simulator"
+  chmod 755 deploy/prebuilt/verso "$work/wa-simulator"
+  export VERSO_IMAGE=verso:check-demo
+  DOCKER_BUILDKIT=0 "$docker" build -q --network none -f deploy/Dockerfile --build-arg BASE="$base" --target prebuilt -t "$VERSO_IMAGE" . >/dev/null \
+    || fail "the demo image does not build"
+  rm -f "$work/deploy/config/verso.json"
+  printf 'version: "3.8"\nservices:\n  verso:\n    environment:\n      VERSO_WHATSAPP_URL: ws://127.0.0.1:9011/ws/chat\n' >"$work/deploy/demo.yaml"
+  compose+=(--file "$work/deploy/demo.yaml")
+  "${compose[@]}" up -d --no-build >"$work/up.log" 2>&1 || { cat "$work/up.log" >&2; fail "compose up of the demo image"; }
+  id=$("${compose[@]}" ps -q verso)
+  until_true 20 "the demo gateway does not answer inside" inside verso health
+  simulator=$("$docker" run -d --network "container:$id" -v "$work/wa-simulator:/wa-simulator:ro" --entrypoint /wa-simulator \
+    "$VERSO_IMAGE" --ws-port 9011 --control-port 9012)
+  until_true 20 "the simulator does not come up" sh -c "'$docker' logs $simulator | grep -q control"
+  "${compose[@]}" exec -T verso verso channels login --phone +15550100009 >"$work/login.log" 2>&1 &
+  login=$!
+  code() { grep -oE '^ +[A-Z0-9]{4}-?[A-Z0-9]{4} *$' "$work/login.log" | tr -d ' -'; }
+  until_true 30 "verso channels login prints no code: $(cat "$work/login.log")" sh -c "grep -qE '^ +[A-Z0-9]{4}-?[A-Z0-9]{4} *\$' '$work/login.log'"
+  body="{\"pn\":\"15550100009\",\"code\":\"$(code)\"}"
+  "$docker" exec "$id" bash -c "exec 3<>/dev/tcp/127.0.0.1/9012; printf 'POST /ctl/code HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: ${#body}\r\nConnection: close\r\n\r\n%s' '$body' >&3; cat <&3" >"$work/code.log" 2>&1 \
+    || { cat "$work/code.log" >&2; fail "the phone takes no code"; }
+  wait "$login" || { cat "$work/login.log" "$work/code.log" >&2; fail "verso channels login"; }
+  until_true 20 "the account does not connect" sh -c "'$docker' exec $id verso channels status | grep -q ' connected'"
+  say "docker compose exec verso verso channels login linked an account"
+  "$docker" rm -f "$simulator" >/dev/null
+fi
 echo "deploy: all held"
