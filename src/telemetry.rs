@@ -112,7 +112,7 @@ pub fn init(options: &Options) -> io::Result<Telemetry> {
         .finish(DailyWriter::new(file.clone()));
     let filter = |level: &str| -> io::Result<EnvFilter> {
         let text = std::env::var("VERSO_LOG").ok().filter(|t| !t.is_empty()).unwrap_or_else(|| level.to_owned());
-        EnvFilter::try_new(&text).map_err(|e| wrong_filter(&text, &e))
+        EnvFilter::try_new(filter_of(&text)).map_err(|e| wrong_filter(&text, &e))
     };
     let lines = json_lines(Queue(queue)).with_filter(filter(&options.file_level)?);
     let console = fmt::layer().with_writer(io::stderr).with_ansi(color(&io::stderr()));
@@ -136,7 +136,7 @@ pub fn init(options: &Options) -> io::Result<Telemetry> {
 /// When the filter cannot be read.
 pub fn console_from_env() -> io::Result<()> {
     let Some(text) = std::env::var("VERSO_LOG").ok().filter(|t| !t.is_empty()) else { return Ok(()) };
-    let filter = EnvFilter::try_new(&text).map_err(|e| wrong_filter(&text, &e))?;
+    let filter = EnvFilter::try_new(filter_of(&text)).map_err(|e| wrong_filter(&text, &e))?;
     let console = fmt::layer().with_writer(io::stderr).with_ansi(color(&io::stderr())).with_timer(LocalTime);
     tracing_subscriber::registry()
         .with(console.with_filter(filter))
@@ -149,16 +149,15 @@ fn wrong_filter(text: &str, error: &dyn std::fmt::Display) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, why)
 }
 
-/// The filter for a level: libraries, which know nothing of redaction, one step quieter than Verso.
+/// The filter for a level. Libraries know nothing of redaction, and the WhatsApp client names numbers at info: they are heard from
+/// warn on, whatever Verso itself says. Anything that is no level is a filter already.
 pub fn filter_of(level: &str) -> String {
-    let others = match level {
-        "info" => "warn",
-        "debug" => "info",
-        _ => return level.to_owned(),
-    };
-    format!(
-        "{others},verso={level},whatsapp={level},whatsapp_rust={others},web={level},config={level},agent={level},api={level},gateway={level}"
-    )
+    match level {
+        "info" | "debug" => format!(
+            "warn,verso={level},whatsapp={level},whatsapp_rust=warn,web={level},config={level},agent={level},api={level},gateway={level}"
+        ),
+        _ => level.to_owned(),
+    }
 }
 
 /// Colour for terminals, unless `NO_COLOR` is set.

@@ -22,11 +22,12 @@ use crate::event::{Content, Identity, InboundMessage};
 use crate::ids::{E164, Jid, MessageId, SessionKey};
 use crate::policy::decide::{ChatKind, Dispatch, Run};
 use crate::session::lane::Lanes;
+use crate::session::pending::PendingMessage;
 use crate::store::journal::{Journal, OutboxPart};
 use crate::store::paths::StatePaths;
 use crate::store::transcripts::{self, Transcripts};
 use crate::store::zoneinfo;
-use crate::text::envelope;
+use crate::text::{envelope, history};
 
 /// Turns of a session that the model is shown when nothing limits them.
 const HISTORY_TURNS: usize = 40;
@@ -39,6 +40,8 @@ pub struct RunAgents {
     pub message: InboundMessage,
     /// Who answers in which session.
     pub dispatch: Dispatch,
+    /// What was said in the group since its last answer.
+    pub history: Vec<PendingMessage>,
     /// The account's settings at the decision.
     pub account: Arc<AccountConfig>,
     /// The account itself.
@@ -283,7 +286,7 @@ impl AgentRun {
         let quoted_by = quote
             .and_then(|q| q.sender.as_ref())
             .map(|jid| jid.e164().map_or_else(|| jid.to_string(), |n| n.to_string()));
-        envelope::Line {
+        let line = envelope::Line {
             from: &order.dispatch.peer,
             body: text,
             prefix: &prefix,
@@ -295,8 +298,13 @@ impl AgentRun {
             }),
             timestamp: Some(message.timestamp).filter(|at| *at > 0),
             previous: None,
-        }
-        .render_for_agent(&self.options)
+        };
+        history::with_pending(
+            &order.history,
+            &order.dispatch.peer,
+            &line.render_for_agent(&self.options),
+            &self.options,
+        )
     }
 
     fn history_limit(&self) -> usize {

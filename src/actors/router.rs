@@ -15,16 +15,20 @@ use crate::actors::socket::Gesture;
 use crate::actors::supervisor::{Deliver, SupervisorActor};
 use crate::clock::{Clock, UnixMs};
 use crate::config::model::{AccountConfig, AllowList, Config};
-use crate::event::{Identity, InboundMessage};
-use crate::ids::{AccountId, Jid, MessageId, Redacted};
+use crate::event::{Content, Identity, InboundMessage};
+use crate::ids::{AccountId, E164, Jid, MessageId, Redacted};
 use crate::policy::allowlist::parse_approved;
-use crate::policy::decide::{Decision, Dispatch, Effect, Verdict, View, decide};
+use crate::policy::decide::{View, decide};
+use crate::policy::decision::{ChatKind, Decision, Dispatch, Effect, Hold, Verdict};
 use crate::policy::mention::MentionTable;
 use crate::policy::pairing::{PairingBook, PairingRecord, REQUEST_TTL_MS, Requested, pairing_text};
+use crate::routing::session_key;
+use crate::session::pending::{Pending, PendingMessage};
 use crate::store::StoreError;
 use crate::store::journal::{InboundRow, InboundState, Journal, OutboxPart};
 use crate::store::pairing::{PairingFiles, Stamp};
 use crate::store::paths::StatePaths;
+use crate::text::envelope;
 
 /// A message is on disk and waits for judgement. Sent by the sink of a socket.
 #[derive(Message)]
@@ -89,7 +93,12 @@ pub struct RouterActor {
     mentions: MentionTable,
     agents: Addr<AgentActor>,
     known: HashMap<AccountId, Known>,
+    /// Accounts whose group context of earlier processes was asked for.
+    introduced: HashSet<AccountId>,
+    /// Accounts whose unanswered messages of earlier processes were taken up.
     recovered: HashSet<AccountId>,
+    /// Group messages that woke nobody, until the group's next answer.
+    pending: Pending,
     counters: Counters,
     _exit: LoudExit,
 }
@@ -121,7 +130,9 @@ impl RouterActor {
             mentions: MentionTable::default(),
             agents,
             known: HashMap::new(),
+            introduced: HashSet::new(),
             recovered: HashSet::new(),
+            pending: Pending::default(),
             counters: HashMap::new(),
             _exit: LoudExit("router"),
         };
@@ -281,15 +292,48 @@ impl RouterActor {
         ctx.spawn(actix::fut::wrap_future(work));
     }
 
-    fn dispatch(&self, message: InboundMessage, dispatch: Dispatch, account: Arc<AccountConfig>) {
+    fn dispatch(&mut self, message: InboundMessage, dispatch: Dispatch, account: Arc<AccountConfig>) {
         let Some(known) = self.known.get(&message.account) else { return };
+        // What was said since the last answer goes with this one, to every agent of a broadcast the same.
+        let mut history = Vec::new();
+        if dispatch.chat == ChatKind::Group {
+            let key = session_key::history_key(&message.account, &dispatch.peer);
+            history.extend(self.pending.peek(&key).cloned());
+            self.pending.clear(&key);
+        }
         self.agents.do_send(RunAgents {
             message,
             dispatch,
+            history,
             account,
             identity: known.identity.clone(),
             supervisor: known.supervisor.clone(),
         });
+    }
+
+    /// Keeps a group message as context for the group's next answer.
+    fn hold(&mut self, message: &InboundMessage, hold: &Hold) {
+        let Content::Body(body) = &message.content else { return };
+        let id = message.sender.without_device().to_string();
+        let sender = envelope::Sender {
+            name: message.push_name.as_deref(),
+            number: message.sender_number.as_ref().map(E164::as_str),
+            id: Some(&id),
+        };
+        let text = body.text.clone().or_else(|| body.media.as_ref().map(|m| m.kind.placeholder().to_owned()));
+        let kept = PendingMessage {
+            sender: sender.label().unwrap_or_else(|| "Unknown".to_owned()),
+            body: text.unwrap_or_default(),
+            timestamp: Some(message.timestamp).filter(|at| *at > 0),
+            id: Some(message.id.clone()),
+        };
+        self.pending.hold(&hold.history_key, kept, hold.limit);
+    }
+
+    fn hold_again(&mut self, row: InboundRow) {
+        if let Ok(Decision { verdict: Verdict::Hold(hold), .. }) = serde_json::from_value(row.decision) {
+            self.hold(&row.message, &hold);
+        }
     }
 
     /// Takes up what an earlier process left undone.
@@ -367,8 +411,10 @@ impl Handler<InboundReceived> for RouterActor {
         for effect in decision.effects {
             self.effect(effect, &message, ctx);
         }
-        if let Verdict::Dispatch(dispatch) = decision.verdict {
-            self.dispatch(message, dispatch, account);
+        match decision.verdict {
+            Verdict::Dispatch(dispatch) => self.dispatch(message, dispatch, account),
+            Verdict::Hold(hold) => self.hold(&message, &hold),
+            Verdict::Drop { .. } => {}
         }
     }
 }
@@ -383,6 +429,15 @@ impl Handler<AccountOnline> for RouterActor {
             Known { identity, supervisor, approved: AllowList::default(), stamp: vec![None; 4] },
         );
         self.refresh_approved(&account);
+        // The context of groups is there before the first message can come, answers wait for the connection.
+        if self.introduced.insert(account.clone()) {
+            let (journal, id) = (self.journal.clone(), account.clone());
+            let held = async move { (journal.held(&id).await, id) };
+            ctx.spawn(actix::fut::wrap_future(held).map(|(held, id), me: &mut Self, _| match held {
+                Ok(rows) => rows.into_iter().for_each(|row| me.hold_again(row)),
+                Err(error) => tracing::error!(target: "whatsapp/inbound", account = %id, %error, "the context of groups cannot be read"),
+            }));
+        }
         if connected_at.is_none() || !self.recovered.insert(account.clone()) {
             return;
         }

@@ -240,6 +240,26 @@ impl Journal {
         .await
     }
 
+    /// The group messages of an account that are kept as context: held since the last message of their chat that was answered.
+    /// Oldest first, from earlier processes only.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub async fn held(&self, account: &AccountId) -> Result<Vec<InboundRow>, StoreError> {
+        let (account, inherited) = (account.clone(), self.inherited);
+        self.run(move |db| {
+            db.prepare_cached(
+                "SELECT * FROM inbound AS held WHERE account = ?1 AND seq <= ?2 AND state = 'held' AND seq > coalesce(
+                     (SELECT max(seq) FROM inbound AS later WHERE later.account = held.account AND later.chat = held.chat
+                      AND later.state IN ('admitted', 'answered')), 0)
+                 ORDER BY seq",
+            )?
+            .query_map(params![account.as_str(), inherited], inbound_row)?
+            .collect()
+        })
+        .await
+    }
+
     /// The parts of an account without WhatsApp's ack, in order.
     ///
     /// # Errors

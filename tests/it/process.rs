@@ -166,6 +166,16 @@ async fn the_command_line_links_sends_lists_and_explains() {
     assert!(text(&listed.stdout).contains("work"), "{listed:?}");
     let health = gateway.run(&world, &["health"]).await;
     assert!(health.status.success() && text(&health.stdout).contains("linked"), "{health:?}");
+    let log = gateway.state.path().join("verso.log");
+    let began = Instant::now();
+    while !std::fs::read_to_string(&log).unwrap_or_default().contains(&id) {
+        assert!(began.elapsed() < DEADLINE, "the message is not in the log");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let logged = std::fs::read_to_string(&log).expect("readable");
+    for secret in ["5557654321", "5550001111", "ping", "hello from the shell"] {
+        assert!(!logged.contains(secret), "the log at info holds {secret}: {logged}");
+    }
     let second = gateway.run(&world, &["gateway"]).await;
     assert_eq!(second.status.code(), Some(1));
     let said = text(&second.stderr);

@@ -103,7 +103,7 @@ fn write_batch(db: &Connection, jobs: Vec<Job>, commits: &AtomicU64, path: &Path
 }
 
 /// The schema, one step per version of `PRAGMA user_version`.
-const MIGRATIONS: [&str; 1] = ["
+const MIGRATIONS: [&str; 2] = ["
     CREATE TABLE inbound(
         seq INTEGER PRIMARY KEY AUTOINCREMENT, account TEXT NOT NULL, chat TEXT NOT NULL, sender TEXT NOT NULL, id TEXT NOT NULL,
         sent_at INTEGER NOT NULL, received_at INTEGER NOT NULL, message TEXT NOT NULL, state TEXT NOT NULL,
@@ -118,6 +118,8 @@ const MIGRATIONS: [&str; 1] = ["
     CREATE INDEX outbox_answers ON outbox(answers);
     CREATE INDEX outbox_id ON outbox(id);
     CREATE TABLE facts(key TEXT PRIMARY KEY, value TEXT NOT NULL, updated_at INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+", "
+    CREATE INDEX inbound_chat ON inbound(account, chat, seq);
 "];
 
 pub(super) fn open_connection(path: &Path) -> Result<Connection, StoreError> {

@@ -1,5 +1,7 @@
 //! A gateway in this process against a simulated WhatsApp: the real actors, the real client, real sockets, real files.
 
+pub mod model;
+
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::Duration;

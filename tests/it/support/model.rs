@@ -1,0 +1,69 @@
+//! A language model behind the OpenAI-compatible API: answers every request with the same text and keeps what it was asked.
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+
+use super::DEADLINE;
+
+/// A running model.
+pub struct Model {
+    url: String,
+    asked: mpsc::UnboundedReceiver<serde_json::Value>,
+}
+
+impl Model {
+    /// Starts a model that always says `answer`.
+    pub async fn start(answer: &'static str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
+        let url = format!("http://{}/v1", listener.local_addr().expect("address"));
+        let (tell, asked) = mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            while let Ok((socket, _)) = listener.accept().await {
+                tokio::spawn(serve(socket, answer, tell.clone()));
+            }
+        });
+        Self { url, asked }
+    }
+
+    /// The `models` and `agents` part of a configuration that uses it.
+    pub fn config(&self) -> String {
+        format!(
+            "models: {{ providers: {{ local: {{ api: 'openai-completions', baseUrl: '{}', apiKey: 'k' }} }} }}, agents: {{ defaults: {{ model: 'local/tiny', envelopeTimestamp: 'off' }} }}",
+            self.url
+        )
+    }
+
+    /// The last user message of the next request.
+    pub async fn asked(&mut self) -> String {
+        let request = tokio::time::timeout(DEADLINE, self.asked.recv()).await.expect("asked in time").expect("running");
+        let messages = request["messages"].as_array().expect("messages");
+        messages.last().expect("a message")["content"].as_str().expect("text").to_owned()
+    }
+}
+
+async fn serve(mut socket: TcpStream, answer: &str, tell: mpsc::UnboundedSender<serde_json::Value>) {
+    let mut seen = Vec::new();
+    let mut buffer = [0; 8192];
+    loop {
+        let Ok(n) = socket.read(&mut buffer).await else { return };
+        if n == 0 {
+            return;
+        }
+        seen.extend_from_slice(&buffer[..n]);
+        let text = String::from_utf8_lossy(&seen).into_owned();
+        let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
+        let length =
+            head.lines().find_map(|l| l.to_ascii_lowercase().strip_prefix("content-length:").map(str::to_owned));
+        let length: usize = length.and_then(|l| l.trim().parse().ok()).expect("a length");
+        if body.len() < length {
+            continue;
+        }
+        let _ = tell.send(serde_json::from_str(body).expect("json"));
+        let json =
+            serde_json::json!({ "choices": [{ "message": { "role": "assistant", "content": answer } }] }).to_string();
+        let reply = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{json}", json.len());
+        let _ = socket.write_all(reply.as_bytes()).await;
+        return;
+    }
+}
