@@ -272,12 +272,12 @@ impl RouterActor {
             if asked.notify_owner
                 && let Some(own) = own
             {
-                let who = asked.name.as_deref().unwrap_or("somebody");
-                let text = format!(
-                    "Verso: {who} ({}) asks to be let in.\n\nApprove: verso pairing approve whatsapp {code} --account {account}\nDeny: verso pairing deny whatsapp {code} --account {account}",
-                    asked.sender
-                );
-                parts.push(part(Jid::of_number(&own), text, None));
+                let notice = part(Jid::of_number(&own), owner_notice(&asked, &code), None);
+                // The code is on disk before the owner can react to the notice.
+                if let Err(error) = journal.put(&notice_fact(&account, &notice.id), &code).await {
+                    tracing::error!(target: "whatsapp/inbound", %account, %error, "a reaction to the notice will not be understood");
+                }
+                parts.push(notice);
             }
             if parts.is_empty() {
                 return;
@@ -309,6 +309,36 @@ impl RouterActor {
             identity: known.identity.clone(),
             supervisor: known.supervisor.clone(),
         });
+    }
+
+    /// The owner decides a pairing request by a reaction to its notice, which stands in the account's own chat.
+    fn owner_reacted(&self, message: &InboundMessage, ctx: &mut Context<Self>) {
+        let Content::Reaction { target, emoji, .. } = &message.content else { return };
+        let Some(known) = self.known.get(&message.account) else { return };
+        let own_chat = known.identity.is_self(&message.chat) || message.chat_number == known.identity.number();
+        let Some(approve) = verdict_of(emoji).filter(|_| message.from_me && own_chat) else { return };
+        let (journal, files, now) = (self.journal.clone(), self.files.clone(), self.clock.now());
+        let (account, supervisor) = (message.account.clone(), known.supervisor.clone());
+        let (fact, chat) = (notice_fact(&account, target), message.chat.clone());
+        ctx.spawn(actix::fut::wrap_future(async move {
+            let Ok(Some(code)) = journal.get(&fact).await else { return };
+            let id = account.clone();
+            let decided =
+                tokio::task::spawn_blocking(move || decide_request(&files, Some(&id), &code, approve, now)).await;
+            let text = match decided {
+                Ok(Ok(record)) if approve => format!("Approved whatsapp sender {}.", record.id),
+                Ok(Ok(record)) => format!("Denied whatsapp sender {}.", record.id),
+                Ok(Err(refusal)) => refusal.to_string(),
+                Err(_) => return,
+            };
+            let part = OutboxPart { account, id: MessageId::random(&mut rand::rng()), chat, text, answers: None };
+            match journal.enqueue(vec![part]).await {
+                Ok(()) => supervisor.do_send(Deliver),
+                Err(error) => {
+                    tracing::error!(target: "whatsapp/outbound", %error, "the answer to a reaction was not queued")
+                }
+            }
+        }));
     }
 
     /// Keeps a group message as context for the group's next answer.
@@ -356,6 +386,30 @@ struct PairingAsked {
     name: Option<String>,
     reply: bool,
     notify_owner: bool,
+}
+
+/// What the owner is told of a request, in the account's own chat.
+fn owner_notice(asked: &PairingAsked, code: &str) -> String {
+    let who = asked.name.as_deref().unwrap_or("Somebody");
+    let account = &asked.message.account;
+    format!(
+        "Verso: {who} ({}) asks to be let in.\n\nReact with 👍 to let them in, with 👎 to refuse, or use:\nverso pairing approve whatsapp {code} --account {account}",
+        asked.sender
+    )
+}
+
+/// Under which key the code of a notice is kept.
+fn notice_fact(account: &AccountId, notice: &MessageId) -> String {
+    format!("notice:{account}:{notice}")
+}
+
+/// What the owner's reaction to a notice says: 👍 yes, 👎 no, in any skin colour.
+fn verdict_of(emoji: &str) -> Option<bool> {
+    match emoji.chars().next()? {
+        '👍' => Some(true),
+        '👎' => Some(false),
+        _ => None,
+    }
 }
 
 /// Lets `change` work on the book of one account, under the lock of the file.
@@ -414,7 +468,7 @@ impl Handler<InboundReceived> for RouterActor {
         match decision.verdict {
             Verdict::Dispatch(dispatch) => self.dispatch(message, dispatch, account),
             Verdict::Hold(hold) => self.hold(&message, &hold),
-            Verdict::Drop { .. } => {}
+            Verdict::Drop { .. } => self.owner_reacted(&message, ctx),
         }
     }
 }

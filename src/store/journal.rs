@@ -386,7 +386,10 @@ impl Journal {
                 "DELETE FROM inbound WHERE received_at < ?1 AND state IN ('answered', 'held', 'dropped')",
                 params![journal_before],
             )?;
-            db.execute("DELETE FROM facts WHERE key LIKE 'send:%' AND updated_at < ?1", params![journal_before])?;
+            db.execute(
+                "DELETE FROM facts WHERE (key LIKE 'send:%' OR key LIKE 'notice:%') AND updated_at < ?1",
+                params![journal_before],
+            )?;
             Ok(expired)
         })
         .await

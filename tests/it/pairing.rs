@@ -144,3 +144,27 @@ async fn what_the_owner_writes_to_others_triggers_nothing() {
     assert!(listed(&gateway).await.is_empty());
     assert_eq!(ann.inbox().len(), 1, "only what the owner wrote himself");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_a_personal_number_strangers_hear_nothing_and_the_owner_decides_by_a_reaction() {
+    let world = World::start().await.expect("world");
+    let me = world.phone("+15550001111");
+    let (ann, bob) = (world.contact("+15557000001", "Ann"), world.contact("+15557000002", "Bob"));
+    let gateway = GatewayFixture::start(&world, &config("dmPolicy: 'pairing', allowFrom: ['+15550001111']")).await;
+    gateway.link("work", &me).await;
+    for (stranger, emoji, answer) in
+        [(&ann, "👍🏽", "Approved whatsapp sender +15557000001."), (&bob, "👎", "Denied whatsapp sender +15557000002.")]
+    {
+        stranger.says(&me, "hello?");
+        let notice = me.expect_message(|r| r.text.contains("asks to be let in") && r.text.contains(&stranger.number()));
+        let notice = notice.await.expect("the owner is told");
+        me.reacts(&me, &notice.id, emoji);
+        me.expect_text(answer).await.expect("the owner is answered");
+    }
+    assert!(listed(&gateway).await.is_empty());
+    ann.says(&me, "am I in?");
+    ann.expect_text("am I in?").await.expect("answered");
+    bob.says(&me, "and me?");
+    me.expect_message(|r| r.text.contains("asks to be let in")).await.expect("he may ask again");
+    assert_eq!((ann.inbox().len(), bob.inbox().len()), (1, 0), "strangers hear nothing");
+}
