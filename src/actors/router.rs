@@ -3,6 +3,8 @@
 //! It decides nothing itself: [`decide`] does, from the configuration in force and what is known of the account. The decision is
 //! noted in the journal beside the message, which is what `verso why` tells later.
 
+mod pairing;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
@@ -10,25 +12,25 @@ use actix::prelude::*;
 
 use crate::actors::LoudExit;
 use crate::actors::agent::{AgentActor, RunAgents};
-use crate::actors::messages::{DecidePairing, ListPairing, PairingDecided, PairingRequest, Refusal};
 use crate::actors::socket::Gesture;
-use crate::actors::supervisor::{Deliver, SupervisorActor};
+use crate::actors::supervisor::SupervisorActor;
 use crate::clock::{Clock, UnixMs};
 use crate::config::model::{AccountConfig, AllowList, Config};
 use crate::event::{Content, Identity, InboundMessage};
-use crate::ids::{AccountId, E164, Jid, MessageId, Redacted};
+use crate::ids::{AccountId, E164};
 use crate::policy::allowlist::parse_approved;
 use crate::policy::decide::{View, decide};
 use crate::policy::decision::{ChatKind, Decision, Dispatch, Effect, Hold, Verdict};
 use crate::policy::mention::MentionTable;
-use crate::policy::pairing::{PairingBook, PairingRecord, REQUEST_TTL_MS, Requested, pairing_text};
 use crate::routing::session_key;
 use crate::session::pending::{Pending, PendingMessage};
 use crate::store::StoreError;
-use crate::store::journal::{InboundRow, InboundState, Journal, OutboxPart};
+use crate::store::journal::{InboundRow, InboundState, Journal};
 use crate::store::pairing::{PairingFiles, Stamp};
 use crate::store::paths::StatePaths;
 use crate::text::envelope;
+
+use pairing::PairingAsked;
 
 /// A message is on disk and waits for judgement. Sent by the sink of a socket.
 #[derive(Message)]
@@ -226,72 +228,6 @@ impl RouterActor {
         }
     }
 
-    /// Enters the request into the store first; only a code that is on disk is shown to anybody.
-    fn request_pairing(&mut self, asked: PairingAsked, supervisor: Addr<SupervisorActor>, ctx: &mut Context<Self>) {
-        let (files, now, account) = (self.files.clone(), self.clock.now(), asked.message.account.clone());
-        let (id, name) = (asked.sender.clone(), asked.name.clone());
-        let own = self.known.get(&account).and_then(|k| k.identity.number());
-        let journal = self.journal.clone();
-        let entered = tokio::task::spawn_blocking({
-            let account = account.clone();
-            move || with_book(&files, &account, now, |book| book.request(&id, name.as_deref(), now, &mut rand::rng()))
-        });
-        let work = async move {
-            let code = match entered.await {
-                Ok(Ok(Requested::New { code })) => code,
-                Ok(Ok(Requested::Refreshed { .. })) => return,
-                Ok(Ok(Requested::Full)) => {
-                    tracing::info!(target: "whatsapp/inbound", %account, "three pairing requests wait already; a further one was not entered");
-                    return;
-                }
-                Ok(Err(error)) => {
-                    tracing::error!(target: "whatsapp/inbound", %account, %error, "a pairing request was not entered");
-                    return;
-                }
-                Err(_) => return,
-            };
-            tracing::info!(
-                target: "whatsapp/inbound", %account, sender = %Redacted(&asked.sender),
-                "new pairing request; see: verso pairing list whatsapp"
-            );
-            let part = |chat: Jid, text: String, answers| OutboxPart {
-                account: account.clone(),
-                id: MessageId::random(&mut rand::rng()),
-                chat,
-                text,
-                answers,
-            };
-            let mut parts = Vec::new();
-            if asked.reply {
-                parts.push(part(
-                    asked.message.chat.clone(),
-                    pairing_text(&asked.sender, &code),
-                    Some(asked.message.key()),
-                ));
-            }
-            if asked.notify_owner
-                && let Some(own) = own
-            {
-                let notice = part(Jid::of_number(&own), owner_notice(&asked, &code), None);
-                // The code is on disk before the owner can react to the notice.
-                if let Err(error) = journal.put(&notice_fact(&account, &notice.id), &code).await {
-                    tracing::error!(target: "whatsapp/inbound", %account, %error, "a reaction to the notice will not be understood");
-                }
-                parts.push(notice);
-            }
-            if parts.is_empty() {
-                return;
-            }
-            match journal.enqueue(parts).await {
-                Ok(()) => supervisor.do_send(Deliver),
-                Err(error) => {
-                    tracing::error!(target: "whatsapp/outbound", %account, %error, "a pairing text was not queued")
-                }
-            }
-        };
-        ctx.spawn(actix::fut::wrap_future(work));
-    }
-
     fn dispatch(&mut self, message: InboundMessage, dispatch: Dispatch, account: Arc<AccountConfig>) {
         let Some(known) = self.known.get(&message.account) else { return };
         // What was said since the last answer goes with this one, to every agent of a broadcast the same.
@@ -309,36 +245,6 @@ impl RouterActor {
             identity: known.identity.clone(),
             supervisor: known.supervisor.clone(),
         });
-    }
-
-    /// The owner decides a pairing request by a reaction to its notice, which stands in the account's own chat.
-    fn owner_reacted(&self, message: &InboundMessage, ctx: &mut Context<Self>) {
-        let Content::Reaction { target, emoji, .. } = &message.content else { return };
-        let Some(known) = self.known.get(&message.account) else { return };
-        let own_chat = known.identity.is_self(&message.chat) || message.chat_number == known.identity.number();
-        let Some(approve) = verdict_of(emoji).filter(|_| message.from_me && own_chat) else { return };
-        let (journal, files, now) = (self.journal.clone(), self.files.clone(), self.clock.now());
-        let (account, supervisor) = (message.account.clone(), known.supervisor.clone());
-        let (fact, chat) = (notice_fact(&account, target), message.chat.clone());
-        ctx.spawn(actix::fut::wrap_future(async move {
-            let Ok(Some(code)) = journal.get(&fact).await else { return };
-            let id = account.clone();
-            let decided =
-                tokio::task::spawn_blocking(move || decide_request(&files, Some(&id), &code, approve, now)).await;
-            let text = match decided {
-                Ok(Ok(record)) if approve => format!("Approved whatsapp sender {}.", record.id),
-                Ok(Ok(record)) => format!("Denied whatsapp sender {}.", record.id),
-                Ok(Err(refusal)) => refusal.to_string(),
-                Err(_) => return,
-            };
-            let part = OutboxPart { account, id: MessageId::random(&mut rand::rng()), chat, text, answers: None };
-            match journal.enqueue(vec![part]).await {
-                Ok(()) => supervisor.do_send(Deliver),
-                Err(error) => {
-                    tracing::error!(target: "whatsapp/outbound", %error, "the answer to a reaction was not queued")
-                }
-            }
-        }));
     }
 
     /// Keeps a group message as context for the group's next answer.
@@ -378,54 +284,6 @@ impl RouterActor {
         // Judged as of when it came in, so that the pause of the restart does not count against it.
         ctx.notify(InboundReceived { connected_at: Some(row.received_at), message: row.message, ours: false });
     }
-}
-
-struct PairingAsked {
-    message: InboundMessage,
-    sender: String,
-    name: Option<String>,
-    reply: bool,
-    notify_owner: bool,
-}
-
-/// What the owner is told of a request, in the account's own chat.
-fn owner_notice(asked: &PairingAsked, code: &str) -> String {
-    let who = asked.name.as_deref().unwrap_or("Somebody");
-    let account = &asked.message.account;
-    format!(
-        "Verso: {who} ({}) asks to be let in.\n\nReact with 👍 to let them in, with 👎 to refuse, or use:\nverso pairing approve whatsapp {code} --account {account}",
-        asked.sender
-    )
-}
-
-/// Under which key the code of a notice is kept.
-fn notice_fact(account: &AccountId, notice: &MessageId) -> String {
-    format!("notice:{account}:{notice}")
-}
-
-/// What the owner's reaction to a notice says: 👍 yes, 👎 no, in any skin colour.
-fn verdict_of(emoji: &str) -> Option<bool> {
-    match emoji.chars().next()? {
-        '👍' => Some(true),
-        '👎' => Some(false),
-        _ => None,
-    }
-}
-
-/// Lets `change` work on the book of one account, under the lock of the file.
-fn with_book<T>(
-    files: &PairingFiles,
-    account: &AccountId,
-    now: UnixMs,
-    change: impl FnOnce(&mut PairingBook) -> T,
-) -> Result<T, StoreError> {
-    files.update_requests(|records| {
-        let mut book = PairingBook::load(account.clone(), records.iter().cloned(), now);
-        let result = change(&mut book);
-        records.retain(|r| r.account != *account && now - r.created_at <= REQUEST_TTL_MS);
-        records.extend(book.records().iter().cloned());
-        result
-    })
 }
 
 impl Actor for RouterActor {
@@ -512,107 +370,4 @@ impl Handler<GetCounters> for RouterActor {
     fn handle(&mut self, _: GetCounters, _: &mut Self::Context) -> Self::Result {
         MessageResult(self.counters.clone())
     }
-}
-
-impl Handler<ListPairing> for RouterActor {
-    type Result = ResponseFuture<Result<Vec<PairingRequest>, Refusal>>;
-
-    fn handle(&mut self, list: ListPairing, _: &mut Self::Context) -> Self::Result {
-        let (files, now) = (self.files.clone(), self.clock.now());
-        Box::pin(async move {
-            let records = tokio::task::spawn_blocking(move || files.requests())
-                .await
-                .map_err(|e| Refusal::Unavailable(e.to_string()))?
-                .map_err(|e| Refusal::Unavailable(e.to_string()))?;
-            let only = list.account.as_deref().map(AccountId::new);
-            Ok(records
-                .into_iter()
-                .filter(|r| only.as_ref().is_none_or(|a| r.account == *a) && now - r.created_at <= REQUEST_TTL_MS)
-                .map(|r| PairingRequest {
-                    account: r.account,
-                    sender: r.id,
-                    name: r.name,
-                    code: r.code,
-                    created_at: r.created_at,
-                    last_seen_at: r.last_seen_at,
-                    expires_at: r.created_at + REQUEST_TTL_MS,
-                })
-                .collect())
-        })
-    }
-}
-
-impl Handler<DecidePairing> for RouterActor {
-    type Result = ResponseActFuture<Self, Result<PairingDecided, Refusal>>;
-
-    fn handle(&mut self, decide: DecidePairing, _: &mut Self::Context) -> Self::Result {
-        let (files, now) = (self.files.clone(), self.clock.now());
-        let only = decide.account.as_deref().map(AccountId::new);
-        let (code, approve) = (decide.code.trim().to_owned(), decide.approve);
-        let decided = tokio::task::spawn_blocking(move || decide_request(&files, only.as_ref(), &code, approve, now));
-        let journal = self.journal.clone();
-        let notify = decide.notify && decide.approve;
-        Box::pin(actix::fut::wrap_future(decided).then(move |decided, me: &mut Self, _| {
-            let record = match decided {
-                Ok(result) => result,
-                Err(e) => Err(Refusal::Unavailable(e.to_string())),
-            };
-            let supervisor =
-                record.as_ref().ok().and_then(|r| me.known.get(&r.account)).map(|known| known.supervisor.clone());
-            actix::fut::wrap_future(async move {
-                let record = record?;
-                let mut notified = false;
-                if notify
-                    && let Some(supervisor) = supervisor
-                    && let Some(chat) = chat_of(&record.id)
-                {
-                    let part = OutboxPart {
-                        account: record.account.clone(),
-                        id: MessageId::random(&mut rand::rng()),
-                        chat,
-                        text: "✅ Verso access approved. Send a message to start chatting.".to_owned(),
-                        answers: None,
-                    };
-                    journal.enqueue(vec![part]).await.map_err(|e| Refusal::Unavailable(e.to_string()))?;
-                    supervisor.do_send(Deliver);
-                    notified = true;
-                }
-                Ok(PairingDecided { account: record.account, sender: record.id, notified })
-            })
-        }))
-    }
-}
-
-/// The direct chat of a person as the pairing book names it.
-fn chat_of(id: &str) -> Option<Jid> {
-    if id.contains('@') { id.parse().ok() } else { crate::ids::E164::normalize(id).map(|n| Jid::of_number(&n)) }
-}
-
-/// Approves or denies on disk: the approval is written before the request goes, so that a crash between the two loses neither.
-///
-/// # Errors
-/// When no such request waits or the files cannot be written.
-pub fn decide_request(
-    files: &PairingFiles,
-    only: Option<&AccountId>,
-    code: &str,
-    approve: bool,
-    now: UnixMs,
-) -> Result<PairingRecord, Refusal> {
-    let unavailable = |e: StoreError| Refusal::Unavailable(e.to_string());
-    let records = files.requests().map_err(unavailable)?;
-    let found = records.into_iter().find(|r| {
-        r.code.eq_ignore_ascii_case(code)
-            && only.is_none_or(|a| r.account == *a)
-            && now - r.created_at <= REQUEST_TTL_MS
-    });
-    let Some(record) = found else {
-        return Err(Refusal::Invalid(format!("No pending pairing request found for code: {code}")));
-    };
-    if approve {
-        files.allow(&record.account, &record.id).map_err(unavailable)?;
-    }
-    with_book(files, &record.account, now, |book| if approve { book.approve(code, now) } else { book.deny(code, now) })
-        .map_err(unavailable)?;
-    Ok(record)
 }
