@@ -148,7 +148,7 @@ impl Handler<InjectPanic> for SocketActor {
 #[rtype(result = "Result<Option<Jid>, LinkError>")]
 pub struct LookUp(pub E164);
 
-/// Sends one text now. Sent by the supervisor's [`crate::actors::sending`].
+/// Sends one text now. Sent by whoever sends for a door.
 #[derive(Message)]
 #[rtype(result = "Result<(), LinkError>")]
 pub struct SendDirect {

@@ -4,7 +4,7 @@
 //! text ── source (json5 + positions) ── include, env ── legacy ── check (schema) ── raw ── resolve + validate ── Arc<Config>
 //! ```
 //!
-//! Everything here is pure but [`file`], the one place that touches the disk.
+//! Everything here is pure but [`mod@file`], the one place that touches the disk.
 
 mod check;
 pub mod diff;

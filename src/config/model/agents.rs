@@ -84,7 +84,7 @@ pub struct Identity {
 /// `provider/name`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ModelRef {
-    /// Key of [`Config::providers`].
+    /// Key of [`super::Config::providers`].
     pub provider: String,
     /// The provider's name of the model; empty for providers that have one only.
     pub name: String,

@@ -1,6 +1,6 @@
 //! The config as written: a serde mirror of `verso.json`. Everything is optional and nothing has a default here.
 //!
-//! The doc comment of a key is what `verso config schema` and an editor show for it. Old spellings are not known here: [`super::legacy`] moves
+//! The doc comment of a key is what `verso config schema` and an editor show for it. Old spellings are not known here: `legacy` moves
 //! them to these keys first. A new key needs a line in `config/verso.example.json` (a test looks for it).
 
 mod agents;
