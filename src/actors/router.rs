@@ -44,7 +44,7 @@ pub struct InboundReceived {
     pub ours: bool,
 }
 
-/// An account is known or online. Sent by its supervisor.
+/// Who an account is, before its first message can come and whenever that changes. Sent by its supervisor.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct AccountOnline {
@@ -52,8 +52,6 @@ pub struct AccountOnline {
     pub account: AccountId,
     /// Who it is.
     pub identity: Identity,
-    /// When it was connected; `None` = it is linked, but not connected yet.
-    pub connected_at: Option<UnixMs>,
     /// Where answers are delivered.
     pub supervisor: Addr<SupervisorActor>,
 }
@@ -95,10 +93,8 @@ pub struct RouterActor {
     mentions: MentionTable,
     agents: Addr<AgentActor>,
     known: HashMap<AccountId, Known>,
-    /// Accounts whose group context of earlier processes was asked for.
+    /// Accounts whose messages of earlier processes were taken up.
     introduced: HashSet<AccountId>,
-    /// Accounts whose unanswered messages of earlier processes were taken up.
-    recovered: HashSet<AccountId>,
     /// Group messages that woke nobody, until the group's next answer.
     pending: Pending,
     counters: Counters,
@@ -133,7 +129,6 @@ impl RouterActor {
             agents,
             known: HashMap::new(),
             introduced: HashSet::new(),
-            recovered: HashSet::new(),
             pending: Pending::default(),
             counters: HashMap::new(),
             _exit: LoudExit("router"),
@@ -335,31 +330,27 @@ impl Handler<AccountOnline> for RouterActor {
     type Result = ();
 
     fn handle(&mut self, online: AccountOnline, ctx: &mut Self::Context) {
-        let AccountOnline { account, identity, connected_at, supervisor } = online;
+        let AccountOnline { account, identity, supervisor } = online;
         self.known.insert(
             account.clone(),
             Known { identity, supervisor, approved: AllowList::default(), stamp: vec![None; 4] },
         );
         self.refresh_approved(&account);
-        // The context of groups is there before the first message can come, answers wait for the connection.
-        if self.introduced.insert(account.clone()) {
-            let (journal, id) = (self.journal.clone(), account.clone());
-            let held = async move { (journal.held(&id).await, id) };
-            ctx.spawn(actix::fut::wrap_future(held).map(|(held, id), me: &mut Self, _| match held {
-                Ok(rows) => rows.into_iter().for_each(|row| me.hold_again(row)),
-                Err(error) => tracing::error!(target: "whatsapp/inbound", account = %id, %error, "the context of groups cannot be read"),
-            }));
-        }
-        if connected_at.is_none() || !self.recovered.insert(account.clone()) {
+        if !self.introduced.insert(account.clone()) {
             return;
         }
         let journal = self.journal.clone();
-        let left = async move { (journal.unanswered(&account).await, account) };
-        ctx.spawn(actix::fut::wrap_future(left).map(move |(left, account), me: &mut Self, ctx| match left {
-            Ok(rows) => rows.into_iter().for_each(|row| me.recover(row, ctx)),
-            Err(error) => {
-                tracing::error!(target: "whatsapp/inbound", %account, %error, "unanswered messages cannot be read")
+        let left = async move {
+            let left =
+                async { Ok::<_, StoreError>((journal.held(&account).await?, journal.unanswered(&account).await?)) };
+            (left.await, account)
+        };
+        ctx.spawn(actix::fut::wrap_future(left).map(|(left, account), me: &mut Self, ctx| match left {
+            Ok((held, unanswered)) => {
+                held.into_iter().for_each(|row| me.hold_again(row));
+                unanswered.into_iter().for_each(|row| me.recover(row, ctx));
             }
+            Err(error) => tracing::error!(target: "whatsapp/inbound", %account, %error, "what an earlier process left cannot be read"),
         }));
     }
 }

@@ -169,10 +169,10 @@ impl SupervisorActor {
 
     /// Tells the router who the account is. It has to know before the first message comes, which may be long before the account counts
     /// as connected.
-    fn introduce(&self, connected_at: Option<UnixMs>, ctx: &mut Context<Self>) {
+    fn introduce(&self, ctx: &mut Context<Self>) {
         if let Some(identity) = self.identity.clone().filter(|_| !self.linking_only) {
             let supervisor = ctx.address();
-            self.cx.router.do_send(AccountOnline { account: self.id().clone(), identity, connected_at, supervisor });
+            self.cx.router.do_send(AccountOnline { account: self.id().clone(), identity, supervisor });
         }
     }
 
@@ -236,6 +236,8 @@ impl SupervisorActor {
                 return;
             }
         };
+        // What an earlier process left undone is taken up before this connection brings anything new, so that answers keep their order.
+        self.introduce(ctx);
         self.generation += 1;
         self.closing = false;
         self.logged_in_at = None;
@@ -376,7 +378,7 @@ impl SupervisorActor {
                 self.identity = Some(identity);
                 self.linked = true;
                 self.auth_since = Some(now);
-                self.introduce(None, ctx);
+                self.introduce(ctx);
                 self.input(Input::Paired, ctx);
             }
             LinkEvent::CatchingUp { pending } => {
@@ -400,7 +402,7 @@ impl SupervisorActor {
                     was_linking
                 });
                 if !self.linking_only {
-                    self.introduce(Some(now), ctx);
+                    self.introduce(ctx);
                     if let Some(socket) = &self.socket {
                         socket.do_send(DrainOutbox);
                     }
@@ -433,7 +435,6 @@ impl Actor for SupervisorActor {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         self.read_credentials();
-        self.introduce(None, ctx);
         if self.account.link.enabled && !self.linking_only {
             self.input(Input::Enable { linked: self.linked }, ctx);
         } else if self.linking_only {

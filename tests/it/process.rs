@@ -10,7 +10,7 @@ use wa_simulator::{Phone, World};
 const DEADLINE: Duration = Duration::from_secs(20);
 
 /// A `verso gateway` of its own process in a state folder of its own.
-struct Process {
+pub struct Process {
     child: Child,
     state: tempfile::TempDir,
 }
@@ -26,7 +26,7 @@ fn verso(state: &Path, world: &str) -> Command {
 }
 
 /// A folder with a configuration whose API takes any free port and whose log stays in the folder.
-fn state(rest: &str) -> tempfile::TempDir {
+pub fn state(rest: &str) -> tempfile::TempDir {
     let state = tempfile::tempdir().expect("temp dir");
     write_config(state.path(), rest);
     state
@@ -41,7 +41,7 @@ fn write_config(state: &Path, rest: &str) {
 const OPEN: &str = r#"channels: { whatsapp: { dmPolicy: "open", allowFrom: ["*"], accounts: { work: {} } } }"#;
 
 impl Process {
-    async fn start(world: &World, state: tempfile::TempDir) -> Self {
+    pub async fn start(world: &World, state: tempfile::TempDir) -> Self {
         let mut child = verso(state.path(), &world.ws_url())
             .arg("gateway")
             .stdout(Stdio::piped())
@@ -73,6 +73,11 @@ impl Process {
         tokio::task::spawn_blocking(move || command.output().expect("runs")).await.expect("no panic")
     }
 
+    /// The state folder.
+    pub fn folder(&self) -> &Path {
+        self.state.path()
+    }
+
     async fn status(&self, world: &World) -> serde_json::Value {
         let out = self.run(world, &["channels", "status", "--json"]).await;
         serde_json::from_slice(&out.stdout).unwrap_or_else(|e| panic!("{e}: {out:?}"))
@@ -95,7 +100,8 @@ impl Process {
         self.wait_connected(world).await;
     }
 
-    fn kill(mut self) -> tempfile::TempDir {
+    /// Ends it as a power cut does and hands its folder out.
+    pub fn kill(mut self) -> tempfile::TempDir {
         self.child.kill().expect("SIGKILL");
         self.child.wait().expect("ended");
         std::mem::replace(&mut self.state, tempfile::tempdir().expect("temp dir"))
@@ -110,7 +116,7 @@ impl Drop for Process {
 }
 
 /// Runs `verso channels login --phone` and types the code that it prints into the phone.
-async fn link_by_code(state: &Path, world: &World, phone: &Phone, account: &str) {
+pub async fn link_by_code(state: &Path, world: &World, phone: &Phone, account: &str) {
     use tokio::io::{AsyncBufReadExt, BufReader};
     let mut command = tokio::process::Command::from(verso(state, &world.ws_url()));
     let mut login = command

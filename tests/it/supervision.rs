@@ -160,6 +160,37 @@ async fn accounts_come_and_go_by_the_configuration_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_credentials_folder_relinks_that_account_alone() {
+    let world = World::start().await.expect("world");
+    let (work, personal, ann) =
+        (world.phone("+15550001111"), world.phone("+15550002222"), world.contact("+15557654321", "Ann"));
+    let with = |work: &str| {
+        format!(
+            "{{ channels: {{ whatsapp: {{ dmPolicy: 'open', allowFrom: ['*'], accounts: {{ work: {{ {work} }}, personal: {{}} }} }} }} }}"
+        )
+    };
+    let gateway = GatewayFixture::start(&world, &with("")).await;
+    let device = gateway.link("work", &work).await;
+    let sibling = gateway.link("personal", &personal).await;
+    let sockets = sibling.sockets_opened();
+    let elsewhere = gateway.state.join("elsewhere");
+    gateway.write_config(&with(&format!("authDir: '{}'", elsewhere.display())));
+    gateway.wait_state("work", "not-linked").await;
+    device.wait_disconnected().await.expect("the old link is closed");
+    assert_eq!(gateway.status().await.last_reload["accounts"]["work"], "relinked");
+    gateway.link("work", &work).await;
+    assert!(elsewhere.join("creds.json").is_file());
+    // Back to the folder of before: its link works as it did.
+    gateway.write_config(&with(""));
+    gateway.wait_revision(3).await;
+    gateway.wait_state("work", "connected").await;
+    device.wait_connected().await.expect("the first device is back");
+    ann.says(&work, "which one are you?");
+    ann.expect_text("which one are you?").await.expect("answered");
+    assert_eq!(sibling.sockets_opened(), sockets);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broken_edit_changes_nothing_and_says_why() {
     let world = World::start().await.expect("world");
     let (work, ann) = (world.phone("+15550001111"), world.contact("+15557654321", "Ann"));
