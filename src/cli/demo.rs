@@ -30,12 +30,23 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
             async { if args.check { check::run(&stage).await } else { prompt::run(&stage).await.map(|()| true) } };
         let held = tokio::select! {
             held = work => held,
-            _ = tokio::signal::ctrl_c() => {
+            ended = until_signal() => {
                 println!();
-                Ok(true)
+                ended.map(|()| true)
             }
         };
         stage.stop().await;
-        Ok(if held? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        let code = i32::from(!held?);
+        // Not by returning: a thread that waits for the next line of the prompt would hold the process until Enter is pressed.
+        std::process::exit(code)
     })
+}
+
+/// Ctrl-C, or the end of the terminal or session.
+async fn until_signal() -> anyhow::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut int, mut term, mut hup) =
+        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?, signal(SignalKind::hangup())?);
+    tokio::select! { _ = int.recv() => {}, _ = term.recv() => {}, _ = hup.recv() => {} }
+    Ok(())
 }
