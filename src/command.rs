@@ -1,5 +1,10 @@
 //! Chat commands: recognising them in a text. Who may use them is [`crate::policy`]'s business, what they do the actors'.
 
+pub mod config;
+pub mod reply;
+
+pub use config::ConfigCommand;
+
 use serde::{Deserialize, Serialize};
 
 /// One known command.
@@ -157,9 +162,105 @@ pub fn parse_activation(text: &str) -> Option<Option<Activation>> {
     })
 }
 
+/// A text that is a command and nothing else.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Command {
+    /// `/help`, `/commands`.
+    Help,
+    /// `/status`.
+    Status,
+    /// `/whoami`.
+    Whoami,
+    /// `/activation`; `None` = without a valid mode.
+    Activation(Option<Activation>),
+    /// A reset trigger with what follows it.
+    Reset {
+        /// The message that the new session begins with; may be empty.
+        rest: String,
+    },
+    /// `/config`.
+    Config(ConfigCommand),
+    /// A command of the original that Verso does not have.
+    Absent(&'static str),
+}
+
+impl Command {
+    /// Only an owner may use it, whoever else may use commands.
+    pub fn needs_owner(&self) -> bool {
+        matches!(self, Self::Config(_))
+    }
+}
+
+/// Reads a whole text as a command; `None` is a message for the agent.
+pub fn parse(text: &str, reset_triggers: &[String]) -> Option<Command> {
+    if let Some(rest) = reset_triggers.iter().find_map(|trigger| after_trigger(text.trim(), trigger.trim())) {
+        return Some(Command::Reset { rest: rest.to_owned() });
+    }
+    if let Some(mode) = parse_activation(text) {
+        return Some(Command::Activation(mode));
+    }
+    let line = normalize(text);
+    let name = line.split_whitespace().next()?;
+    if name == "/config" {
+        return Some(Command::Config(config::parse(text)));
+    }
+    if !is_command(text, Switches::default()) {
+        return None;
+    }
+    let spec = COMMANDS.iter().find(|c| c.name == name)?;
+    Some(match spec.name {
+        "/help" | "/commands" => Command::Help,
+        "/status" => Command::Status,
+        "/whoami" => Command::Whoami,
+        // A trigger that the config took away is an ordinary text.
+        "/new" | "/reset" => return None,
+        absent => Command::Absent(absent),
+    })
+}
+
+/// What follows `trigger` at the start of `text`: nothing, or something after white space.
+fn after_trigger<'t>(text: &'t str, trigger: &str) -> Option<&'t str> {
+    let head = text.get(..trigger.len())?;
+    let rest = &text[trigger.len()..];
+    let found = !trigger.is_empty()
+        && head.eq_ignore_ascii_case(trigger)
+        && (rest.is_empty() || rest.starts_with(char::is_whitespace));
+    found.then(|| rest.trim())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn texts_are_read_as_commands() {
+        let triggers = ["/new".to_owned(), "start over".to_owned()];
+        let reset = |rest: &str| Some(Command::Reset { rest: rest.to_owned() });
+        for (text, want) in [
+            ("/help", Some(Command::Help)),
+            (" /Commands ", Some(Command::Help)),
+            ("/id", Some(Command::Whoami)),
+            ("/status", Some(Command::Status)),
+            ("/status now", None),
+            ("/new", reset("")),
+            ("/NEW tell me\na joke", reset("tell me\na joke")),
+            ("/newest", None),
+            ("/reset", None),
+            ("Start over", reset("")),
+            ("/activation: always", Some(Command::Activation(Some(Activation::Always)))),
+            ("/activation", Some(Command::Activation(None))),
+            ("/config", Some(Command::Config(ConfigCommand::Show { path: None }))),
+            ("/configs", None),
+            ("/model x", Some(Command::Absent("/model"))),
+            ("/bash ls", None),
+            ("hello /status", None),
+            ("é", None),
+            ("", None),
+        ] {
+            assert_eq!(parse(text, &triggers), want, "{text:?}");
+        }
+        assert!(parse("/config", &[]).expect("a command").needs_owner());
+    }
 
     #[test]
     fn commands_are_whole_texts() {

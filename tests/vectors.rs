@@ -12,9 +12,9 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 use unicode_segmentation::UnicodeSegmentation;
 use verso::backoff;
-use verso::command::{self, Activation, Switches};
+use verso::command::{self, Activation, ConfigCommand, Switches};
 use verso::config::model::*;
-use verso::config::{ResolveEnv, load_text};
+use verso::config::{ResolveEnv, edit, load_text};
 use verso::delivery::{self, Delivery, Variables};
 use verso::event::{Body, Content, DownReason, Identity, InboundMessage, Quote};
 use verso::ids::{AccountId, AgentId, E164, Jid, MessageId, SessionKey};
@@ -219,6 +219,11 @@ fn functions(name: &str) -> Option<(Run, Deviation)> {
         "stripMentionsForCommand" => (strip_mentions, never),
         "parseActivationCommand" => (activation, never),
         "resolveOwnerList" => (owner_list, never),
+        "parseConfigCommand" => (config_command, never),
+        "parseConfigPath" => (config_path, never),
+        "set/unset" => {
+            (config_edit, |i, _| i["o"]["a"].is_array().then_some("10.4 a path through a list sets its entry"))
+        }
         "isSilentReplyText" => (
             |i| Ok(json!(delivery::is_silent(text(i)))),
             |i, _| (text(i).contains(delivery::SILENT)).then_some("12.1 the token must stand alone"),
@@ -1085,4 +1090,40 @@ fn activation(input: &Value) -> Outcome {
 fn owner_list(input: &Value) -> Outcome {
     let me = identity(&input["self"], &Value::Null);
     Ok(json!(owners(&parse_list(strings(&input["allowFrom"])), me.as_ref()).numbers))
+}
+
+fn config_command(input: &Value) -> Outcome {
+    Ok(match command::config::parse(text(input)) {
+        ConfigCommand::Show { path: None } => json!({ "action": "show" }),
+        ConfigCommand::Show { path } => json!({ "action": "show", "path": path }),
+        ConfigCommand::Set { path, value } => json!({ "action": "set", "path": path, "value": value }),
+        ConfigCommand::Unset { path } => json!({ "action": "unset", "path": path }),
+        ConfigCommand::Error(message) => json!({ "action": "error", "message": message }),
+    })
+}
+
+fn config_path(input: &Value) -> Outcome {
+    Ok(match edit::parse_path(text(input)) {
+        Ok(path) => json!({ "ok": true, "path": path }),
+        Err(error) => json!({ "ok": false, "error": error.to_string() }),
+    })
+}
+
+fn config_edit(input: &Value) -> Outcome {
+    let path: Vec<String> = strings(&input["path"]).into_iter().map(str::to_owned).collect();
+    let before = input["o"].to_string();
+    let edited = if input["op"] == "set" {
+        edit::set(&before, &path, &input["v"]).map(|after| (after, Value::Null))
+    } else {
+        edit::unset(&before, &path).map(|after| {
+            let removed = json!(after.is_some());
+            (after.unwrap_or(before), removed)
+        })
+    };
+    Ok(match edited {
+        Ok((after, removed)) => {
+            json!({ "result": edit::json5_value(&after).unwrap_or_default(), "removed": removed })
+        }
+        Err(error) => json!({ "error": error.to_string() }),
+    })
 }

@@ -91,10 +91,16 @@ impl Gateway {
         let agents = AgentActor::new(journal.clone(), boot.paths.clone(), boot.clock.clone(), config.clone())
             .map_err(|e| BootError::State(e.to_string()))?
             .start();
-        let router =
-            RouterActor::new(journal.clone(), boot.paths.clone(), boot.clock.clone(), config.clone(), agents.clone())
-                .map_err(|e| BootError::State(e.to_string()))?
-                .start();
+        let router = RouterActor::new(
+            journal.clone(),
+            boot.paths.clone(),
+            boot.clock.clone(),
+            config.clone(),
+            agents.clone(),
+            boot.source.clone(),
+        )
+        .map_err(|e| BootError::State(e.to_string()))?
+        .start();
         let cx = SupervisorContext {
             socket: SocketContext {
                 links: Arc::new(links),

@@ -14,6 +14,7 @@
 //! accounts, so a panic there ends the process loudly and what they had in hand is taken up from the journal.
 
 pub mod agent;
+mod commands;
 pub mod gateway;
 pub mod messages;
 pub mod router;

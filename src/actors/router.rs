@@ -12,9 +12,11 @@ use actix::prelude::*;
 
 use crate::actors::LoudExit;
 use crate::actors::agent::{AgentActor, RunAgents};
+use crate::actors::commands::{ACTIVATION_FACTS, Commands, Order};
 use crate::actors::socket::Gesture;
 use crate::actors::supervisor::SupervisorActor;
 use crate::clock::{Clock, UnixMs};
+use crate::config::file::ConfigSource;
 use crate::config::model::{AccountConfig, AllowList, Config};
 use crate::event::{Content, Identity, InboundMessage};
 use crate::ids::{AccountId, E164};
@@ -92,6 +94,7 @@ pub struct RouterActor {
     revision: u64,
     mentions: MentionTable,
     agents: Addr<AgentActor>,
+    commands: Commands,
     known: HashMap<AccountId, Known>,
     /// Accounts whose messages of earlier processes were taken up.
     introduced: HashSet<AccountId>,
@@ -112,6 +115,7 @@ impl RouterActor {
         clock: Clock,
         config: Arc<Config>,
         agents: Addr<AgentActor>,
+        source: ConfigSource,
     ) -> Result<Self, StoreError> {
         let files = PairingFiles::new(paths.clone(), config.default_account.clone());
         files.requests()?;
@@ -119,6 +123,7 @@ impl RouterActor {
             files.allowed(account)?;
         }
         let mut router = Self {
+            commands: Commands::new(journal.clone(), clock.clone(), agents.clone(), source),
             journal,
             files,
             paths,
@@ -188,7 +193,7 @@ impl RouterActor {
                 connected_at: received.connected_at,
                 now: self.clock.now(),
                 mentions: &self.mentions,
-                activation: &|_| None,
+                activation: &|session| self.commands.activation(session),
                 sent_by_us: received.ours,
             },
         );
@@ -225,6 +230,12 @@ impl RouterActor {
 
     fn dispatch(&mut self, message: InboundMessage, dispatch: Dispatch, account: Arc<AccountConfig>) {
         let Some(known) = self.known.get(&message.account) else { return };
+        if let Some(call) = dispatch.command.clone() {
+            let (identity, supervisor) = (known.identity.clone(), known.supervisor.clone());
+            let run = RunAgents { message, dispatch, history: Vec::new(), account, identity, supervisor };
+            let (config, approved) = (self.config.clone(), known.approved.clone());
+            return self.commands.begin(Order { call, run, config, revision: self.revision, approved });
+        }
         // What was said since the last answer goes with this one, to every agent of a broadcast the same.
         let mut history = Vec::new();
         if dispatch.chat == ChatKind::Group {
@@ -286,6 +297,13 @@ impl Actor for RouterActor {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(256);
+        // What commands set holds from the first message on.
+        let journal = self.journal.clone();
+        let kept = async move { journal.facts(ACTIVATION_FACTS).await };
+        ctx.wait(actix::fut::wrap_future(kept).map(|kept, me: &mut Self, _| match kept {
+            Ok(facts) => me.commands.restore(facts),
+            Err(error) => tracing::error!(target: "whatsapp/inbound", %error, "what /activation set cannot be read"),
+        }));
     }
 }
 

@@ -1,10 +1,11 @@
 //! `config.get`: the configuration file as it is on disk, without its secrets.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::protocol::ErrorShape;
 use super::server::Api;
+use crate::config::redact;
 
 /// What stands in place of a secret; the same marker in a write means "keep".
 pub const REDACTED: &str = "__OPENCLAW_REDACTED__";
@@ -24,7 +25,7 @@ pub(super) async fn get(api: &Api) -> Result<Value, ErrorShape> {
         None => (String::new(), json!({})),
         Some(Ok(mut value)) => {
             let mut secrets = Vec::new();
-            hide(&mut value, false, &mut secrets);
+            redact(&mut value, REDACTED, &mut secrets);
             (hide_in_text(text.as_deref().unwrap_or_default(), &secrets, &value), value)
         }
         // What cannot be parsed cannot be searched for secrets either.
@@ -41,31 +42,6 @@ pub(super) async fn get(api: &Api) -> Result<Value, ErrorShape> {
         "path": path.display().to_string(), "exists": text.is_some(), "raw": raw, "parsed": parsed,
         "valid": issues.is_empty(), "config": parsed, "hash": hash, "issues": issues, "warnings": [], "legacyIssues": [],
     }))
-}
-
-/// Keys whose values are secrets, and `headers`, whose values all are.
-fn is_secret(key: &str) -> bool {
-    let key = key.to_ascii_lowercase();
-    ["token", "apikey", "api_key", "password", "secret", "privatekey", "credential"].iter().any(|s| key.ends_with(s))
-}
-
-fn hide(value: &mut Value, all: bool, secrets: &mut Vec<String>) {
-    match value {
-        Value::Object(map) => hide_in(map, all, secrets),
-        Value::Array(list) => list.iter_mut().for_each(|v| hide(v, all, secrets)),
-        // A reference to the environment is no secret and says where to look.
-        Value::String(s) if all && !s.is_empty() && !(s.starts_with("${") && s.ends_with('}')) => {
-            secrets.push(std::mem::replace(s, REDACTED.to_owned()));
-        }
-        _ => {}
-    }
-}
-
-fn hide_in(map: &mut Map<String, Value>, all: bool, secrets: &mut Vec<String>) {
-    for (key, value) in map.iter_mut() {
-        let all = all || is_secret(key) || key == "headers" || (key == "env" && value.is_object());
-        hide(value, all, secrets);
-    }
 }
 
 /// The text with every secret replaced; when one cannot be found as it is written, the redacted JSON instead.
@@ -92,7 +68,7 @@ mod tests {
         }"#;
         let mut value: Value = json5::from_str(text).unwrap();
         let mut secrets = Vec::new();
-        hide(&mut value, false, &mut secrets);
+        redact(&mut value, REDACTED, &mut secrets);
         assert_eq!(secrets, ["tok-123", "sk-9", "hh"]);
         let shown = hide_in_text(text, &secrets, &value);
         for gone in ["tok-123", "sk-9", "\"hh\""] {
@@ -107,7 +83,7 @@ mod tests {
         let text = r#"{ token: "a\x62c" }"#;
         let mut value: Value = json5::from_str(text).unwrap();
         let mut secrets = Vec::new();
-        hide(&mut value, false, &mut secrets);
+        redact(&mut value, REDACTED, &mut secrets);
         assert!(!hide_in_text(text, &secrets, &value).contains("x62"));
     }
 }

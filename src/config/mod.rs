@@ -15,6 +15,7 @@ mod legacy;
 pub mod model;
 mod problem;
 pub mod raw;
+mod redact;
 mod resolve;
 mod schema;
 mod source;
@@ -27,6 +28,7 @@ use std::sync::Arc;
 pub use include::ReadInclude;
 pub use model::*;
 pub use problem::{Finding, Findings, KeyPath, Problem, Seg, Warning};
+pub use redact::redact;
 pub use resolve::{ResolveEnv, Resolved, duration_text, resolve};
 pub use schema::schema;
 

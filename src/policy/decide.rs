@@ -8,8 +8,8 @@
 
 use std::borrow::Cow;
 
-use super::allowlist::{Listed, Person, lid_text, named, owners};
-pub use super::decision::{ChatKind, Decision, Dispatch, Effect, Gate, Hold, Run, Verdict};
+use super::allowlist::{Listed, Person, lid_text, listed, named, owners};
+pub use super::decision::{ChatKind, CommandCall, Decision, Dispatch, Effect, Gate, Hold, Run, Verdict};
 use super::dm::{self, Admitted, DirectChat, DirectVerdict};
 use super::group::{self, ActivationSource, GroupAdmitted};
 use super::mention::{self, Mention, MentionTable};
@@ -71,7 +71,7 @@ impl<'a> Judge<'a> {
         let body = self.kind()?;
         self.echo()?;
         match kind {
-            ChatKind::Direct => self.direct(),
+            ChatKind::Direct => self.direct(body),
             ChatKind::Group => self.group(body),
         }
     }
@@ -119,7 +119,7 @@ impl<'a> Judge<'a> {
         Ok(())
     }
 
-    fn direct(&mut self) -> Result<Verdict, IgnoreReason> {
+    fn direct(&mut self, body: &Body) -> Result<Verdict, IgnoreReason> {
         let (message, view) = (self.message, self.view);
         let rules = &view.account.rules;
         let peer = Person::peer(message);
@@ -169,10 +169,13 @@ impl<'a> Judge<'a> {
             || named(&rules.allow_from, &sender).is_some()
             || named(view.approved, &sender).is_some()
             || (rules.allow_from.is_empty() && view.approved.is_empty() && view.me.is_some_and(|me| sender.is(me)));
+        let text = body.text.as_deref().unwrap_or_default().trim();
+        let command = self.command(text, &route, &sender, owner, direct_list)?;
         Ok(self.dispatch(Chosen {
             kind: ChatKind::Direct,
             peer: id,
             sender: sender.id(),
+            command,
             route,
             mentioned: true,
             activation: None,
@@ -266,10 +269,12 @@ impl<'a> Judge<'a> {
         }
         let senders = rules.group_senders();
         let commands = senders.any || named(senders, &sender).is_some();
+        let command = self.command(&text, &route, &sender, owner, commands)?;
         Ok(self.dispatch(Chosen {
             kind: ChatKind::Group,
             peer: id,
             sender: sender.id(),
+            command,
             route,
             mentioned,
             activation: Some(activation),
@@ -277,6 +282,34 @@ impl<'a> Judge<'a> {
             owner,
             commands,
         }))
+    }
+
+    /// The command that the text is. One that its writer may not use ends the message here, without a word (behaviour.md 10.2);
+    /// words that are commands only here and there, such as a trigger without a slash, are then merely said.
+    fn command(
+        &mut self,
+        text: &str,
+        route: &Route,
+        sender: &Person,
+        owner: bool,
+        listed_here: bool,
+    ) -> Result<Option<CommandCall>, IgnoreReason> {
+        let (config, rules) = (self.view.config, &self.view.account.rules);
+        let Some(command) = command::parse(text, &config.session.reset_triggers) else { return Ok(None) };
+        let commanders = config.commands.owner_allow_from.as_ref().filter(|list| !list.is_empty());
+        let list = commanders.unwrap_or(&rules.allow_from);
+        let enforced = list.is_empty() || listed(list, sender).is_some();
+        let owner = commanders.map_or(owner, |list| named(list, sender).is_some());
+        let allowed = (listed_here || !config.commands.use_access_groups) && enforced;
+        if allowed && (owner || !command.needs_owner()) {
+            self.pass("command", "authorized", None, None);
+            return Ok(Some(CommandCall { text: text.to_owned(), session: route.session.clone() }));
+        }
+        if !text.starts_with('/') {
+            return Ok(None);
+        }
+        let key = if commanders.is_some() { "commands.ownerAllowFrom" } else { ALLOW_FROM };
+        self.drop("command", IgnoreReason::CommandNotAuthorized, Some(key), None)
     }
 
     /// The writer; the account itself is known under all its addresses, whichever one the message carried.
@@ -366,6 +399,7 @@ impl<'a> Judge<'a> {
             own_chat: chosen.own_chat,
             owner: chosen.owner,
             commands: chosen.commands || !config.commands.use_access_groups,
+            command: chosen.command,
         })
     }
 }
@@ -375,6 +409,7 @@ struct Chosen {
     kind: ChatKind,
     peer: String,
     sender: Option<String>,
+    command: Option<CommandCall>,
     route: Route,
     mentioned: bool,
     activation: Option<Activation>,

@@ -65,6 +65,19 @@ pub struct Dispatch {
     pub owner: bool,
     /// The sender may use commands.
     pub commands: bool,
+    /// The text is a command, which Verso itself carries out instead of giving it to the agents.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<CommandCall>,
+}
+
+/// A command that its sender may use.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CommandCall {
+    /// The text without mentions, for [`crate::command::parse`].
+    pub text: String,
+    /// The conversation that it is about, as routed: broadcasts aside.
+    pub session: SessionKey,
 }
 
 impl Dispatch {

@@ -70,6 +70,8 @@ reasons! {
     NotMentioned = "not-mentioned", "the message mentions neither the agent nor replies to it, and the group's activation is \"mention\"";
     /// `/activation` by somebody else than an owner.
     ActivationNotOwner = "activation-not-owner", "only an owner may change the group's activation";
+    /// A command by somebody who may use none, or not this one.
+    CommandNotAuthorized = "command-not-authorized", "the sender may not use this command (allowFrom, groupAllowFrom, commands.ownerAllowFrom)";
 }
 
 impl fmt::Display for IgnoreReason {

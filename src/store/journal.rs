@@ -349,6 +349,22 @@ impl Journal {
         .await
     }
 
+    /// The small facts whose keys start with `prefix`: key, value, when it was written.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub async fn facts(&self, prefix: &str) -> Result<Vec<(String, String, UnixMs)>, StoreError> {
+        let prefix = prefix.to_owned();
+        self.run(move |db| {
+            db.prepare_cached(
+                "SELECT key, value, updated_at FROM facts WHERE substr(key, 1, length(?1)) = ?1 ORDER BY key",
+            )?
+            .query_map(params![prefix], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)))?
+            .collect()
+        })
+        .await
+    }
+
     /// Writes a small fact.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 mod answers;
 mod architecture;
 mod cli;
+mod commands;
 mod crash;
 mod groups;
 mod login;

@@ -36,9 +36,14 @@ impl Model {
 
     /// The last user message of the next request.
     pub async fn asked(&mut self) -> String {
+        self.conversation().await.pop().expect("a message")
+    }
+
+    /// Every message of the next request, the oldest first.
+    pub async fn conversation(&mut self) -> Vec<String> {
         let request = tokio::time::timeout(DEADLINE, self.asked.recv()).await.expect("asked in time").expect("running");
         let messages = request["messages"].as_array().expect("messages");
-        messages.last().expect("a message")["content"].as_str().expect("text").to_owned()
+        messages.iter().map(|m| m["content"].as_str().expect("text").to_owned()).collect()
     }
 }
 
