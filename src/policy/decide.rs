@@ -300,7 +300,7 @@ impl<'a> Judge<'a> {
         let list = commanders.unwrap_or(&rules.allow_from);
         let enforced = list.is_empty() || listed(list, sender).is_some();
         let owner = commanders.map_or(owner, |list| named(list, sender).is_some());
-        let allowed = (listed_here || !config.commands.use_access_groups) && enforced;
+        let allowed = (listed_here || owner || !config.commands.use_access_groups) && enforced;
         if allowed && (owner || !command.needs_owner()) {
             self.pass("command", "authorized", None, None);
             return Ok(Some(CommandCall { text: text.to_owned(), session: route.session.clone() }));
