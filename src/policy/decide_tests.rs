@@ -289,6 +289,31 @@ fn owners_wake_the_agent_by_command_and_only_they_change_the_activation() {
 }
 
 #[test]
+fn commands_are_for_those_who_are_listed_and_the_config_for_owners() {
+    const DROP: &str = "drop command-not-authorized, read";
+    let open = "dmPolicy: 'open', allowFrom: ['*']";
+    let by = |commands: &str, text: &str| {
+        let mut case = Case::dm(open).text(text);
+        case.config = format!("{{ commands: {{ {commands} }}, channels: {{ whatsapp: {{ {open} }} }} }}");
+        case
+    };
+    by("", "/status").check("dispatch, read");
+    by("config: true", "/config show").check(DROP);
+    by("ownerAllowFrom: ['+1999']", "/status").check(DROP);
+    by("ownerAllowFrom: ['+15551234567']", "/config show").check("dispatch, read");
+    by("ownerAllowFrom: ['*']", "/config show").check(DROP);
+    let approved = |text: &str| {
+        let mut case = Case::dm("dmPolicy: 'pairing', allowFrom: ['+1999']").text(text);
+        case.approved = vec!["+15551234567"];
+        case
+    };
+    approved("/new").check(DROP);
+    assert_eq!(approved("hello /new").dispatched().command, None);
+    let call = Case::dm("dmPolicy: 'allowlist', allowFrom: ['+15551234567']").text(" /new hi ").dispatched().command;
+    assert_eq!(call.expect("a command").text, "/new hi");
+}
+
+#[test]
 fn the_ack_reaction_follows_the_mention_rule() {
     for (group, plain) in [("always", "hold not-mentioned, read, ack 👀"), ("mentions", "hold not-mentioned, read")] {
         let config = format!("groupPolicy: 'open', ackReaction: {{ emoji: '👀', group: '{group}' }}");
