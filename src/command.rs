@@ -171,6 +171,8 @@ pub enum Command {
     Status,
     /// `/whoami`.
     Whoami,
+    /// `/stop` or one of the bare words.
+    Stop,
     /// `/activation`; `None` = without a valid mode.
     Activation(Option<Activation>),
     /// A reset trigger with what follows it.
@@ -196,6 +198,9 @@ pub fn parse(text: &str, reset_triggers: &[String]) -> Option<Command> {
     if let Some(rest) = reset_triggers.iter().find_map(|trigger| after_trigger(text.trim(), trigger.trim())) {
         return Some(Command::Reset { rest: rest.to_owned() });
     }
+    if ABORT_WORDS.contains(&text.trim().to_lowercase().as_str()) {
+        return Some(Command::Stop);
+    }
     if let Some(mode) = parse_activation(text) {
         return Some(Command::Activation(mode));
     }
@@ -212,6 +217,7 @@ pub fn parse(text: &str, reset_triggers: &[String]) -> Option<Command> {
         "/help" | "/commands" => Command::Help,
         "/status" => Command::Status,
         "/whoami" => Command::Whoami,
+        "/stop" => Command::Stop,
         // A trigger that the config took away is an ordinary text.
         "/new" | "/reset" => return None,
         absent => Command::Absent(absent),
@@ -240,6 +246,9 @@ mod tests {
             ("/help", Some(Command::Help)),
             (" /Commands ", Some(Command::Help)),
             ("/id", Some(Command::Whoami)),
+            ("/stop", Some(Command::Stop)),
+            ("Wait", Some(Command::Stop)),
+            ("wait for me", None),
             ("/status", Some(Command::Status)),
             ("/status now", None),
             ("/new", reset("")),

@@ -4,11 +4,13 @@
 //! the message answered; only then the account is told that something waits. So a crash costs at most a repeated run whose answer
 //! was never sent.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use actix::prelude::*;
+use tokio::sync::watch;
 
 use crate::actors::LoudExit;
 use crate::actors::router::ConfigChanged;
@@ -50,6 +52,11 @@ pub struct RunAgents {
     pub supervisor: Addr<SupervisorActor>,
 }
 
+/// End the run of a session and drop what waits there; those messages count as answered. Sent by the commands.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct AbortSession(pub SessionKey);
+
 /// Start nothing new and answer when the running agents are done. Sent by the gateway.
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -61,6 +68,8 @@ struct Work {
     run: Run,
     /// Runs of this message that are not settled yet; the last one marks it answered.
     left: Arc<AtomicUsize>,
+    /// Turns true when the session is aborted.
+    aborted: watch::Receiver<bool>,
 }
 
 /// See the module documentation.
@@ -73,6 +82,8 @@ pub struct AgentActor {
     agents: Agents,
     options: Arc<envelope::Options>,
     lanes: Lanes<Work>,
+    /// Of every session with work: tells it to end.
+    aborts: HashMap<SessionKey, watch::Sender<bool>>,
     stopping: Vec<tokio::sync::oneshot::Sender<()>>,
     stopped: bool,
     _exit: LoudExit,
@@ -90,6 +101,7 @@ impl AgentActor {
             paths,
             clock,
             lanes: Lanes::new(config.agents.max_concurrent),
+            aborts: HashMap::new(),
             options: Arc::new(envelope_options(&config)),
             config,
             agents: Agents::new()?,
@@ -111,6 +123,9 @@ impl AgentActor {
                     tracing::error!(target: "agent", session = %session, %error, "a run failed unexpectedly; its message is taken up after a restart");
                 }
                 me.lanes.done(&session);
+                if me.aborts.get(&session).is_some_and(|abort| abort.receiver_count() == 0) {
+                    me.aborts.remove(&session);
+                }
                 me.pump(ctx);
             }));
         }
@@ -146,7 +161,9 @@ impl Handler<RunAgents> for AgentActor {
     fn handle(&mut self, order: RunAgents, ctx: &mut Self::Context) {
         let left = Arc::new(AtomicUsize::new(order.dispatch.runs.len()));
         for run in order.dispatch.runs.clone() {
-            self.lanes.push(run.session.clone(), Work { order: order.clone(), run, left: left.clone() });
+            let aborted =
+                self.aborts.entry(run.session.clone()).or_insert_with(|| watch::Sender::new(false)).subscribe();
+            self.lanes.push(run.session.clone(), Work { order: order.clone(), run, left: left.clone(), aborted });
         }
         self.pump(ctx);
     }
@@ -160,6 +177,17 @@ impl Handler<ConfigChanged> for AgentActor {
         self.options = Arc::new(envelope_options(&changed.config));
         self.config = changed.config;
         self.pump(ctx);
+    }
+}
+
+impl Handler<AbortSession> for AgentActor {
+    type Result = ();
+
+    fn handle(&mut self, abort: AbortSession, _: &mut Self::Context) {
+        // What comes from now on gets a new signal.
+        if let Some(signal) = self.aborts.remove(&abort.0) {
+            signal.send_replace(true);
+        }
     }
 }
 
@@ -197,7 +225,18 @@ impl AgentRun {
             return;
         };
         let typing = self.typing(agent.as_ref());
-        let answer = self.answer(&agent).await;
+        let mut signal = self.work.aborted.clone();
+        let aborted = async move {
+            // A signal that goes with the actor is none: the message is taken up after the restart.
+            if signal.wait_for(|aborted| *aborted).await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
+        let answer = tokio::select! {
+            biased;
+            () = aborted => Ok(AgentReply { text: String::new() }),
+            answer = self.answer(&agent) => answer,
+        };
         if let Some(typing) = typing {
             typing.abort();
             order.supervisor.do_send(Gesture::Typing { chat: order.message.chat.clone(), on: false });
@@ -351,7 +390,7 @@ impl AgentRun {
 
     /// Commits the answer and tells the account that something waits.
     async fn settle(&self, answer: Result<AgentReply, AgentError>) {
-        let Work { order, run, left } = &self.work;
+        let Work { order, run, left, .. } = &self.work;
         let message = &order.message;
         let texts = match answer {
             Ok(reply) => {

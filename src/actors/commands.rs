@@ -10,7 +10,7 @@ use actix::Addr;
 use serde_json::Value;
 use tokio::sync::mpsc;
 
-use crate::actors::agent::{AgentActor, RunAgents};
+use crate::actors::agent::{AbortSession, AgentActor, RunAgents};
 use crate::actors::supervisor::Deliver;
 use crate::clock::Clock;
 use crate::command::{self, Activation, Command, ConfigCommand, reply};
@@ -136,6 +136,13 @@ impl Desk {
                 &chat.to_string(),
                 &order.run.account.rules.allow_from.entries(),
             ),
+            Command::Stop => {
+                for run in &dispatch.runs {
+                    // An agent actor that is gone runs nothing any more.
+                    let _ = self.agents.send(AbortSession(run.session.clone())).await;
+                }
+                reply::ABORTED.to_owned()
+            }
             Command::Status => self.status(order).await?,
             Command::Activation(None) => reply::ACTIVATION_USAGE.to_owned(),
             Command::Activation(Some(_)) if dispatch.chat == ChatKind::Direct => reply::ACTIVATION_DIRECT.to_owned(),

@@ -12,6 +12,7 @@ pub const HELP: &str = "ℹ️ Commands
 /help - this list
 /status - model, session, activation
 /whoami - who you are to Verso
+/stop - end the running answer
 /new, /reset - start a new session; a message may follow
 /activation mention|always - when a group's messages are answered (owner)
 /config show|get [path] - show the configuration (owner)
@@ -30,6 +31,9 @@ pub const CONFIG_READ_ONLY: &str =
 pub const CONFIG_INVALID: &str = "⚠️ Config file is invalid; fix it before using /config.";
 /// The edit would shut its author out.
 pub const CONFIG_LOCKOUT: &str = "⚠️ Config not changed: after this edit you could no longer command Verso from this chat. Edit the file on the host instead.";
+
+/// `/stop`.
+pub const ABORTED: &str = "⚙️ Agent was aborted.";
 
 /// The new activation.
 pub fn activation(mode: Activation) -> String {

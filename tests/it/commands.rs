@@ -151,3 +151,29 @@ async fn the_owner_edits_the_config_by_chat() {
     );
     assert!(gateway.state.join("verso.json.bak").exists(), "the old file is kept");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_is_stopped_and_the_next_one_goes_on() {
+    let world = World::start().await.expect("world");
+    let (work, ann) = (world.phone("+15550001111"), world.contact("+15557000001", "Ann"));
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bind");
+    let config = format!(
+        "{{ models: {{ providers: {{ local: {{ api: 'openai-completions', baseUrl: 'http://{}/v1', apiKey: 'k' }} }} }},
+            agents: {{ defaults: {{ model: 'local/tiny' }} }},
+            channels: {{ whatsapp: {{ dmPolicy: 'allowlist', allowFrom: ['+15557000001'], {ACCOUNTS} }} }} }}",
+        silent.local_addr().expect("address")
+    );
+    let gateway = GatewayFixture::start(&world, &config).await;
+    gateway.link("work", &work).await;
+    ann.says(&work, "think long");
+    let (asked, _) = silent.accept().await.expect("asked");
+    ann.says(&work, "and this waits");
+    gateway.wait_count("work", "admitted", 2).await;
+    ann.says(&work, "stop");
+    ann.expect_text("⚙️ Agent was aborted.").await.expect("told");
+    ann.says(&work, "next");
+    let (next, _) = silent.accept().await.expect("the next message is asked about");
+    drop((asked, next));
+    ann.expect_message(|r| r.text.starts_with("⚠️ No answer: ")).await.expect("told");
+    assert_eq!(ann.inbox().len(), 2, "what was stopped is not answered");
+}
