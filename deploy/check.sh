@@ -33,7 +33,9 @@ fail() { echo "FAILED: $1" >&2; exit 1; }
 say() { printf '%4ds  %s\n' "$SECONDS" "$1"; }
 
 if [ "$install" = 1 ]; then
-  apt-get update -qq && apt-get install -y -qq --no-install-recommends docker.io docker-compose debootstrap curl >/dev/null
+  # What is still missing then is named below.
+  { apt-get update -qq && apt-get install -y -qq --no-install-recommends docker.io docker-compose debootstrap curl >/dev/null; } \
+    || echo "apt-get could not install the container tools" >&2
 fi
 for tool in dockerd debootstrap curl; do
   command -v "$tool" >/dev/null || skip "$tool is not installed (try --install)"
