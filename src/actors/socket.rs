@@ -75,6 +75,11 @@ pub struct CloseSocket {
     pub unlink: bool,
 }
 
+/// Ends the actor and everything it started, closed or not. Sent by the supervisor when [`CloseSocket`] took too long.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct AbandonSocket;
+
 /// How long WhatsApp may take to hear that a device is given up.
 const UNLINK_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -168,6 +173,8 @@ pub struct SocketActor {
     reports: Recipient<SocketReport>,
     link: Option<Link>,
     drain: Arc<Notify>,
+    /// [`CloseSocket`] came before the link was open.
+    close_when_open: bool,
     /// Kept until the link is closed: two links on one folder would fork its keys.
     lock: Option<AccountLock>,
     /// Tasks on the client runtime that must not outlive this actor.
@@ -216,6 +223,7 @@ impl SocketActor {
             reports,
             link: None,
             drain: Arc::new(Notify::new()),
+            close_when_open: false,
             lock: Some(lock),
             tasks: Vec::new(),
             _guard: guard,
@@ -272,6 +280,11 @@ impl Handler<Opened> for SocketActor {
                 return;
             }
         };
+        if self.close_when_open {
+            self.link = Some(link);
+            ctx.notify(Ended(DownReason::Stopped));
+            return;
+        }
         self.link = Some(link.clone());
         let me = ctx.address().recipient::<Ended>();
         let reports = self.reports.clone();
@@ -330,6 +343,7 @@ impl Handler<CloseSocket> for SocketActor {
     fn handle(&mut self, CloseSocket { unlink }: CloseSocket, _: &mut Self::Context) -> Self::Result {
         let link = self.link.clone();
         let pool = self.cx.pool.clone();
+        self.close_when_open = link.is_none();
         Box::pin(async move {
             if let Some(link) = link {
                 let closing = pool.spawn(async move {
@@ -342,6 +356,14 @@ impl Handler<CloseSocket> for SocketActor {
                 let _ = closing.await;
             }
         })
+    }
+}
+
+impl Handler<AbandonSocket> for SocketActor {
+    type Result = ();
+
+    fn handle(&mut self, _: AbandonSocket, ctx: &mut Self::Context) {
+        ctx.stop();
     }
 }
 

@@ -17,7 +17,9 @@ use tokio::sync::watch;
 use crate::actors::agent::AgentActor;
 use crate::actors::messages::{AccountStatus, LastDisconnect};
 use crate::actors::router::{AccountOnline, RouterActor};
-use crate::actors::socket::{CloseSocket, DrainOutbox, Gesture, Report, SocketActor, SocketContext, SocketReport};
+use crate::actors::socket::{
+    AbandonSocket, CloseSocket, DrainOutbox, Gesture, Report, SocketActor, SocketContext, SocketReport,
+};
 use crate::clock::{Clock, UnixMs};
 use crate::config::model::{AccountConfig, WebConfig};
 use crate::event::{DownReason, Identity, LinkEvent};
@@ -279,6 +281,9 @@ impl SupervisorActor {
         ctx.run_later(Duration::from_secs(20), move |me, ctx| {
             if me.closing && me.generation == generation {
                 tracing::warn!(target: "web-reconnect", account = %me.id(), "the link did not close in time and is abandoned");
+                if let Some(socket) = &me.socket {
+                    socket.do_send(AbandonSocket);
+                }
                 me.closed(ctx);
             }
         });

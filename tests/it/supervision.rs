@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use verso::actors::messages::{Logout, SendText, StartAccount};
+use verso::actors::messages::{Logout, SendText, StartAccount, StopAccount};
 use verso::actors::supervisor::InjectPanic;
 use wa_simulator::{Fault, Kick, World};
 
@@ -296,4 +296,22 @@ async fn a_panic_in_one_account_is_its_own() {
         ann.expect_text("and you?").await.expect("the sibling answers");
     }
     assert_eq!(sibling.sockets_opened(), siblings_sockets);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_that_comes_while_the_link_is_opened_is_not_lost() {
+    let world = World::start().await.expect("world");
+    let work = world.phone("+15550001111");
+    let gateway = GatewayFixture::start(&world, TWO).await;
+    let device = gateway.link("work", &work).await;
+    let account = || Some("work".to_owned());
+    gateway.port.stop.send(StopAccount { account: account() }).await.expect("answers").expect("stopped");
+    device.wait_disconnected().await.expect("closed");
+    for _ in 0..3 {
+        gateway.port.start.send(StartAccount { account: account() }).await.expect("answers").expect("started");
+        gateway.port.stop.send(StopAccount { account: account() }).await.expect("answers").expect("stopped");
+    }
+    gateway.port.start.send(StartAccount { account: account() }).await.expect("answers").expect("started");
+    gateway.wait_state("work", "connected").await;
+    device.wait_connected().await.expect("one socket, and it is the last one");
 }
