@@ -240,8 +240,8 @@ impl Journal {
         .await
     }
 
-    /// The group messages of an account that are kept as context: held since the last message of their chat that was answered.
-    /// Oldest first, from earlier processes only.
+    /// The group messages of an account that are kept as context: held since the last message of their chat that an agent answered
+    /// (a command is none). Oldest first, from earlier processes only.
     ///
     /// # Errors
     /// When they cannot be read.
@@ -251,7 +251,8 @@ impl Journal {
             db.prepare_cached(
                 "SELECT * FROM inbound AS held WHERE account = ?1 AND seq <= ?2 AND state = 'held' AND seq > coalesce(
                      (SELECT max(seq) FROM inbound AS later WHERE later.account = held.account AND later.chat = held.chat
-                      AND later.state IN ('admitted', 'answered')), 0)
+                      AND later.state IN ('admitted', 'answered')
+                      AND json_extract(later.decision, '$.verdict.command') IS NULL), 0)
                  ORDER BY seq",
             )?
             .query_map(params![account.as_str(), inherited], inbound_row)?

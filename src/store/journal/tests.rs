@@ -195,3 +195,22 @@ async fn a_panicking_job_costs_only_itself() {
     assert!(lost.is_err());
     journal.put("after", "1").await.expect("the writer lives");
 }
+
+#[tokio::test]
+async fn held_messages_stay_context_until_an_agent_answers_not_a_command() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let account = AccountId::new("work");
+    let dispatch = |command| serde_json::json!({ "verdict": { "verdict": "dispatch", "command": command } });
+    let mut journal = open(dir.path());
+    journal.commit(vec![message("kept"), message("/status"), message("question")]).await.expect("stored");
+    journal.decide(&message("kept").key(), InboundState::Held, serde_json::json!({})).await.expect("noted");
+    for (id, command, want) in
+        [("/status", serde_json::json!({ "text": "/status" }), 1), ("question", serde_json::Value::Null, 0)]
+    {
+        journal.decide(&message(id).key(), InboundState::Admitted, dispatch(command)).await.expect("noted");
+        journal.answer(&message(id).key(), Vec::new()).await.expect("settled");
+        journal.close().await;
+        journal = open(dir.path());
+        assert_eq!(journal.held(&account).await.expect("read").len(), want, "after {id}");
+    }
+}
