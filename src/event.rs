@@ -101,6 +101,17 @@ pub struct Body {
     pub mentions: Vec<Jid>,
 }
 
+impl Body {
+    /// The text, else what stands for the media; empty when there is neither.
+    pub fn text_or_placeholder(&self) -> String {
+        match (&self.text, &self.media) {
+            (Some(text), _) => text.clone(),
+            (None, Some(media)) => media.kind.placeholder().to_owned(),
+            (None, None) => String::new(),
+        }
+    }
+}
+
 /// Attached media, not yet downloaded.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -224,7 +224,7 @@ impl AgentRun {
             self.settle(Err(AgentError::Config(format!("agent \"{}\" is not configured any more", run.agent)))).await;
             return;
         };
-        let typing = self.typing(agent.as_ref());
+        let typing = self.typing();
         let mut signal = self.work.aborted.clone();
         let aborted = async move {
             // A signal that goes with the actor is none: the message is taken up after the restart.
@@ -245,7 +245,7 @@ impl AgentRun {
     }
 
     /// Shows "typing" until the run ends; it fades by itself, so it is shown again and again.
-    fn typing(&self, _agent: &AgentConfig) -> Option<tokio::task::JoinHandle<()>> {
+    fn typing(&self) -> Option<tokio::task::JoinHandle<()>> {
         let order = &self.work.order;
         let shown = match self.config.agents.typing_mode {
             Some(TypingMode::Never) => false,
@@ -287,7 +287,10 @@ impl AgentRun {
             tracing::error!(target: "agent", %error, "the transcript cannot be read; the run starts without it");
             Vec::new()
         });
-        let text = body_text(&order.message);
+        let text = match &order.message.content {
+            Content::Body(body) => body.text_or_placeholder(),
+            Content::Reaction { .. } | Content::Other { .. } => String::new(),
+        };
         let job = AgentJob {
             is_default: agent.id == self.config.agents.default,
             agent: agent.clone(),
@@ -354,8 +357,8 @@ impl AgentRun {
             (ChatKind::Direct, None) => rules.dm_history_limit,
             (ChatKind::Group, _) => None,
         };
-        // A limit counts what people said; every such turn has its answer.
-        limit.map_or(HISTORY_TURNS, |turns| turns.saturating_mul(2).min(HISTORY_TURNS))
+        // A limit counts what people said; every such turn has its answer. How much is read at all the transcript bounds.
+        limit.map_or(HISTORY_TURNS, |turns| turns.saturating_mul(2))
     }
 
     async fn session_id(&self, session: &SessionKey) -> String {
@@ -438,16 +441,4 @@ fn envelope_options(config: &Config) -> envelope::Options {
 fn turn(stored: transcripts::Turn) -> Turn {
     let role = if stored.role == "assistant" { Role::Assistant } else { Role::User };
     Turn { role, text: stored.content }
-}
-
-/// The text as it was written, or what stands for the media.
-fn body_text(message: &InboundMessage) -> String {
-    match &message.content {
-        Content::Body(body) => body
-            .text
-            .clone()
-            .or_else(|| body.media.as_ref().map(|m| m.kind.placeholder().to_owned()))
-            .unwrap_or_default(),
-        Content::Reaction { .. } | Content::Other { .. } => String::new(),
-    }
 }

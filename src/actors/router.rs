@@ -81,7 +81,8 @@ struct Known {
     identity: Identity,
     supervisor: Addr<SupervisorActor>,
     approved: AllowList,
-    stamp: Stamp,
+    /// State of the files that `approved` was read from; `None` = not read yet.
+    stamp: Option<Stamp>,
 }
 
 /// See the module documentation.
@@ -160,7 +161,7 @@ impl RouterActor {
     /// Reads the approvals again when a file changed, also by another program.
     fn refresh_approved(&mut self, account: &AccountId) {
         let Some(known) = self.known.get_mut(account) else { return };
-        let stamp = self.files.stamp(account);
+        let stamp = Some(self.files.stamp(account));
         if stamp == known.stamp {
             return;
         }
@@ -262,10 +263,9 @@ impl RouterActor {
             number: message.sender_number.as_ref().map(E164::as_str),
             id: Some(&id),
         };
-        let text = body.text.clone().or_else(|| body.media.as_ref().map(|m| m.kind.placeholder().to_owned()));
         let kept = PendingMessage {
             sender: sender.label().unwrap_or_else(|| "Unknown".to_owned()),
-            body: text.unwrap_or_default(),
+            body: body.text_or_placeholder(),
             timestamp: Some(message.timestamp).filter(|at| *at > 0),
             id: Some(message.id.clone()),
         };
@@ -349,10 +349,7 @@ impl Handler<AccountOnline> for RouterActor {
 
     fn handle(&mut self, online: AccountOnline, ctx: &mut Self::Context) {
         let AccountOnline { account, identity, supervisor } = online;
-        self.known.insert(
-            account.clone(),
-            Known { identity, supervisor, approved: AllowList::default(), stamp: vec![None; 4] },
-        );
+        self.known.insert(account.clone(), Known { identity, supervisor, approved: AllowList::default(), stamp: None });
         self.refresh_approved(&account);
         if !self.introduced.insert(account.clone()) {
             return;
