@@ -21,7 +21,7 @@
 //!
 //! | layer | modules | what lives there |
 //! |---|---|---|
-//! | words | [`ids`] [`event`] [`clock`] | names of things, what happened, the time of day |
+//! | words | [`ids`] [`event`] [`outgoing`] [`clock`] | names of things, what happened, the time of day |
 //! | rules | [`config`] (but its file) [`policy`] [`routing`] [`session`] [`text`] [`backoff`] [`delivery`] [`command`] | pure: everything they need is an argument, time and randomness too |
 //! | edges | [`store`] [`whatsapp`] [`agent`] `config::file` | disk, WhatsApp, models; they do not know one another |
 //! | actors | [`actors`] | who owns what while it runs; its page has the tree |
@@ -56,6 +56,7 @@ pub mod config;
 pub mod delivery;
 pub mod event;
 pub mod ids;
+pub mod outgoing;
 pub mod policy;
 pub mod routing;
 pub mod session;

@@ -11,3 +11,4 @@ mod pairing;
 mod process;
 mod supervision;
 mod support;
+mod vectors;

@@ -1,0 +1,154 @@
+//! Holds the pure rules against input and output of the original.
+//!
+//! Runs every file of the folder in `VERSO_VECTORS` (default: `tests/vectors`) as far as Verso has the function, prints
+//! `<function>: passed/total (left out n)` and fails on a mismatch that no deviation explains. A deviation is a rule, not a list of cases: it looks
+//! at the case and names the section of the specification whose "Verso:" line says otherwise.
+
+mod access;
+mod common;
+mod connection;
+mod groups;
+mod numbers;
+mod replies;
+mod routing;
+mod texts;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+use common::*;
+
+/// The topics; a function belongs to one of them.
+const TOPICS: &[fn(&str) -> Option<(Run, Deviation)>] = &[
+    access::functions,
+    connection::functions,
+    groups::functions,
+    numbers::functions,
+    replies::functions,
+    routing::functions,
+    texts::functions,
+];
+
+/// Functions whose record holds more than the rule: only these keys are compared.
+const IN_PART: &[(&str, &[&str])] = &[
+    // What Verso marks as read is decided and tested apart (6.7).
+    ("checkInboundAccessControl", &["allowed", "isSelfChat", "resolvedAccountId", "sent", "pendingAfter"]),
+    // The words of the log are the supervisor's.
+    ("monitorWebChannel reconnect", &["connects", "sleeps", "finalStatus"]),
+    // The rest is the original's debug record.
+    ("debugMention", &["wasMentioned"]),
+];
+
+#[test]
+fn the_rules_agree_with_the_original() {
+    let folder = std::env::var_os("VERSO_VECTORS")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/vectors"), PathBuf::from);
+    let mut files: Vec<PathBuf> = std::fs::read_dir(&folder)
+        .unwrap_or_else(|e| panic!("cannot read {}: {e}", folder.display()))
+        .map(|entry| entry.expect("entry").path())
+        .filter(|path| path.extension().is_some_and(|e| e == "json"))
+        .collect();
+    files.sort();
+    assert!(!files.is_empty(), "no vectors in {}", folder.display());
+    let (mut failures, mut ran) = (Vec::new(), 0);
+    for path in files {
+        let text = std::fs::read_to_string(&path).expect("readable");
+        let file: Value = serde_json::from_str(&without_lone_surrogates(&renamed(&text))).expect("JSON");
+        let topic = path.file_stem().expect("name").to_string_lossy().into_owned();
+        for group in file["groups"].as_array().into_iter().flatten() {
+            let name = group["fn"].as_str().unwrap_or_default();
+            let cases = group["cases"].as_array().map_or(&[][..], Vec::as_slice);
+            let Some((run, deviation)) = TOPICS.iter().find_map(|functions| functions(name)) else {
+                println!("{topic} {name}: 0/{} (left out {}: Verso has no such function)", cases.len(), cases.len());
+                continue;
+            };
+            let (mut passed, mut left_out) = (0, BTreeMap::<&str, usize>::new());
+            for case in cases {
+                let (input, expected) = (&case["input"], &in_part(name, &case["expected"]));
+                match run(input) {
+                    Err(LeftOut(why)) => *left_out.entry(why).or_default() += 1,
+                    Ok(got) if bare(&got) == bare(expected) => passed += 1,
+                    Ok(got) => match deviation(input, expected) {
+                        Some(section) => *left_out.entry(section).or_default() += 1,
+                        None => failures.push(format!(
+                            "{topic} {name}\n  input    {input}\n  expected {expected}\n  got      {got}"
+                        )),
+                    },
+                }
+            }
+            ran += passed;
+            let total: usize = left_out.values().sum();
+            println!("{topic} {name}: {passed}/{} (left out {total}{})", cases.len(), reasons(&left_out));
+        }
+    }
+    assert!(failures.is_empty(), "{} mismatches:\n{}", failures.len(), failures.join("\n"));
+    assert!(ran > 0, "no case ran");
+}
+
+/// The keys of an expected record that are compared.
+fn in_part(name: &str, expected: &Value) -> Value {
+    let keys = IN_PART.iter().find(|(function, _)| *function == name).map(|(_, keys)| *keys);
+    match (keys, expected.as_object()) {
+        (Some(keys), Some(map)) => {
+            map.iter().filter(|(k, _)| keys.contains(&k.as_str())).map(|(k, v)| (k.clone(), v.clone())).collect()
+        }
+        _ => expected.clone(),
+    }
+}
+
+fn reasons(left_out: &BTreeMap<&str, usize>) -> String {
+    left_out.iter().map(|(why, n)| format!("; {n}: {why}")).collect()
+}
+
+/// The product's name in literals, also where a case hides an invisible character in it.
+fn renamed(text: &str) -> String {
+    let name = regex::Regex::new(r"([Oo])pen((?:\\u[0-9a-fA-F]{4}|[\x{200b}-\x{200f}\x{2060}\x{feff}])?)[Cc]law")
+        .expect("a pattern");
+    name.replace_all(text, |found: &regex::Captures<'_>| {
+        format!("{}er{}so", if &found[1] == "O" { "V" } else { "v" }, &found[2])
+    })
+    .into_owned()
+}
+
+/// Rust's strings hold no lone surrogates: they become U+FFFD.
+fn without_lone_surrogates(text: &str) -> String {
+    let unit = |at: usize| {
+        let escape = text.get(at..at + 6)?.strip_prefix("\\u")?;
+        u16::from_str_radix(escape, 16).ok()
+    };
+    let (mut out, mut at) = (String::with_capacity(text.len()), 0);
+    while let Some(found) = text[at..].find('\\') {
+        out.push_str(&text[at..at + found]);
+        at += found;
+        match (unit(at), unit(at + 6)) {
+            (Some(0xd800..0xdc00), Some(0xdc00..0xe000)) => {
+                out.push_str(&text[at..at + 12]);
+                at += 12;
+            }
+            (Some(0xd800..0xe000), _) => {
+                out.push_str("\\ufffd");
+                at += 6;
+            }
+            _ => {
+                out.push_str(&text[at..at + 2]);
+                at += 2;
+            }
+        }
+    }
+    out + &text[at..]
+}
+
+/// Without nulls and empty objects, which also stand for "undefined"; whole numbers alike however written.
+fn bare(value: &Value) -> Value {
+    match value {
+        Value::Object(map) => {
+            let kept = map.iter().map(|(k, v)| (k.clone(), bare(v)));
+            Value::Object(kept.filter(|(_, v)| !v.is_null() && *v != json!({})).collect())
+        }
+        Value::Array(list) => list.iter().map(bare).collect(),
+        Value::Number(n) => n.as_f64().map_or(value.clone(), |n| json!(n)),
+        other => other.clone(),
+    }
+}

@@ -1,0 +1,63 @@
+//! Numbers, JIDs and targets.
+
+use super::common::*;
+
+pub fn functions(name: &str) -> Option<(Run, Deviation)> {
+    Some(match name {
+        "normalizeE164" => (|i| Ok(json!(E164::normalize(text(i)))), not_a_plain_number),
+        "toWhatsappJid" => (to_jid, not_a_plain_number),
+        "jidToE164" => (jid_number, lid_lookup),
+        "resolveJidToE164" => (jid_number, lid_lookup),
+        "normalizeWhatsAppTarget" => (target, lid_target),
+        "isWhatsAppGroupJid" => (|i| Ok(json!(matches!(Target::parse(text(i)), Ok(Target::Group(_))))), NEVER),
+        "isSelfChatMode" => (self_chat, NEVER),
+        _ => return None,
+    })
+}
+
+const NO_LID_FILES: LeftOut = LeftOut("LIDs are looked up by the WhatsApp edge");
+
+fn to_jid(input: &Value) -> Outcome {
+    Ok(json!(Target::parse(text(input)).ok().map(|t| t.jid())))
+}
+
+fn not_a_plain_number(input: &Value, expected: &Value) -> Option<&'static str> {
+    let number = text(input).trim().trim_start_matches("whatsapp:").trim();
+    if !number.bytes().any(|b| b.is_ascii_digit()) {
+        return Some("8.1 text without digits names nobody");
+    }
+    if number.contains('@')
+        && !matches!(Target::parse(number), Ok(target) if target.jid().to_string() == text(expected))
+    {
+        return Some("13.1 only addresses that can be written to are targets");
+    }
+    number.get(1..).is_some_and(|rest| rest.contains('+')).then_some("8.1 a number has one plus")
+}
+
+fn jid_number(input: &Value) -> Outcome {
+    let jid = jid(text(input));
+    Ok(json!(jid.and_then(|jid| jid.e164())))
+}
+
+fn lid_lookup(input: &Value, expected: &Value) -> Option<&'static str> {
+    let is_lid = jid(text(input)).is_some_and(|jid| jid.is_lid());
+    (is_lid && expected.is_string()).then_some(NO_LID_FILES.0)
+}
+
+fn target(input: &Value) -> Outcome {
+    Ok(match Target::parse(text(input)) {
+        Ok(Target::Number(number)) => json!(number),
+        Ok(other) => json!(other.jid()),
+        Err(_) => Value::Null,
+    })
+}
+
+fn lid_target(input: &Value, _: &Value) -> Option<&'static str> {
+    text(input).to_lowercase().ends_with("@lid").then_some("13.1 a LID stays a LID")
+}
+
+fn self_chat(input: &Value) -> Outcome {
+    let own = E164::normalize(text(&input["self"]));
+    let list = parse_list(strings(&input["allowFrom"]));
+    Ok(json!(own.is_some_and(|own| list.has_number(&own))))
+}
