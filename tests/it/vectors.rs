@@ -20,8 +20,10 @@ use serde_json::{Value, json};
 
 use common::*;
 
+type Topic = fn(&str) -> Option<(Run, Deviation)>;
+
 /// The topics; a function belongs to one of them.
-const TOPICS: &[fn(&str) -> Option<(Run, Deviation)>] = &[
+const TOPICS: &[Topic] = &[
     access::functions,
     connection::functions,
     groups::functions,
