@@ -8,6 +8,7 @@ pub mod auth;
 mod channels;
 mod config_view;
 mod dedupe;
+pub mod explain;
 pub mod http;
 pub mod hub;
 mod login;

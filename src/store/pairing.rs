@@ -172,6 +172,26 @@ impl PairingFiles {
         write_json(&path, &file)?;
         Ok(true)
     }
+
+    /// Takes away every approval that `is` names, also the channel-wide ones, which let in to this account too; false when there
+    /// was none.
+    ///
+    /// # Errors
+    /// When a file cannot be read or written or somebody holds the lock for too long.
+    pub fn disallow(&self, account: &AccountId, is: impl Fn(&str) -> bool) -> Result<bool, StoreError> {
+        let mut found = false;
+        for path in [self.paths.pairing_allowed(), self.allowed_file(account)] {
+            let _lock = DirLock::take(&path)?;
+            let Some(mut file) = read_json::<AllowedFile>(&path)? else { continue };
+            let before = file.allow_from.len();
+            file.allow_from.retain(|entry| !is(entry));
+            if file.allow_from.len() < before {
+                write_json(&path, &file)?;
+                found = true;
+            }
+        }
+        Ok(found)
+    }
 }
 
 fn read_json<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<Option<T>, StoreError> {

@@ -12,3 +12,4 @@ mod process;
 mod supervision;
 mod support;
 mod vectors;
+mod why;
