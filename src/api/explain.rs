@@ -138,7 +138,9 @@ fn waiting(state: &Value, nothing_sent: bool) -> Option<String> {
 /// What to do about a part that does not arrive.
 fn part_step(part: &Value) -> Option<String> {
     match part["state"].as_str() {
-        Some("queued" | "sent") => Some("it leaves when the account is connected; see: verso channels status".to_owned()),
+        Some("queued" | "sent") => {
+            Some("it leaves when the account is connected; see: verso channels status".to_owned())
+        }
         Some("failed") => Some("it could not be sent; the cause is above, more is in: verso logs".to_owned()),
         Some("expired") => Some("it waited longer than retention.outbox allows and was given up".to_owned()),
         _ => None,
@@ -194,7 +196,9 @@ mod tests {
 
     #[test]
     fn a_row_of_another_version_tells_what_it_can() {
-        let rows = [json!({"inbound": {"state": "dropped", "receivedAt": 5, "decision": {"verdict": "future"}, "message": {}}})];
+        let rows = [
+            json!({"inbound": {"state": "dropped", "receivedAt": 5, "decision": {"verdict": "future"}, "message": {}}}),
+        ];
         let told = answer(&MessageId::new("A"), &rows);
         assert_eq!((&told["messageId"], &told["messages"][0]["state"]), (&json!("A"), &json!("dropped")));
         assert_eq!((&told["messages"][0]["gates"], &told["messages"][0]["receivedAt"]), (&json!([]), &json!(5)));

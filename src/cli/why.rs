@@ -51,7 +51,8 @@ pub(super) async fn run(args: &WhyArgs, connection: &Connection, p: &mut Printer
 }
 
 fn unknown(message: String) -> Failure {
-    Failure::new(message).hint("ids are case-sensitive; what WhatsApp never delivered to this account is not known here")
+    Failure::new(message)
+        .hint("ids are case-sensitive; what WhatsApp never delivered to this account is not known here")
 }
 
 /// Everything that is known under the id, for people.
@@ -65,7 +66,11 @@ fn lines(found: &Value, now: UnixMs, colour: bool) -> Vec<String> {
         }
         let one_of = if messages.len() > 1 { format!(" ({} of {})", at + 1, messages.len()) } else { String::new() };
         out.push(format!("Message {id}{one_of}"));
-        if message["direction"] == "out" { outgoing(message, now, colour, &mut out) } else { inbound(message, now, colour, &mut out) }
+        if message["direction"] == "out" {
+            outgoing(message, now, colour, &mut out)
+        } else {
+            inbound(message, now, colour, &mut out)
+        }
     }
     out
 }
@@ -190,7 +195,7 @@ mod tests {
             lines(&found, 120_000, false),
             [
                 "Message 3EB0 (1 of 2)",
-                "  received  1970-01-01T00:00:00.000Z (2m ago) on account work",
+                "  received  1970-01-01T00:00:00Z (2m ago) on account work",
                 "  from      +15557000002 in 15557000002@s.whatsapp.net",
                 "  result    ✗ not answered: not listed (dm-not-allowlisted)",
                 "",
@@ -216,7 +221,11 @@ mod tests {
             "parts": [{"id": "B", "state": "delivered", "cause": null}],
         }]});
         let told = lines(&found, 0, false);
-        for line in ["  result    ✓ the message was answered", "  agent     main in session agent:main:main", "  sent      B  delivered"] {
+        for line in [
+            "  result    ✓ the message was answered",
+            "  agent     main in session agent:main:main",
+            "  sent      B  delivered",
+        ] {
             assert!(told.iter().any(|l| l == line), "{line}: {told:#?}");
         }
     }

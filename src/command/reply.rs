@@ -227,7 +227,10 @@ mod tests {
             "🧭 Identity\nChannel: whatsapp\nUser id: +1555\nChat: 1555@s.whatsapp.net\nAllowFrom: +1555, +1666"
         );
         assert_eq!(send(SendSetting::Off), "⚙️ Send policy set to off.");
-        assert_eq!(allowlist_edited("DM", false, &["a.b".to_owned(), "pairing store".to_owned()]), "✅ DM allowlist removed: a.b + pairing store.");
+        assert_eq!(
+            allowlist_edited("DM", false, &["a.b".to_owned(), "pairing store".to_owned()]),
+            "✅ DM allowlist removed: a.b + pairing store."
+        );
         assert_eq!(config_set("a.b", &json!("v")), "⚙️ Config updated: a.b=\"v\"");
         assert_eq!(config_set("a.b", &json!([1, null])), "⚙️ Config updated: a.b=[1,null]");
         assert_eq!(config_shown(Some("a"), &json!(null)), "⚙️ Config a:\n```json\nnull\n```");
@@ -249,7 +252,10 @@ mod tests {
         let text = pairing(&[request], 120_000);
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!((lines.len(), lines[0]), (3, "🔐 Pairing requests"), "{text}");
-        assert!(lines[1].starts_with("ABCD2345 · +15551234567 · AnnBobxx") && lines[1].ends_with(" · 2m ago"), "{text}");
+        assert!(
+            lines[1].starts_with("ABCD2345 · +15551234567 · AnnBobxx") && lines[1].ends_with(" · 2m ago"),
+            "{text}"
+        );
         assert_eq!(pairing(&[], 0), PAIRING_NONE);
     }
 

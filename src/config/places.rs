@@ -114,8 +114,7 @@ impl Place {
                 if let Some(Kind::Text(id)) = map.get("id").map(|n| &n.kind) {
                     place.id = Some(id.clone());
                 }
-                let set = map.iter().filter(|(_, n)| n.kind != Kind::Null);
-                place.inside = set.map(|(key, n)| (key.clone(), Self::of(n, line))).collect();
+                place.inside = map.iter().map(|(key, n)| (key.clone(), Self::of(n, line))).collect();
             }
             Kind::List(list) => {
                 place.is_list = true;
@@ -132,7 +131,8 @@ impl Place {
     fn enter(&self, step: &str) -> Option<(&str, &Place)> {
         let exact = self.inside.get_key_value(step);
         let alike = |(key, place): &(&String, &Place)| {
-            key.trim().eq_ignore_ascii_case(step) || place.id.as_deref().is_some_and(|id| id.trim().eq_ignore_ascii_case(step))
+            key.trim().eq_ignore_ascii_case(step)
+                || place.id.as_deref().is_some_and(|id| id.trim().eq_ignore_ascii_case(step))
         };
         exact.or_else(|| self.inside.iter().find(alike)).map(|(key, place)| (key.as_str(), place))
     }
@@ -203,7 +203,7 @@ mod tests {
   allowFrom: ["+15551234567"],
   groups: { "*": {} },
   accounts: {
-    Work: { dmPolicy: null, allowFrom: [],
+    Work: { allowFrom: [],
       groups: { "120363@G.us": { requireMention: false } } },
   },
 } }"#;

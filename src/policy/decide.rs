@@ -235,7 +235,12 @@ impl<'a> Judge<'a> {
             }
         }
         if !group::is_served(rules, &message.chat) {
-            return self.drop("groups", IgnoreReason::GroupNotListed, Some("channels.whatsapp.groups"), Some(count_text(rules.groups.len())));
+            return self.drop(
+                "groups",
+                IgnoreReason::GroupNotListed,
+                Some("channels.whatsapp.groups"),
+                Some(count_text(rules.groups.len())),
+            );
         }
         self.receipt(PeerKind::Group, false);
         self.age()?;
@@ -250,7 +255,8 @@ impl<'a> Judge<'a> {
                 format!("channels.whatsapp.groups[\"{id}\"].requireMention").into()
             }
         };
-        let (activation_key, outcome) = (key.clone(), if activation == Activation::Always { "always" } else { "mention" });
+        let (activation_key, outcome) =
+            (key.clone(), if activation == Activation::Always { "always" } else { "mention" });
         let required = (activation == Activation::Mention).to_string();
         self.note("activation", outcome, Some(key), Some(required.clone()).filter(|_| own_activation.is_none()));
 

@@ -135,7 +135,8 @@ mod tests {
 
     #[test]
     fn reasons_are_told_by_frequency_and_nothing_else_is() {
-        let count = |codes: &[(&str, u64)]| codes.iter().map(|(c, n)| ((*c).to_owned(), *n)).collect::<BTreeMap<_, _>>();
+        let count =
+            |codes: &[(&str, u64)]| codes.iter().map(|(c, n)| ((*c).to_owned(), *n)).collect::<BTreeMap<_, _>>();
         let counters = count(&[("admitted", 9), ("dm-disabled", 1), ("not-mentioned", 7), ("too-old", 0)]);
         assert_eq!(ignored(&counters), [("not-mentioned", 7), ("dm-disabled", 1)]);
     }

@@ -257,7 +257,8 @@ async fn the_owner_edits_the_allowlists_by_chat() {
     assert!(after.contains("// mine") && after.contains("'+15557000001', // me"), "{after}");
 
     // The group list takes the place of the other one without shutting its people out.
-    told("/allowlist add group 77@lid", "✅ Group allowlist added: channels.whatsapp.accounts.work.groupAllowFrom.").await;
+    told("/allowlist add group 77@lid", "✅ Group allowlist added: channels.whatsapp.accounts.work.groupAllowFrom.")
+        .await;
     let group = gateway.status().await.revision;
     assert_eq!(group, 3, "each edit is one revision");
     told("/config get channels.whatsapp.accounts.work.groupAllowFrom", "⚙️ Config").await;
@@ -265,7 +266,8 @@ async fn the_owner_edits_the_allowlists_by_chat() {
     for entry in ["+15557000001", "+15557000002", "77@lid"] {
         assert!(shown.contains(entry), "{shown}");
     }
-    told("/allowlist remove dm +15557000002", "✅ DM allowlist removed: channels.whatsapp.accounts.work.allowFrom.").await;
+    told("/allowlist remove dm +15557000002", "✅ DM allowlist removed: channels.whatsapp.accounts.work.allowFrom.")
+        .await;
     bob.says(&work, "and now?");
     gateway.wait_count("work", "dm-not-allowlisted", 2).await;
 
@@ -355,7 +357,9 @@ async fn a_command_left_by_a_crash_is_authorised_anew() {
     undo(folder.path());
     let seen = ann.inbox().len();
     let gateway = GatewayFixture::start_in(&world, folder).await;
-    ann.expect_message(|_| ann.inbox().len() > seen).await.expect("an owner's command is carried out after the restart");
+    ann.expect_message(|_| ann.inbox().len() > seen)
+        .await
+        .expect("an owner's command is carried out after the restart");
     assert_eq!(kept(&gateway.state), 1);
 
     let folder = gateway.stop().await;

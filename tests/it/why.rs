@@ -41,7 +41,11 @@ async fn every_message_is_explained_with_the_line_that_decided() {
     let answered = ann.says(&work, "ping");
     ann.expect_text("ping").await.expect("answered");
     let told = why(&stranger).await;
-    assert_eq!((&told["state"], &told["reason"]["code"]), (&"dropped".into(), &"dm-not-allowlisted".into()), "{told:#}");
+    assert_eq!(
+        (&told["state"], &told["reason"]["code"]),
+        (&"dropped".into(), &"dm-not-allowlisted".into()),
+        "{told:#}"
+    );
     let dm = gate(&told, "dm");
     assert_eq!(
         (&dm["key"], &dm["value"], &dm["line"], &dm["passed"]),
@@ -51,7 +55,12 @@ async fn every_message_is_explained_with_the_line_that_decided() {
     let list = gate(&told, "allowFrom");
     assert_eq!(list["key"], "channels.whatsapp.accounts.work.allowFrom");
     assert_eq!((&list["line"], &list["value"]), (&line("allowFrom").into(), &"+15557000001".into()));
-    assert!(told["nextStep"].as_str().expect("a step").contains("add \"+15557000002\" to channels.whatsapp.accounts.work.allowFrom"));
+    assert!(
+        told["nextStep"]
+            .as_str()
+            .expect("a step")
+            .contains("add \"+15557000002\" to channels.whatsapp.accounts.work.allowFrom")
+    );
 
     // Who is answered: agent, session, parts.
     let told = why(&answered).await;
@@ -67,7 +76,10 @@ async fn every_message_is_explained_with_the_line_that_decided() {
     bob.expect_message(|m| m.from == work.number() && m.text.contains("hey")).await.expect("answered");
     let told = why(&unmentioned).await;
     let mention = gate(&told, "mention");
-    assert_eq!((&told["state"], &mention["passed"], &mention["source"]), (&"held".into(), &false.into(), &"default".into()));
+    assert_eq!(
+        (&told["state"], &mention["passed"], &mention["source"]),
+        (&"held".into(), &false.into(), &"default".into())
+    );
 
     // An edit that moves lines leaves what was decided where it was; later decisions have the new line.
     let path = gateway.folder().join("verso.json");
@@ -79,7 +91,8 @@ async fn every_message_is_explained_with_the_line_that_decided() {
         let seen = ann.inbox().len();
         ann.expect_message(|_| ann.inbox().len() >= seen).await.expect("answered");
         let told = why(&later).await;
-        if told["gates"].as_array().is_some_and(|g| !g.is_empty()) && gate(&told, "dm")["line"] == line("dmPolicy") + 1 {
+        if told["gates"].as_array().is_some_and(|g| !g.is_empty()) && gate(&told, "dm")["line"] == line("dmPolicy") + 1
+        {
             assert_eq!(told["revision"], 1, "nothing else changed");
             break;
         }
@@ -99,18 +112,30 @@ async fn every_message_is_explained_with_the_line_that_decided() {
     let log = std::fs::read_to_string(gateway.folder().join("verso.log")).expect("log");
     let warned: Vec<&str> = log.lines().filter(|l| l.contains("messages of a chat are not answered")).collect();
     assert_eq!(warned.len(), 1, "{warned:?}");
-    assert!(warned[0].contains("channels.whatsapp.dmPolicy") && warned[0].contains("dm-not-allowlisted"), "{}", warned[0]);
+    assert!(
+        warned[0].contains("channels.whatsapp.dmPolicy") && warned[0].contains("dm-not-allowlisted"),
+        "{}",
+        warned[0]
+    );
     assert!(!log.contains("5557000002"), "no numbers at info");
 
     // The same without a gateway, and a clear word about what is unknown.
     let unknown = gateway.run(&world, &["why", "NOSUCHID"]).await;
     assert_eq!(unknown.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&unknown.stderr).starts_with("error: no message with the id NOSUCHID is in the journal"), "{unknown:?}");
+    assert!(
+        String::from_utf8_lossy(&unknown.stderr)
+            .starts_with("error: no message with the id NOSUCHID is in the journal"),
+        "{unknown:?}"
+    );
     let folder = gateway.kill();
     let alone = crate::process::alone(folder.path(), &world, &["why", &stranger, "--json"]).await;
     let told: Value = serde_json::from_slice(&alone.stdout).unwrap_or_else(|e| panic!("{e}: {alone:?}"));
     assert_eq!(told["messages"][0]["reason"]["code"], "dm-not-allowlisted");
     let unknown = crate::process::alone(folder.path(), &world, &["why", "NOSUCHID"]).await;
     assert_eq!(unknown.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&unknown.stderr).starts_with("error: no message with the id NOSUCHID is in the journal"), "{unknown:?}");
+    assert!(
+        String::from_utf8_lossy(&unknown.stderr)
+            .starts_with("error: no message with the id NOSUCHID is in the journal"),
+        "{unknown:?}"
+    );
 }

@@ -92,8 +92,7 @@ fn read(source: &ConfigSource) -> Result<String, String> {
     if !file::exists(source) {
         return Ok(String::new());
     }
-    let text =
-        file::read_text(&source.path).map_err(|why| format!("⚠️ The config file cannot be read: {why}"))?;
+    let text = file::read_text(&source.path).map_err(|why| format!("⚠️ The config file cannot be read: {why}"))?;
     if file::load_edited(source, &text).is_err() {
         return Err(reply::CONFIG_INVALID.to_owned());
     }
