@@ -324,6 +324,19 @@ mod tests {
     }
 
     #[test]
+    fn an_approval_is_taken_back_wherever_it_stands() {
+        let (_dir, files) = files();
+        let (work, home) = (AccountId::new("work"), AccountId::new("home"));
+        files.allow(&work, "+1").expect("written");
+        files.allow(&home, "+1").expect("written");
+        fs::write(files.paths.pairing_allowed(), r#"{"version":1,"allowFrom":["+2","+1"]}"#).expect("write");
+        assert!(files.disallow(&work, |entry| entry == "+1").expect("written"));
+        assert!(!files.disallow(&work, |entry| entry == "+1").expect("gone already"));
+        assert_eq!(files.allowed(&work).expect("readable"), ["+2"]);
+        assert_eq!(files.allowed(&home).expect("readable"), ["+2", "+1"], "the approval of another account stays");
+    }
+
+    #[test]
     fn a_damaged_file_is_named_and_kept() {
         let (_dir, files) = files();
         fs::create_dir_all(files.paths.credentials()).expect("mkdir");

@@ -264,3 +264,46 @@ fn shown(text: &str, steps: &[String]) -> Value {
     redact(&mut tree, HIDDEN, &mut Vec::new());
     edit::get(&tree, steps).cloned().unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::allowlist::parse_list;
+
+    fn edited(before: &str, scope: Scope, entry: &str, add: bool, in_force: &[&str]) -> (String, Value) {
+        let change = ListEdit { scope, entry: parse_entry(entry).expect("an entry"), add };
+        let in_force = parse_list(in_force.iter().copied());
+        let (path, text) = edited_list(&change, before, &AccountId::new("work"), &in_force).expect("edited");
+        let steps = edit::parse_path(&path).expect("a path");
+        let tree = edit::json5_value(&text).expect("JSON5");
+        (path, edit::get(&tree, &steps).cloned().expect("the list"))
+    }
+
+    #[test]
+    fn the_list_in_force_is_edited_where_it_stands() {
+        let own = "{ channels: { whatsapp: { allowFrom: ['+15550000001'], accounts: { Work: { allowFrom: ['+15550000002'] } } } } }";
+        let (path, list) = edited(own, Scope::Dm, "+15550000003", true, &["+15550000002"]);
+        assert_eq!(path, "channels.whatsapp.accounts.Work.allowFrom");
+        assert_eq!(list, json!(["+15550000002", "+15550000003"]));
+
+        let shared = "{ channels: { whatsapp: { allowFrom: ['+15550000001', '1 555 000 0002', 15550000002], accounts: { work: {} } } } }";
+        let (path, list) = edited(shared, Scope::Dm, "+15550000002", false, &["+15550000001", "+15550000002"]);
+        assert_eq!(
+            (path.as_str(), list),
+            ("channels.whatsapp.allowFrom", json!(["+15550000001"])),
+            "in every spelling"
+        );
+    }
+
+    #[test]
+    fn a_new_list_keeps_who_was_let_in_by_the_one_it_replaces() {
+        let config = "{ channels: { whatsapp: { allowFrom: ['+15550000001', '*'], accounts: { work: {} } } } }";
+        let (path, list) = edited(config, Scope::Group, "77@lid", true, &["+15550000001", "*"]);
+        assert_eq!(path, "channels.whatsapp.accounts.work.groupAllowFrom");
+        assert_eq!(list, json!(["*", "+15550000001", "77@lid"]));
+        let (_, list) = edited(config, Scope::Group, "*", false, &["+15550000001", "*"]);
+        assert_eq!(list, json!(["+15550000001"]));
+        let (path, list) = edited("", Scope::Dm, "+15550000001", true, &[]);
+        assert_eq!((path.as_str(), list), ("channels.whatsapp.allowFrom", json!(["+15550000001"])));
+    }
+}

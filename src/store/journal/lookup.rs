@@ -45,3 +45,36 @@ pub(super) fn find(db: &Connection, id: &MessageId) -> rusqlite::Result<Vec<Valu
     found.extend(outgoing.into_iter().map(|row| json!({ "outgoing": row })));
     Ok(found)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::writer::open_connection;
+    use super::*;
+
+    #[test]
+    fn a_journal_at_rest_is_read_and_left_as_it_is() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let path = dir.path().join("state.db");
+        let id = MessageId::new("P");
+        assert!(look_up(&path, &id).expect("nothing there").is_empty() && !path.exists());
+        let db = open_connection(&path).expect("opened");
+        let part = "INSERT INTO outbox(account, id, chat, text, state, rank, created_at, updated_at)
+                    VALUES ('work', 'P', '1@s.whatsapp.net', 'hi', 'failed', 4, 1, 2)";
+        db.execute(part, []).expect("inserted");
+        drop(db);
+        let before = std::fs::read(&path).expect("readable");
+        let found = look_up(&path, &id).expect("read");
+        assert_eq!((found.len(), &found[0]["outgoing"]["state"]), (1, &json!("failed")));
+        assert!(look_up(&path, &MessageId::new("Q")).expect("read").is_empty());
+        assert_eq!(std::fs::read(&path).expect("readable"), before);
+    }
+
+    #[test]
+    fn a_damaged_file_is_named() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let path = dir.path().join("state.db");
+        std::fs::write(&path, "this is not a database, and long enough to be read as one header").expect("written");
+        let error = look_up(&path, &MessageId::new("P")).expect_err("refused").to_string();
+        assert!(error.contains("state.db"), "{error}");
+    }
+}
