@@ -20,7 +20,7 @@ use crate::agent::{AgentError, AgentJob, AgentReply, Agents, Role, Turn, workspa
 use crate::clock::{Clock, UnixMs};
 use crate::config::model::{AccountConfig, AgentConfig, Config, TypingMode};
 use crate::delivery::{self, Delivery};
-use crate::event::{Content, Identity, InboundMessage};
+use crate::event::{Content, Identity, InboundMessage, MessageKey};
 use crate::ids::{E164, Jid, MessageId, SessionKey};
 use crate::policy::decide::{ChatKind, Dispatch, Run};
 use crate::session::lane::Lanes;
@@ -40,6 +40,8 @@ const HISTORY_TURNS: usize = 40;
 pub struct RunAgents {
     /// The message.
     pub message: InboundMessage,
+    /// Further messages that its text contains; they are settled together with it.
+    pub also: Vec<MessageKey>,
     /// Who answers in which session.
     pub dispatch: Dispatch,
     /// What was said in the group since its last answer.
@@ -50,6 +52,13 @@ pub struct RunAgents {
     pub identity: Identity,
     /// Where the answer is delivered: the account that the message came in on, and no other.
     pub supervisor: Addr<SupervisorActor>,
+}
+
+impl RunAgents {
+    /// All messages that its answer settles.
+    pub fn keys(&self) -> Vec<MessageKey> {
+        std::iter::once(self.message.key()).chain(self.also.iter().cloned()).collect()
+    }
 }
 
 /// End the run of a session and drop what waits there; those messages count as answered. Sent by the commands.
@@ -421,7 +430,7 @@ impl AgentRun {
             .collect();
         let last = left.fetch_sub(1, Ordering::SeqCst) == 1;
         let written = if last {
-            self.journal.answer(&message.key(), parts).await.map(|_| ())
+            self.journal.answer(order.keys(), parts).await.map(|_| ())
         } else {
             self.journal.enqueue(parts).await
         };

@@ -212,7 +212,7 @@ impl Desk {
         };
         let texts = chunk::chunk(text, rules.text_chunk_limit, rules.chunk_mode);
         let parts = texts.iter().map(|text| part(text)).collect();
-        self.journal.answer(&message.key(), parts).await?;
+        self.journal.answer(order.run.keys(), parts).await?;
         order.run.supervisor.do_send(Deliver);
         Ok(())
     }

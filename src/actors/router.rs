@@ -233,7 +233,8 @@ impl RouterActor {
         let Some(known) = self.known.get(&message.account) else { return };
         if let Some(call) = dispatch.command.clone() {
             let (identity, supervisor) = (known.identity.clone(), known.supervisor.clone());
-            let run = RunAgents { message, dispatch, history: Vec::new(), account, identity, supervisor };
+            let run =
+                RunAgents { message, also: Vec::new(), dispatch, history: Vec::new(), account, identity, supervisor };
             let (config, approved) = (self.config.clone(), known.approved.clone());
             return self.commands.begin(Order { call, run, config, revision: self.revision, approved });
         }
@@ -246,6 +247,7 @@ impl RouterActor {
         }
         self.agents.do_send(RunAgents {
             message,
+            also: Vec::new(),
             dispatch,
             history,
             account,
