@@ -2,6 +2,7 @@
 
 pub mod config;
 pub mod reply;
+pub mod status;
 
 pub use config::ConfigCommand;
 

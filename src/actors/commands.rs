@@ -3,6 +3,8 @@
 //! A reply goes the way of an agent's answer: its parts get their ids here and are committed together with "answered". A crash
 //! before that costs a repeated command, and every command may be repeated.
 
+mod session;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -16,9 +18,8 @@ use crate::clock::Clock;
 use crate::command::{self, Activation, Command, ConfigCommand, reply};
 use crate::config::edit::{self, EditError};
 use crate::config::file::{self, ConfigSource};
-use crate::config::model::{AllowList, Config, ProviderApi};
+use crate::config::model::{AllowList, Config};
 use crate::config::redact;
-use crate::event::{Body, Content};
 use crate::ids::{Jid, MessageId, SessionKey};
 use crate::policy::decide::{View, decide};
 use crate::policy::decision::{ChatKind, CommandCall, Verdict};
@@ -156,49 +157,6 @@ impl Desk {
             Command::Absent(name) => reply::absent(name),
             Command::Reset { rest } => rest,
         })
-    }
-
-    async fn status(&self, order: &Order) -> Result<String, StoreError> {
-        let dispatch = &order.run.dispatch;
-        let run = dispatch.first();
-        let fact = format!("session:{}", run.session);
-        let facts = self.journal.facts(&fact).await?;
-        let begun = facts.into_iter().find(|(key, ..)| *key == fact).map(|(_, _, at)| at);
-        let agent = order.config.agent(&run.agent).unwrap_or(order.config.agents.default_agent());
-        let status = reply::Status {
-            version: env!("CARGO_PKG_VERSION"),
-            account: order.run.account.id.as_str(),
-            agent: run.agent.as_str(),
-            model: &agent.model.to_string(),
-            session: run.session.as_str(),
-            age_ms: begun.map(|at| self.clock.now() - at),
-            activation: dispatch.activation,
-            revision: order.revision,
-        };
-        Ok(status.text())
-    }
-
-    /// A new session under the same key: what was said before is neither deleted nor shown to the model any more.
-    async fn reset(&self, rest: String, order: &Order) -> Result<(), StoreError> {
-        for run in &order.run.dispatch.runs {
-            let id = uuid::Uuid::new_v4().to_string();
-            self.journal.put(&format!("session:{}", run.session), &id).await?;
-        }
-        let first = order.run.dispatch.first();
-        let agent = order.config.agent(&first.agent).unwrap_or(order.config.agents.default_agent());
-        let provider = order.config.providers.get(&agent.model.provider);
-        if rest.is_empty() && provider.is_some_and(|p| p.api == ProviderApi::Echo) {
-            // An echo cannot greet.
-            return self.answer(&reply::new_session(&agent.model.to_string()), order).await;
-        }
-        let text = if rest.is_empty() { reply::GREETING_PROMPT.to_owned() } else { rest };
-        let mut run = order.run.clone();
-        run.message.content = match run.message.content {
-            Content::Body(body) => Content::Body(Body { text: Some(text), ..body }),
-            other => other,
-        };
-        self.agents.do_send(run);
-        Ok(())
     }
 
     async fn answer(&self, text: &str, order: &Order) -> Result<(), StoreError> {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use actix::prelude::*;
 
 use crate::actors::LoudExit;
-use crate::actors::agent::{AgentActor, RunAgents};
+use crate::actors::agent::{AgentActor, RunAgents, SawMember};
 use crate::actors::commands::{ACTIVATION_FACTS, Commands, Order};
 use crate::actors::socket::Gesture;
 use crate::actors::supervisor::SupervisorActor;
@@ -272,6 +272,14 @@ impl RouterActor {
             id: Some(message.id.clone()),
         };
         self.pending.hold(&hold.history_key, kept, hold.limit);
+        if let (Some(number), Some(name)) = (message.sender_number.clone(), message.push_name.clone()) {
+            self.agents.do_send(SawMember {
+                account: message.account.clone(),
+                group: message.chat.clone(),
+                number,
+                name,
+            });
+        }
     }
 
     fn hold_again(&mut self, row: InboundRow) {

@@ -9,6 +9,7 @@
 //! ```
 
 mod rows;
+mod sessions;
 mod writer;
 
 use std::path::Path;

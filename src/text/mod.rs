@@ -3,4 +3,6 @@
 pub mod chunk;
 pub mod envelope;
 pub mod history;
+pub mod intro;
+pub mod queued;
 pub mod zone;
