@@ -1,8 +1,10 @@
-//! Texts: what the model sees of a message, and how an answer is cut into messages.
+//! Texts: what the model sees of a message, and how an answer is formatted and cut into messages.
 
 pub mod chunk;
 pub mod envelope;
 pub mod history;
 pub mod intro;
+pub mod markdown;
 pub mod queued;
+pub mod tables;
 pub mod zone;
