@@ -4,6 +4,7 @@ pub mod allowlist;
 pub mod config;
 pub mod pairing;
 pub mod reply;
+pub mod status;
 
 pub use allowlist::AllowlistCommand;
 pub use config::ConfigCommand;

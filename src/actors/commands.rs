@@ -4,6 +4,7 @@
 //! before that costs a repeated command, and every command may be repeated.
 
 mod edit;
+mod session;
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
@@ -19,11 +20,11 @@ use crate::actors::supervisor::Deliver;
 use crate::clock::Clock;
 use crate::command::{self, Activation, AllowlistCommand, Command, ConfigCommand, PairingCommand, SendSetting, reply};
 use crate::config::file::ConfigSource;
-use crate::config::model::{AllowList, Config, ProviderApi, ReloadMode};
-use crate::event::{Body, Content};
+use crate::config::model::{AllowList, Config, ReloadMode};
 use crate::ids::{Jid, MessageId, SessionKey};
 use crate::policy::decision::{ChatKind, CommandCall};
 use crate::policy::pairing::REQUEST_TTL_MS;
+use crate::session::send_policy;
 use crate::store::StoreError;
 use crate::store::journal::{Journal, OutboxPart};
 use crate::store::pairing::PairingFiles;
@@ -34,9 +35,6 @@ use edit::{Author, ListEdit, edit_allowlist, edit_config};
 
 /// Facts under which `/activation` is kept.
 pub const ACTIVATION_FACTS: &str = "activation:";
-
-/// Facts under which `/send` is kept: `on` or `off`; none where the config decides.
-pub const SEND_POLICY_FACTS: &str = "sendpolicy:";
 
 /// One command on its way.
 pub struct Order {
@@ -177,7 +175,7 @@ impl Desk {
             Command::Send(None) => reply::SEND_USAGE.to_owned(),
             Command::Send(Some(setting)) => {
                 for run in &dispatch.runs {
-                    let fact = format!("{SEND_POLICY_FACTS}{}", run.session);
+                    let fact = format!("{}{}", send_policy::SEND_FACTS, run.session);
                     match setting {
                         SendSetting::Inherit => self.journal.forget(&fact).await?,
                         on_or_off => self.journal.put(&fact, on_or_off.word()).await?,
@@ -193,49 +191,6 @@ impl Desk {
         })
     }
 
-    async fn status(&self, order: &Order) -> Result<String, StoreError> {
-        let dispatch = &order.run.dispatch;
-        let run = dispatch.first();
-        let fact = format!("session:{}", run.session);
-        let facts = self.journal.facts(&fact).await?;
-        let begun = facts.into_iter().find(|(key, ..)| *key == fact).map(|(_, _, at)| at);
-        let agent = order.config.agent(&run.agent).unwrap_or(order.config.agents.default_agent());
-        let status = reply::Status {
-            version: env!("CARGO_PKG_VERSION"),
-            account: order.run.account.id.as_str(),
-            agent: run.agent.as_str(),
-            model: &agent.model.to_string(),
-            session: run.session.as_str(),
-            age_ms: begun.map(|at| self.clock.now() - at),
-            activation: dispatch.activation,
-            revision: order.revision,
-        };
-        Ok(status.text())
-    }
-
-    /// A new session under the same key: what was said before is neither deleted nor shown to the model any more.
-    async fn reset(&self, rest: String, order: &Order) -> Result<(), StoreError> {
-        for run in &order.run.dispatch.runs {
-            let id = uuid::Uuid::new_v4().to_string();
-            self.journal.put(&format!("session:{}", run.session), &id).await?;
-        }
-        let first = order.run.dispatch.first();
-        let agent = order.config.agent(&first.agent).unwrap_or(order.config.agents.default_agent());
-        let provider = order.config.providers.get(&agent.model.provider);
-        if rest.is_empty() && provider.is_some_and(|p| p.api == ProviderApi::Echo) {
-            // An echo cannot greet.
-            return self.answer(&reply::new_session(&agent.model.to_string()), order).await;
-        }
-        let text = if rest.is_empty() { reply::GREETING_PROMPT.to_owned() } else { rest };
-        let mut run = order.run.clone();
-        run.message.content = match run.message.content {
-            Content::Body(body) => Content::Body(Body { text: Some(text), ..body }),
-            other => other,
-        };
-        self.agents.do_send(run);
-        Ok(())
-    }
-
     async fn answer(&self, text: &str, order: &Order) -> Result<(), StoreError> {
         let (message, rules) = (&order.run.message, &order.run.account.rules);
         let part = |text: &str| OutboxPart {
@@ -247,7 +202,7 @@ impl Desk {
         };
         let texts = chunk::chunk(text, rules.text_chunk_limit, rules.chunk_mode);
         let parts = texts.iter().map(|text| part(text)).collect();
-        self.journal.answer(&message.key(), parts).await?;
+        self.journal.answer(order.run.keys(), parts).await?;
         order.run.supervisor.do_send(Deliver);
         Ok(())
     }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use actix::prelude::*;
 
 use crate::actors::LoudExit;
-use crate::actors::agent::{AgentActor, RunAgents};
+use crate::actors::agent::{AgentActor, RunAgents, SawMember};
 use crate::actors::commands::{ACTIVATION_FACTS, Commands, Order};
 use crate::actors::messages::Reload;
 use crate::actors::socket::Gesture;
@@ -274,7 +274,8 @@ impl RouterActor {
         let Some(known) = self.known.get(&message.account) else { return };
         if let Some(call) = dispatch.command.clone() {
             let (identity, supervisor) = (known.identity.clone(), known.supervisor.clone());
-            let run = RunAgents { message, dispatch, history: Vec::new(), account, identity, supervisor };
+            let run =
+                RunAgents { message, also: Vec::new(), dispatch, history: Vec::new(), account, identity, supervisor };
             let (config, approved) = (self.config.clone(), known.approved.clone());
             return self.commands.begin(Order { call, run, config, revision: self.revision, approved });
         }
@@ -287,6 +288,7 @@ impl RouterActor {
         }
         self.agents.do_send(RunAgents {
             message,
+            also: Vec::new(),
             dispatch,
             history,
             account,
@@ -311,6 +313,14 @@ impl RouterActor {
             id: Some(message.id.clone()),
         };
         self.pending.hold(&hold.history_key, kept, hold.limit);
+        if let (Some(number), Some(name)) = (message.sender_number.clone(), message.push_name.clone()) {
+            self.agents.do_send(SawMember {
+                account: message.account.clone(),
+                group: message.chat.clone(),
+                number,
+                name,
+            });
+        }
     }
 
     fn hold_again(&mut self, row: InboundRow) {

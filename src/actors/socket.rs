@@ -20,7 +20,7 @@ use crate::event::{DownReason, InboundMessage, LinkEvent, ReceiptKind};
 use crate::ids::{AccountId, E164, Jid, MessageId};
 use crate::store::journal::{Journal, OutboxState};
 use crate::store::lock::AccountLock;
-use crate::whatsapp::{CommitFailed, Link, LinkError, LinkSink, LinkSpec, Links};
+use crate::whatsapp::{CommitFailed, GroupInfo, Link, LinkError, LinkSink, LinkSpec, Links};
 
 /// What a socket needs besides its link specification.
 #[derive(Clone)]
@@ -152,6 +152,11 @@ impl Handler<InjectPanic> for SocketActor {
 #[derive(Message)]
 #[rtype(result = "Result<Option<Jid>, LinkError>")]
 pub struct LookUp(pub E164);
+
+/// Asks WhatsApp about a group. Sent by the supervisor.
+#[derive(Message)]
+#[rtype(result = "Result<GroupInfo, LinkError>")]
+pub struct AskGroup(pub Jid);
 
 /// Sends one text now. Sent by whoever sends for a door.
 #[derive(Message)]
@@ -388,6 +393,14 @@ impl Handler<LookUp> for SocketActor {
 
     fn handle(&mut self, LookUp(number): LookUp, _: &mut Self::Context) -> Self::Result {
         self.on_pool(|link| async move { link.lookup(&number).await })
+    }
+}
+
+impl Handler<AskGroup> for SocketActor {
+    type Result = ResponseFuture<Result<GroupInfo, LinkError>>;
+
+    fn handle(&mut self, AskGroup(group): AskGroup, _: &mut Self::Context) -> Self::Result {
+        self.on_pool(|link| async move { link.group_info(&group).await })
     }
 }
 

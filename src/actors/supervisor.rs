@@ -3,6 +3,7 @@
 //! It feeds [`LinkMachine`] with what happens and carries out the actions, one after the other: a socket is opened only after the
 //! one before it is closed and has let go of the account's files. Siblings never hear of it.
 
+mod groups;
 mod requests;
 mod status;
 
@@ -30,6 +31,8 @@ use crate::store::lock::AccountLock;
 use crate::store::paths::StatePaths;
 use crate::whatsapp::LinkSpec;
 
+pub use groups::DescribeGroup;
+use groups::Groups;
 use requests::LoginView;
 pub use requests::{BeginLogin, FollowLogin, Resume, SendNow, Suspend, Unlink};
 use status::Facts;
@@ -105,6 +108,7 @@ pub struct SupervisorActor {
     ended: bool,
     ending: Vec<tokio::sync::oneshot::Sender<()>>,
     facts: Facts,
+    groups: Groups,
 }
 
 impl SupervisorActor {
@@ -140,6 +144,7 @@ impl SupervisorActor {
             ended: false,
             ending: Vec::new(),
             facts: Facts::default(),
+            groups: Groups::default(),
         }
     }
 
@@ -413,7 +418,8 @@ impl SupervisorActor {
                     }
                 }
             }
-            LinkEvent::GroupChanged { .. } | LinkEvent::Undecryptable { .. } => {}
+            LinkEvent::GroupChanged { chat } => self.groups.changed(&chat),
+            LinkEvent::Undecryptable { .. } => {}
             LinkEvent::ServerAck { .. } | LinkEvent::Receipt { .. } => {}
         }
     }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::config::model::{AgentConfig, ProviderApi, ProviderConfig};
 use crate::ids::SessionKey;
+pub use crate::session::entry::Usage;
 
 /// One turn of a conversation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,10 +49,12 @@ pub struct AgentJob {
 }
 
 /// What the agent says; empty text is silence.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AgentReply {
     /// The text.
     pub text: String,
+    /// What it cost, when the provider tells.
+    pub usage: Option<Usage>,
 }
 
 /// Why there is no answer. The text is short enough to be shown in the chat.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{AgentError, AgentJob, AgentReply, Role};
+use super::{AgentError, AgentJob, AgentReply, Role, Usage};
 use crate::config::model::ProviderConfig;
 
 /// Longest answer body that is read.
@@ -25,6 +25,9 @@ struct Message<'a> {
 #[derive(Deserialize)]
 struct Response {
     choices: Vec<Choice>,
+    /// Not every server counts; what one says in another form is as good as nothing.
+    #[serde(default)]
+    usage: serde_json::Value,
 }
 
 #[derive(Deserialize)]
@@ -76,7 +79,14 @@ pub(super) async fn answer(
     let bad = |cause: String| AgentError::BadAnswer { provider: provider.name.clone(), cause };
     let parsed: Response = serde_json::from_str(&text).map_err(|e| bad(format!("not a chat completion: {e}")))?;
     let choice = parsed.choices.into_iter().next().ok_or_else(|| bad("it holds no choices".to_owned()))?;
-    Ok(AgentReply { text: choice.message.content.unwrap_or_default() })
+    Ok(AgentReply { text: choice.message.content.unwrap_or_default(), usage: usage(&parsed.usage) })
+}
+
+fn usage(told: &serde_json::Value) -> Option<Usage> {
+    let count = |key: &str| told.get(key).and_then(serde_json::Value::as_u64);
+    let (input, output) = (count("prompt_tokens"), count("completion_tokens"));
+    (input.is_some() || output.is_some())
+        .then(|| Usage { input: input.unwrap_or_default(), output: output.unwrap_or_default() })
 }
 
 async fn read_capped(

@@ -94,7 +94,12 @@ pub fn pairing(waiting: &[PairingRecord], now: i64) -> String {
         // The name is the sender's own: it must not look like another line.
         let name: String = request.name.iter().flat_map(|n| n.chars()).filter(|c| !c.is_control()).take(40).collect();
         let name = if name.is_empty() { name } else { format!(" · {name}") };
-        out.push_str(&format!("\n{} · {}{name} · {}", request.code, request.id, ago(now - request.created_at)));
+        out.push_str(&format!(
+            "\n{} · {}{name} · {}",
+            request.code,
+            request.id,
+            super::status::ago(now - request.created_at)
+        ));
     }
     out.push_str("\n/pairing approve <code> lets them in, /pairing deny <code> refuses.");
     out
@@ -152,51 +157,6 @@ pub fn whoami(user: Option<&str>, chat: &str, allow_from: &[String]) -> String {
     )
 }
 
-/// What `/status` tells.
-pub struct Status<'a> {
-    /// Version of Verso.
-    pub version: &'a str,
-    /// The account that was asked.
-    pub account: &'a str,
-    /// The agent that answers here.
-    pub agent: &'a str,
-    /// Its model.
-    pub model: &'a str,
-    /// The conversation.
-    pub session: &'a str,
-    /// Age of the session in milliseconds; `None` before its first turn.
-    pub age_ms: Option<i64>,
-    /// Of a group.
-    pub activation: Option<Activation>,
-    /// Revision of the configuration in force.
-    pub revision: u64,
-}
-
-impl Status<'_> {
-    /// The reply.
-    pub fn text(&self) -> String {
-        let age = self.age_ms.map_or_else(|| "not started yet".to_owned(), |ms| format!("started {}", ago(ms)));
-        let mut out = format!(
-            "ℹ️ Verso {}\n🧠 Model: {}\n🧵 Session: {} • {age}\n⚙️ Account: {} · Agent: {} · Config revision: {}",
-            self.version, self.model, self.session, self.account, self.agent, self.revision
-        );
-        if let Some(mode) = self.activation {
-            out.push_str("\n👥 Activation: ");
-            out.push_str(mode_text(mode));
-        }
-        out
-    }
-}
-
-fn ago(ms: i64) -> String {
-    match ms / 60_000 {
-        ..1 => "just now".to_owned(),
-        minutes @ 1..60 => format!("{minutes}m ago"),
-        minutes @ 60..2880 => format!("{}h ago", minutes / 60),
-        minutes => format!("{}d ago", minutes / 1440),
-    }
-}
-
 /// `/config show`; the value has no secrets any more.
 pub fn config_shown(path: Option<&str>, value: &Value) -> String {
     match path {
@@ -234,9 +194,6 @@ mod tests {
         assert_eq!(config_set("a.b", &json!("v")), "⚙️ Config updated: a.b=\"v\"");
         assert_eq!(config_set("a.b", &json!([1, null])), "⚙️ Config updated: a.b=[1,null]");
         assert_eq!(config_shown(Some("a"), &json!(null)), "⚙️ Config a:\n```json\nnull\n```");
-        for (ms, want) in [(0, "just now"), (60_000, "1m ago"), (7_200_000, "2h ago"), (172_800_000, "2d ago")] {
-            assert_eq!(ago(ms), want);
-        }
     }
 
     #[test]

@@ -56,6 +56,11 @@ impl<J> Lanes<J> {
         }
     }
 
+    /// A job of the session runs or waits.
+    pub fn has(&self, session: &SessionKey) -> bool {
+        self.running.contains(session) || self.waiting.contains_key(session)
+    }
+
     /// Runs that go on.
     pub fn running(&self) -> usize {
         self.running.len()

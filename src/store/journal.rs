@@ -10,6 +10,7 @@
 
 mod lookup;
 mod rows;
+mod sessions;
 mod writer;
 
 use std::path::Path;
@@ -177,32 +178,34 @@ impl Journal {
         .await
     }
 
-    /// Settles a message: its answer's parts are queued and it is marked answered, in one transaction. Settling it again changes
-    /// nothing and answers false.
+    /// Settles the messages that one answer is for: its parts are queued and all of them are marked answered, in one transaction.
+    /// Settling them again changes nothing and answers false.
     ///
     /// # Errors
     /// When it is not on disk.
-    pub async fn answer(&self, key: &MessageKey, parts: Vec<OutboxPart>) -> Result<bool, StoreError> {
-        let (key, now) = (key.clone(), self.clock.now());
+    pub async fn answer(&self, keys: Vec<MessageKey>, parts: Vec<OutboxPart>) -> Result<bool, StoreError> {
+        let now = self.clock.now();
         self.run(move |db| {
-            let changed = db
-                .prepare_cached(
-                    "UPDATE inbound SET state = 'answered', answered_at = ?5
-                     WHERE account = ?1 AND chat = ?2 AND sender = ?3 AND id = ?4 AND state <> 'answered'",
-                )?
-                .execute(params![
+            let mut settle = db.prepare_cached(
+                "UPDATE inbound SET state = 'answered', answered_at = ?5
+                 WHERE account = ?1 AND chat = ?2 AND sender = ?3 AND id = ?4 AND state <> 'answered'",
+            )?;
+            let mut changed = 0;
+            for key in &keys {
+                changed += settle.execute(params![
                     key.account.as_str(),
                     key.chat.to_string(),
                     key.sender.to_string(),
                     key.id.as_str(),
                     now
                 ])?;
-            if changed == 1 {
+            }
+            if changed > 0 {
                 for part in &parts {
                     insert_part(db, part, OutboxState::Queued, now)?;
                 }
             }
-            Ok(changed == 1)
+            Ok(changed > 0)
         })
         .await
     }

@@ -107,7 +107,7 @@ impl Sender<'_> {
 }
 
 /// A name in one line without the characters that would let it pose as a block marker.
-fn one_line(text: &str) -> String {
+pub fn one_line(text: &str) -> String {
     let spaced: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     neutralise(&spaced.split_whitespace().collect::<Vec<_>>().join(" "))
 }
@@ -142,6 +142,8 @@ const MARKERS: &[&str] = &[
     "[Chat messages since your last reply",
     "[Current message - respond to this]",
     "[media not saved:",
+    "[Queued messages while agent was busy]",
+    "[Queue overflow]",
 ];
 
 /// Takes the meaning from block markers in text that people wrote; other text is unchanged.
@@ -227,11 +229,15 @@ impl Line<'_> {
 
     /// As [`Line::render`], with `[from: Name (+E164)]` after the text of groups.
     pub fn render_for_agent(&self, options: &Options) -> String {
-        let line = self.render(options);
-        match self.sender.and_then(|s| s.label()) {
-            Some(label) => format!("{line}\n[from: {label}]"),
-            None => line,
-        }
+        with_suffix(self.render(options), self.sender)
+    }
+}
+
+/// A text with `[from: Name (+E164)]` after it (behaviour.md 7.6); empty text and nobody's text have none.
+pub fn with_suffix(text: String, sender: Option<Sender<'_>>) -> String {
+    match sender.and_then(|s| s.label()).filter(|_| !text.is_empty()) {
+        Some(label) => format!("{text}\n[from: {label}]"),
+        None => text,
     }
 }
 

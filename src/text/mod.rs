@@ -3,6 +3,8 @@
 pub mod chunk;
 pub mod envelope;
 pub mod history;
+pub mod intro;
 pub mod markdown;
+pub mod queued;
 pub mod tables;
 pub mod zone;

@@ -62,6 +62,14 @@ impl Zone {
         Rules::parse(tzif).map(Self::Rules)
     }
 
+    /// How far its clocks are ahead of UTC at a time, in milliseconds.
+    pub fn offset_ms(&self, at: UnixMs) -> i64 {
+        match self {
+            Self::Utc => 0,
+            Self::Rules(rules) => i64::from(rules.at(at.div_euclid(1000)).seconds) * 1000,
+        }
+    }
+
     /// `Thu 2026-01-15T14:30Z` in UTC, else `Thu 2026-01-15 14:30 EST` with the zone's short name. `None` for times outside years 0 to 9999.
     pub fn stamp(&self, at: UnixMs) -> Option<String> {
         let seconds = at.div_euclid(1000);

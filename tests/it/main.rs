@@ -9,6 +9,8 @@ mod groups;
 mod login;
 mod pairing;
 mod process;
+mod queue;
+mod sessions;
 mod supervision;
 mod support;
 mod vectors;

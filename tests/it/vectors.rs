@@ -15,6 +15,7 @@ mod markdown;
 mod numbers;
 mod replies;
 mod routing;
+mod sessions;
 mod texts;
 
 use std::collections::BTreeMap;
@@ -38,6 +39,7 @@ const TOPICS: &[Topic] = &[
     numbers::functions,
     replies::functions,
     routing::functions,
+    sessions::functions,
     texts::functions,
 ];
 

@@ -86,7 +86,7 @@ async fn run(base: &str) -> Result<AgentReply, AgentError> {
 #[tokio::test]
 async fn the_conversation_is_sent_and_the_answer_comes_back() {
     let (base, served) = serve("200 OK", r#"{"choices":[{"message":{"role":"assistant","content":"hello"}}]}"#).await;
-    assert_eq!(run(&base).await, Ok(AgentReply { text: "hello".into() }));
+    assert_eq!(run(&base).await, Ok(AgentReply { text: "hello".into(), usage: None }));
     let seen = served.await.expect("served");
     let (head, body) = seen.split_once("\r\n\r\n").expect("head and body");
     assert!(head.starts_with("POST /v1/chat/completions "), "{head}");

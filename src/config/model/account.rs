@@ -63,7 +63,7 @@ pub struct RulesConfig {
     pub media_max_bytes: u64,
     /// Group messages kept as context between answers; 0 keeps none.
     pub history_limit: usize,
-    /// User turns of a direct chat sent to the model; `None` is no limit.
+    /// User turns of a direct chat sent to the model; `None` and 0 are no limit.
     pub dm_history_limit: Option<usize>,
     /// Limits of single direct chats, over `dm_history_limit`.
     pub dms: BTreeMap<E164, usize>,

@@ -28,13 +28,13 @@ pub struct QueueConfig {
 /// `messages.queue.mode`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum QueueMode {
-    /// Put into the running turn.
+    /// As `Followup`: a turn that runs takes nothing in.
     Steer,
     /// One turn each.
     Followup,
     /// One turn for all.
     Collect,
-    /// Steer, and again as a follow-up.
+    /// As `Followup`.
     SteerBacklog,
     /// End the running turn.
     Interrupt,

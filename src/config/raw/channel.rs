@@ -95,7 +95,7 @@ pub struct RulesRaw {
     pub media_max_mb: Option<u32>,
     /// Group messages kept as context between answers; 0 keeps none. Default `messages.groupChat.historyLimit`, else 50.
     pub history_limit: Option<u32>,
-    /// User turns of a direct chat sent to the model. Default: no limit.
+    /// User turns of a direct chat sent to the model. Default: 0, no limit.
     pub dm_history_limit: Option<u32>,
     /// Limits of single direct chats by phone number.
     pub dms: Option<IndexMap<String, DmRaw>>,

@@ -72,13 +72,13 @@ pub struct QueueRaw {
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum QueueModeRaw {
-    /// Put into the running turn.
+    /// As followup: a turn that runs takes nothing in.
     Steer,
     /// One turn each.
     Followup,
     /// One turn for all.
     Collect,
-    /// Put into the running turn, and again as a turn of their own.
+    /// As followup.
     SteerBacklog,
     /// End the running turn.
     Interrupt,

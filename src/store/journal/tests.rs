@@ -65,14 +65,29 @@ async fn an_answer_is_settled_once_and_survives_a_restart() {
     }
     let journal = open(dir.path());
     assert_eq!(journal.unanswered(&m.account).await.expect("read").len(), 1, "taken up after the restart");
-    assert!(journal.answer(&m.key(), vec![part("P1", Some(&m)), part("P2", Some(&m))]).await.expect("settled"));
-    assert!(!journal.answer(&m.key(), vec![part("P3", Some(&m))]).await.expect("again"), "no second answer");
+    assert!(journal.answer(vec![m.key()], vec![part("P1", Some(&m)), part("P2", Some(&m))]).await.expect("settled"));
+    assert!(!journal.answer(vec![m.key()], vec![part("P3", Some(&m))]).await.expect("again"), "no second answer");
     assert!(journal.unanswered(&m.account).await.expect("read").is_empty());
     let ids: Vec<_> = journal.outbox_open(&m.account).await.expect("read").into_iter().map(|p| p.id).collect();
     assert_eq!(ids, [MessageId::new("P1"), MessageId::new("P2")]);
     let rows = journal.get_by_message_id(&m.id).await.expect("read");
     assert_eq!(rows[0]["inbound"]["state"], "answered");
     assert_eq!(rows[0]["inbound"]["parts"][1]["id"], "P2");
+}
+
+#[tokio::test]
+async fn one_answer_settles_all_its_messages_at_once() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let journal = open(dir.path());
+    let (a, b) = (message("A"), message("B"));
+    journal.commit(vec![a.clone(), b.clone()]).await.expect("stored");
+    let keys = vec![a.key(), b.key()];
+    assert!(journal.answer(keys.clone(), vec![part("P", Some(&a))]).await.expect("settled"));
+    assert!(!journal.answer(keys, vec![part("Q", Some(&a))]).await.expect("again"), "no second answer");
+    assert_eq!(journal.outbox_open(&a.account).await.expect("read").len(), 1);
+    for id in [&a.id, &b.id] {
+        assert_eq!(journal.get_by_message_id(id).await.expect("read")[0]["inbound"]["state"], "answered");
+    }
 }
 
 #[tokio::test]
@@ -148,7 +163,7 @@ async fn old_rows_go_and_late_parts_expire() {
     let journal = open(dir.path());
     let m = message("A");
     journal.commit(vec![m.clone(), message("B")]).await.expect("stored");
-    journal.answer(&m.key(), vec![part("P", Some(&m))]).await.expect("settled");
+    journal.answer(vec![m.key()], vec![part("P", Some(&m))]).await.expect("settled");
     assert_eq!(journal.prune(0, 2_000).await.expect("pruned"), 1);
     let rows = journal.get_by_message_id(&MessageId::new("P")).await.expect("read");
     assert_eq!(rows[0]["outgoing"]["state"], "expired");
@@ -208,7 +223,7 @@ async fn held_messages_stay_context_until_an_agent_answers_not_a_command() {
         [("/status", serde_json::json!({ "text": "/status" }), 1), ("question", serde_json::Value::Null, 0)]
     {
         journal.decide(&message(id).key(), InboundState::Admitted, dispatch(command)).await.expect("noted");
-        journal.answer(&message(id).key(), Vec::new()).await.expect("settled");
+        journal.answer(vec![message(id).key()], Vec::new()).await.expect("settled");
         journal.close().await;
         journal = open(dir.path());
         assert_eq!(journal.held(&account).await.expect("read").len(), want, "after {id}");

@@ -1,8 +1,10 @@
 //! A language model behind the OpenAI-compatible API: answers every request with the same text and keeps what it was asked.
 
+use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 use super::DEADLINE;
 
@@ -10,20 +12,37 @@ use super::DEADLINE;
 pub struct Model {
     url: String,
     asked: mpsc::UnboundedReceiver<serde_json::Value>,
+    /// One permit an answer.
+    gate: Option<Arc<Semaphore>>,
 }
 
 impl Model {
     /// Starts a model that always says `answer`.
     pub async fn start(answer: &'static str) -> Self {
+        Self::begin(answer, None).await
+    }
+
+    /// Starts a model that answers only as often as [`Model::release`] lets it.
+    pub async fn held(answer: &'static str) -> Self {
+        Self::begin(answer, Some(Arc::new(Semaphore::new(0)))).await
+    }
+
+    /// Lets `n` requests be answered, the one that waits longest first.
+    pub fn release(&self, n: usize) {
+        self.gate.as_ref().expect("a held model").add_permits(n);
+    }
+
+    async fn begin(answer: &'static str, gate: Option<Arc<Semaphore>>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
         let url = format!("http://{}/v1", listener.local_addr().expect("address"));
         let (tell, asked) = mpsc::unbounded_channel();
+        let wait = gate.clone();
         tokio::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
-                tokio::spawn(serve(socket, answer, tell.clone()));
+                tokio::spawn(serve(socket, answer, tell.clone(), wait.clone()));
             }
         });
-        Self { url, asked }
+        Self { url, asked, gate }
     }
 
     /// The `models` and `agents` part of a configuration that uses it.
@@ -41,13 +60,24 @@ impl Model {
 
     /// Every message of the next request, the oldest first.
     pub async fn conversation(&mut self) -> Vec<String> {
+        self.request().await.1
+    }
+
+    /// The next request: which model, and every message.
+    pub async fn request(&mut self) -> (String, Vec<String>) {
         let request = tokio::time::timeout(DEADLINE, self.asked.recv()).await.expect("asked in time").expect("running");
         let messages = request["messages"].as_array().expect("messages");
-        messages.iter().map(|m| m["content"].as_str().expect("text").to_owned()).collect()
+        let messages = messages.iter().map(|m| m["content"].as_str().expect("text").to_owned()).collect();
+        (request["model"].as_str().expect("a model").to_owned(), messages)
     }
 }
 
-async fn serve(mut socket: TcpStream, answer: &str, tell: mpsc::UnboundedSender<serde_json::Value>) {
+async fn serve(
+    mut socket: TcpStream,
+    answer: &str,
+    tell: mpsc::UnboundedSender<serde_json::Value>,
+    gate: Option<Arc<Semaphore>>,
+) {
     let mut seen = Vec::new();
     let mut buffer = [0; 8192];
     loop {
@@ -65,8 +95,14 @@ async fn serve(mut socket: TcpStream, answer: &str, tell: mpsc::UnboundedSender<
             continue;
         }
         let _ = tell.send(serde_json::from_str(body).expect("json"));
-        let json =
-            serde_json::json!({ "choices": [{ "message": { "role": "assistant", "content": answer } }] }).to_string();
+        if let Some(gate) = gate {
+            gate.acquire().await.expect("never closed").forget();
+        }
+        let json = serde_json::json!({
+            "choices": [{ "message": { "role": "assistant", "content": answer } }],
+            "usage": { "prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 120 },
+        })
+        .to_string();
         let reply = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{json}", json.len());
         let _ = socket.write_all(reply.as_bytes()).await;
         return;

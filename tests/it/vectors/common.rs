@@ -14,6 +14,7 @@ pub use verso::event::{Body, Content, DownReason, Identity, InboundMessage, Quot
 pub use verso::ids::{AccountId, AgentId, E164, Jid, MessageId, SessionKey};
 pub use verso::policy::allowlist::{Person, owners, parse_approved, parse_list};
 pub use verso::policy::decide::{Decision, Effect, Verdict, View, decide};
+pub use verso::policy::decision::ChatKind;
 pub use verso::policy::link_state::{Action, Input, LinkMachine};
 pub use verso::policy::mention::{self, Mention, MentionTable, Patterns};
 pub use verso::policy::pairing::{CODE_ALPHABET, PairingBook, Requested, pairing_text, random_code};

@@ -1,0 +1,419 @@
+//! One run: from the messages to the model and its settled answer, away from the actor.
+//!
+//! The parts of an answer get their WhatsApp message ids here and are committed to the outbox in the same transaction that marks
+//! the messages answered; only then the account is told that something waits. So a crash costs at most a repeated run whose answer
+//! was never sent.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::work::{Ended, Item, Work};
+use crate::actors::socket::Gesture;
+use crate::actors::supervisor::{Deliver, DescribeGroup};
+use crate::agent::{AgentError, AgentJob, AgentReply, Agents, Role, Turn, workspace};
+use crate::clock::{Clock, UnixMs};
+use crate::command::Activation;
+use crate::config::model::{AgentConfig, Config, ResetPolicy, TypingMode};
+use crate::delivery::{self, Delivery};
+use crate::event::{Content, InboundMessage};
+use crate::ids::{E164, MessageId};
+use crate::policy::decide::ChatKind;
+use crate::session::entry::{Entry, Opened};
+use crate::session::group_facts::GroupFacts;
+use crate::session::{model_hint, send_policy, turns, typing};
+use crate::store::journal::{Journal, OutboxPart};
+use crate::store::paths::StatePaths;
+use crate::store::transcripts::{self, Transcripts};
+use crate::text::zone::Zone;
+use crate::text::{envelope, history, intro, queued};
+
+/// Turns of a session that the model is shown when nothing limits them.
+const HISTORY_TURNS: usize = 40;
+/// An answer does not wait longer for the group's name and members.
+const GROUP_PATIENCE: Duration = Duration::from_secs(5);
+/// A run that goes on for longer stops looking busy.
+const TYPING_LIMIT: Duration = Duration::from_secs(120);
+
+/// What every run works with.
+#[derive(Clone)]
+pub(super) struct Tools {
+    pub journal: Journal,
+    pub transcripts: Transcripts,
+    pub paths: StatePaths,
+    pub clock: Clock,
+    pub agents: Agents,
+    /// The zone whose clocks begin a new day for sessions.
+    pub host_zone: Arc<Zone>,
+}
+
+/// Everything one run needs.
+pub(super) struct AgentRun {
+    pub tools: Tools,
+    pub config: Arc<Config>,
+    pub options: Arc<envelope::Options>,
+    /// Names of the people seen in the chat, by number.
+    pub names: Vec<(E164, String)>,
+    pub work: Work,
+}
+
+/// Shows "typing" again and again, because it fades by itself, and takes it back when it goes.
+struct Typing {
+    task: tokio::task::JoinHandle<()>,
+    off: Box<dyn Fn() + Send + Sync>,
+}
+
+impl Drop for Typing {
+    fn drop(&mut self) {
+        self.task.abort();
+        (self.off)();
+    }
+}
+
+impl AgentRun {
+    /// Runs the agent and settles the messages.
+    pub async fn go(self) -> Ended {
+        let Item { order, run, .. } = self.work.last();
+        let Some(agent) = self.config.agent(&run.agent).cloned() else {
+            let answer = if order.dispatch.runs.len() > 1 {
+                tracing::warn!(target: "agent", agent = %run.agent, "a broadcast names an agent that is not configured any more; it is skipped");
+                Ok(AgentReply::default())
+            } else {
+                Err(AgentError::Config(format!("agent \"{}\" is not configured any more", run.agent)))
+            };
+            self.settle(answer, Ended::Done).await;
+            return Ended::Done;
+        };
+        let mode = typing::mode(self.config.agents.typing_mode, order.dispatch.chat, order.dispatch.mentioned, false);
+        let mut shown = (mode == TypingMode::Instant).then(|| self.typing());
+        let mut signal = self.work.abort.subscribe();
+        let aborted = async move {
+            // A signal that goes with the actor is none: the message is taken up after the restart.
+            if signal.wait_for(|aborted| *aborted).await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
+        let (answer, ended) = tokio::select! {
+            biased;
+            () = aborted => (Ok(AgentReply::default()), Ended::Aborted),
+            answer = self.answer(&agent, mode, &mut shown) => (answer, Ended::Done),
+        };
+        let speaks =
+            answer.as_ref().is_ok_and(|reply| !reply.text.trim().is_empty() && !delivery::is_silent(&reply.text));
+        if mode == TypingMode::Message && speaks {
+            shown = Some(self.typing());
+        }
+        self.settle(answer, ended).await;
+        drop(shown);
+        ended
+    }
+
+    fn typing(&self) -> Typing {
+        let order = &self.work.last().order;
+        let (supervisor, chat) = (order.supervisor.clone(), order.message.chat.clone());
+        let every = self.config.agents.typing_interval.max(Duration::from_secs(1));
+        let gesture = move |on| supervisor.do_send(Gesture::Typing { chat: chat.clone(), on });
+        let show = gesture.clone();
+        show(true);
+        let task = tokio::spawn(async move {
+            let mut tick = tokio::time::interval(every);
+            tick.tick().await;
+            let again = async {
+                loop {
+                    tick.tick().await;
+                    show(true);
+                }
+            };
+            let _: Result<(), _> = tokio::time::timeout(TYPING_LIMIT, again).await;
+        });
+        Typing { task, off: Box::new(move || gesture(false)) }
+    }
+
+    async fn answer(
+        &self,
+        agent: &Arc<AgentConfig>,
+        mode: TypingMode,
+        shown: &mut Option<Typing>,
+    ) -> Result<AgentReply, AgentError> {
+        let run = &self.work.last().run;
+        let Opened { entry, previous } = self.open_session().await;
+        let chosen = entry.model.as_deref().and_then(|model| model_hint::parse(model, &self.config));
+        let agent = match chosen {
+            Some(model) => Arc::new(AgentConfig { model, ..(**agent).clone() }),
+            None => agent.clone(),
+        };
+        let provider = self.config.providers.get(&agent.model.provider).ok_or_else(|| {
+            AgentError::Config(format!(
+                "agent \"{}\" names the model \"{}\", but models.providers.{} does not exist",
+                agent.id, agent.model, agent.model.provider
+            ))
+        })?;
+        let (workspace, history) = self.read(&agent, &entry.session_id).await?;
+        let parts = [workspace, self.introduction().await.unwrap_or_default()];
+        let prompts: Vec<String> = self
+            .work
+            .items
+            .iter()
+            .enumerate()
+            .map(|(n, item)| self.prompt(item, &agent, previous.filter(|_| n == 0)))
+            .collect();
+        let dropped: Vec<String> = self.work.dropped.iter().map(|item| said(&item.order.message)).collect();
+        let texts: Vec<String> = self.work.items.iter().map(|item| said(&item.order.message)).collect();
+        let job = AgentJob {
+            is_default: agent.id == self.config.agents.default,
+            agent: agent.clone(),
+            session: run.session.clone(),
+            system: parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("\n\n"),
+            history,
+            line: queued::prompt(&prompts, &dropped),
+            text: texts.join("\n"),
+        };
+        if mode == TypingMode::Thinking {
+            *shown = Some(self.typing());
+        }
+        let reply = self.tools.agents.run(&job, provider, self.config.agents.timeout).await?;
+        self.remember(&agent, &entry.session_id, &job.line, &reply).await;
+        Ok(reply)
+    }
+
+    /// The session that the messages belong to: a stale one begins anew.
+    async fn open_session(&self) -> Opened {
+        let Item { order, run, .. } = self.work.last();
+        let resets = &self.config.session;
+        let policy: ResetPolicy = match order.dispatch.chat {
+            ChatKind::Direct => resets.reset_direct.clone(),
+            ChatKind::Group => resets.reset_group.clone(),
+        };
+        let (now, zone, id) = (self.tools.clock.now(), self.tools.host_zone.clone(), uuid::Uuid::new_v4().to_string());
+        let fallback = Opened { entry: Entry::begin(id.clone(), now), previous: None };
+        let opened = self.tools.journal.change_session(&run.session, move |known| {
+            let opened = Entry::open(known, &policy, now, &zone, id);
+            (Some(opened.entry.clone()), opened)
+        });
+        opened.await.unwrap_or_else(|error| {
+            tracing::error!(target: "agent", session = %run.session, %error, "the session could not be noted");
+            fallback
+        })
+    }
+
+    /// The workspace's system prompt and the earlier turns.
+    async fn read(&self, agent: &Arc<AgentConfig>, session_id: &str) -> Result<(String, Vec<Turn>), AgentError> {
+        let (transcripts, agent_id) = (self.tools.transcripts.clone(), agent.id.clone());
+        let workspace = agent.workspace.clone().unwrap_or_else(|| self.tools.paths.workspace(&agent.id));
+        let session_id = session_id.to_owned();
+        let read = tokio::task::spawn_blocking(move || {
+            (workspace::system_prompt(&workspace), transcripts.tail(&agent_id, &session_id, usize::MAX))
+        });
+        let (system, history) = read.await.map_err(|e| AgentError::Config(e.to_string()))?;
+        let mut history: Vec<Turn> = history
+            .unwrap_or_else(|error| {
+                tracing::error!(target: "agent", %error, "the transcript cannot be read; the run starts without it");
+                Vec::new()
+            })
+            .into_iter()
+            .map(turn)
+            .collect();
+        let people: Vec<bool> = history.iter().map(|turn| turn.role == Role::User).collect();
+        let first = match self.history_limit() {
+            Some(limit) => turns::first_shown(&people, limit),
+            None => history.len().saturating_sub(HISTORY_TURNS),
+        };
+        history.drain(..first);
+        Ok((system, history))
+    }
+
+    /// Turns of people that the model is shown; `None` = nobody limits them.
+    fn history_limit(&self) -> Option<usize> {
+        let order = &self.work.last().order;
+        let rules = &order.account.rules;
+        match (order.dispatch.chat, &order.message.chat_number) {
+            (ChatKind::Direct, Some(peer)) => rules.dm_history_limit_of(peer),
+            (ChatKind::Direct, None) => rules.dm_history_limit,
+            (ChatKind::Group, _) => None,
+        }
+    }
+
+    /// What the model is told of the group. A chat completion remembers no system prompt, so it comes with every turn and not
+    /// only with the session's first one.
+    async fn introduction(&self) -> Option<String> {
+        let order = &self.work.last().order;
+        let (message, dispatch) = (&order.message, &order.dispatch);
+        if dispatch.chat == ChatKind::Direct {
+            return None;
+        }
+        let asked = order.supervisor.send(DescribeGroup(message.chat.clone()));
+        // The answer goes on without what WhatsApp does not tell.
+        let facts = tokio::time::timeout(GROUP_PATIENCE, asked).await.ok().and_then(Result::ok).flatten();
+        let GroupFacts { subject, members } = facts.unwrap_or_default();
+        let members: Vec<&str> = members.iter().map(E164::as_str).collect();
+        let roster: Vec<(&str, &str)> = self.names.iter().map(|(n, name)| (n.as_str(), name.as_str())).collect();
+        let group = intro::Group {
+            id: &dispatch.peer,
+            subject: Some(&subject),
+            members: &members,
+            roster: &roster,
+            activation: dispatch.activation.unwrap_or(Activation::Mention),
+        };
+        let sender_id = message.sender.without_device().to_string();
+        let current = intro::Current {
+            sender: sender(message, &sender_id),
+            sender_id: &sender_id,
+            message_id: message.id.as_str(),
+        };
+        let label = intro::conversation_label(true, Some(&subject), &dispatch.peer).unwrap_or_default();
+        Some(format!("{}\n\n{}", intro::group_intro(&group), intro::facts(&label, &current)))
+    }
+
+    /// One message as the model sees it, after what was said before it in its group.
+    fn prompt(&self, item: &Item, agent: &AgentConfig, previous: Option<UnixMs>) -> String {
+        let order = &item.order;
+        let (message, rules) = (&order.message, &order.account.rules);
+        let id = message.sender.without_device().to_string();
+        let prefix = envelope::message_prefix(
+            rules.message_prefix.as_deref(),
+            !rules.allow_from.is_empty(),
+            agent.identity.name.as_deref(),
+        );
+        let quote = match &message.content {
+            Content::Body(body) => body.quote.as_ref(),
+            Content::Reaction { .. } | Content::Other { .. } => None,
+        };
+        let quoted_by = quote
+            .and_then(|q| q.sender.as_ref())
+            .map(|jid| jid.e164().map_or_else(|| jid.to_string(), |n| n.to_string()));
+        let line = envelope::Line {
+            from: &order.dispatch.peer,
+            body: &said(message),
+            prefix: &prefix,
+            sender: (order.dispatch.chat == ChatKind::Group).then(|| sender(message, &id)),
+            quote: quote.map(|q| envelope::Quoted {
+                sender: quoted_by.as_deref(),
+                id: q.id.as_ref().map(MessageId::as_str),
+                body: &q.body,
+            }),
+            timestamp: Some(message.timestamp).filter(|at| *at > 0),
+            previous,
+        };
+        history::with_pending(
+            &order.history,
+            &order.dispatch.peer,
+            &line.render_for_agent(&self.options),
+            &self.options,
+        )
+    }
+
+    /// Adds the turn to the transcript and its cost to the session.
+    async fn remember(&self, agent: &Arc<AgentConfig>, session: &str, line: &str, reply: &AgentReply) {
+        let Item { order, run, .. } = self.work.last();
+        let now = self.tools.clock.now();
+        let said = |role: &str, content: &str, timestamp: UnixMs| transcripts::Turn {
+            role: role.to_owned(),
+            content: content.to_owned(),
+            timestamp,
+        };
+        let mut turns = vec![said("user", line, order.message.timestamp)];
+        if !reply.text.trim().is_empty() {
+            turns.push(said("assistant", &reply.text, now));
+        }
+        let (transcripts, agent, id) = (self.tools.transcripts.clone(), agent.id.clone(), session.to_owned());
+        let written = tokio::task::spawn_blocking(move || transcripts.append(&agent, &id, &turns)).await;
+        if let Ok(Err(error)) = written {
+            tracing::error!(target: "agent", %error, "the transcript was not written");
+        }
+        let (id, usage) = (session.to_owned(), reply.usage);
+        let noted = self.tools.journal.change_session(&run.session, move |known| {
+            // A session that was begun anew meanwhile does not pay for the old one.
+            let entry = known.filter(|entry| entry.session_id == id).map(|mut entry| {
+                entry.finish_turn(usage, now);
+                entry
+            });
+            (entry, ())
+        });
+        if let Err(error) = noted.await {
+            tracing::error!(target: "agent", session = %run.session, %error, "the end of a turn could not be noted");
+        }
+    }
+
+    /// Commits the answer and tells the account that something waits.
+    async fn settle(&self, answer: Result<AgentReply, AgentError>, ended: Ended) {
+        let Item { order, run, .. } = self.work.last();
+        let message = &order.message;
+        let mut texts = match answer {
+            Ok(reply) => {
+                let agent = self.config.agent(&run.agent).unwrap_or(self.config.agents.default_agent());
+                delivery::plan(
+                    &reply.text,
+                    &Delivery { rules: &order.account.rules, agent, own_chat: order.dispatch.own_chat },
+                )
+            }
+            Err(error) => {
+                tracing::warn!(target: "agent", agent = %run.agent, session = %run.session, id = %message.id, %error, "no answer");
+                if self.config.agents.report_errors { vec![format!("⚠️ No answer: {error}.")] } else { Vec::new() }
+            }
+        };
+        if !texts.is_empty() && !self.may_send().await {
+            tracing::info!(target: "agent", session = %run.session, id = %message.id, "session.sendPolicy keeps the answer back");
+            texts.clear();
+        }
+        let parts: Vec<OutboxPart> = texts
+            .into_iter()
+            .map(|text| OutboxPart {
+                account: message.account.clone(),
+                id: MessageId::random(&mut rand::rng()),
+                chat: message.chat.clone(),
+                text,
+                answers: Some(message.key()),
+            })
+            .collect();
+        let settled = self.work.finish(ended);
+        let written = if settled.is_empty() {
+            self.tools.journal.enqueue(parts).await
+        } else {
+            self.tools.journal.answer(settled, parts).await.map(|_| ())
+        };
+        match written {
+            Ok(()) => order.supervisor.do_send(Deliver),
+            Err(error) => {
+                tracing::error!(target: "agent", id = %message.id, %error, "the answer could not be written down; the message is taken up after a restart");
+            }
+        }
+    }
+
+    /// Whether the session may answer now.
+    async fn may_send(&self) -> bool {
+        let Item { order, run, .. } = self.work.last();
+        let fact = format!("{}{}", send_policy::SEND_FACTS, run.session);
+        let chosen = match self.tools.journal.get(&fact).await {
+            Ok(chosen) => chosen.and_then(|text| match text.as_str() {
+                "on" => Some(true),
+                "off" => Some(false),
+                _ => None,
+            }),
+            Err(error) => {
+                tracing::error!(target: "agent", session = %run.session, %error, "what /send set cannot be read");
+                None
+            }
+        };
+        send_policy::allowed(&self.config.session.send_policy, &run.session, order.dispatch.chat.into(), chosen)
+    }
+}
+
+/// The text of a message, or what stands for its media.
+fn said(message: &InboundMessage) -> String {
+    match &message.content {
+        Content::Body(body) => body.text_or_placeholder(),
+        Content::Reaction { .. } | Content::Other { .. } => String::new(),
+    }
+}
+
+fn sender<'a>(message: &'a InboundMessage, id: &'a str) -> envelope::Sender<'a> {
+    envelope::Sender {
+        name: message.push_name.as_deref(),
+        number: message.sender_number.as_ref().map(E164::as_str),
+        id: Some(id),
+    }
+}
+
+fn turn(stored: transcripts::Turn) -> Turn {
+    let role = if stored.role == "assistant" { Role::Assistant } else { Role::User };
+    Turn { role, text: stored.content }
+}

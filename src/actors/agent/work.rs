@@ -1,0 +1,117 @@
+//! What one run answers, and how messages are settled that several agents answer.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::sync::watch;
+
+use super::RunAgents;
+use crate::event::MessageKey;
+use crate::policy::decide::Run;
+use crate::session::backlog::Taken;
+use crate::store::journal::Journal;
+
+/// One message for one agent.
+#[derive(Clone)]
+pub(super) struct Item {
+    pub order: Arc<RunAgents>,
+    pub run: Run,
+    /// Agents whose turn comes after this one, in a sequential broadcast.
+    then: Vec<Run>,
+    /// Runs of this message that are not over yet; the last one marks it answered.
+    left: Arc<AtomicUsize>,
+}
+
+impl Item {
+    /// The items that a message begins with: one for every agent, or the first of a sequential broadcast.
+    pub fn of(order: RunAgents) -> Vec<Self> {
+        let order = Arc::new(order);
+        let left = Arc::new(AtomicUsize::new(order.dispatch.runs.len()));
+        let item = |run: &Run, then: &[Run]| Self {
+            order: order.clone(),
+            run: run.clone(),
+            then: then.to_vec(),
+            left: left.clone(),
+        };
+        match order.dispatch.runs.split_first() {
+            Some((first, then)) if order.dispatch.sequential => vec![item(first, then)],
+            _ => order.dispatch.runs.iter().map(|run| item(run, &[])).collect(),
+        }
+    }
+
+    /// One turn may answer both: they are of one chat of one account.
+    pub fn belongs_to(&self, other: &Self) -> bool {
+        let (a, b) = (&self.order.message, &other.order.message);
+        a.account == b.account && a.chat == b.chat && self.run.agent == other.run.agent
+    }
+
+    /// The next agent of a sequential broadcast.
+    fn next(&self) -> Option<Self> {
+        let (run, then) = self.then.split_first()?;
+        Some(Self { run: run.clone(), then: then.to_vec(), ..self.clone() })
+    }
+
+    /// Its run is over. Gives the messages that are settled by it: none while other agents still answer them.
+    fn finish(&self, aborted: bool) -> Vec<MessageKey> {
+        // What is stopped is not handed on.
+        let runs = if aborted { 1 + self.then.len() } else { 1 };
+        if self.left.fetch_sub(runs, Ordering::SeqCst) == runs { self.order.keys() } else { Vec::new() }
+    }
+}
+
+/// The messages of one run.
+pub(super) struct Work {
+    /// Oldest first; never empty.
+    pub items: Vec<Item>,
+    /// Messages that the run only tells of, because too many waited.
+    pub dropped: Vec<Item>,
+    /// Turns true when the run has to end.
+    pub abort: watch::Sender<bool>,
+}
+
+impl Work {
+    /// A run for one message.
+    pub fn of(item: Item) -> Self {
+        Self::new(Taken { items: vec![item], dropped: Vec::new() })
+    }
+
+    /// A run for messages that waited.
+    pub fn new(taken: Taken<Item>) -> Self {
+        Self { items: taken.items, dropped: taken.dropped, abort: watch::Sender::new(false) }
+    }
+
+    /// The newest message: the answer goes there.
+    pub fn last(&self) -> &Item {
+        self.items.last().expect("a run has a message")
+    }
+
+    /// The items that follow this run.
+    pub fn next_agents(&self) -> Vec<Item> {
+        self.items.iter().chain(&self.dropped).filter_map(Item::next).collect()
+    }
+
+    /// The run is over. Gives the messages that are settled by it.
+    pub fn finish(&self, ended: Ended) -> Vec<MessageKey> {
+        self.items.iter().chain(&self.dropped).flat_map(|item| item.finish(ended == Ended::Aborted)).collect()
+    }
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// With an answer, silence or an error.
+    Done,
+    /// It was stopped.
+    Aborted,
+}
+
+/// Marks messages answered that no agent answers.
+pub(super) async fn settle_silently(journal: Journal, items: Vec<Item>) {
+    let keys: Vec<MessageKey> = items.iter().flat_map(|item| item.finish(true)).collect();
+    if keys.is_empty() {
+        return;
+    }
+    if let Err(error) = journal.answer(keys, Vec::new()).await {
+        tracing::error!(target: "agent", %error, "messages could not be settled; they are taken up after a restart");
+    }
+}
