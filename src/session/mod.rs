@@ -1,4 +1,5 @@
-//! Sessions: which run comes next.
+//! Sessions: which run comes next, and with which messages.
 
+pub mod debounce;
 pub mod lane;
 pub mod pending;

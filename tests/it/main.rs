@@ -5,6 +5,7 @@ mod architecture;
 mod cli;
 mod commands;
 mod crash;
+mod debounce;
 mod groups;
 mod login;
 mod pairing;

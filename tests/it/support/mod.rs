@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use verso::actors::gateway::{Boot, Gateway};
 use verso::actors::messages::{
-    AccountStatus, GatewayPort, GatewayStatus, GetStatus, LoginProgress, LoginStart, LoginStarted, LoginWait, Refusal,
+    AccountStatus, ExplainMessage, GatewayPort, GatewayStatus, GetStatus, LoginProgress, LoginStart, LoginStarted,
+    LoginWait, Refusal,
 };
 use verso::actors::supervisor::InjectPanic;
 use verso::clock::Clock;
@@ -162,6 +163,13 @@ impl GatewayFixture {
             s.accounts.iter().any(|a| a.account_id.as_str() == id && a.counters.get(code).copied().unwrap_or(0) >= n)
         };
         self.wait(&format!("{n} × {code} on {id}"), counted).await;
+    }
+
+    /// What `verso why` tells of an inbound message.
+    pub async fn why(&self, id: &str) -> serde_json::Value {
+        let asked = ExplainMessage { id: verso::ids::MessageId::new(id) };
+        let found = self.port.explain.send(asked).await.expect("the gateway answers").expect("known");
+        found["rows"][0]["inbound"].clone()
     }
 
     /// Asks for a login and gives the QR text.
