@@ -1,8 +1,8 @@
-//! From an agent's answer to the messages that are sent: silence, prefix, chunks (behaviour.md 12.1, 12.2, 12.4). Pure.
+//! From an agent's answer to the messages that are sent: silence, formatting, prefix, chunks (behaviour.md 12.1 to 12.4). Pure.
 
 use crate::config::model::{AgentConfig, ModelRef, ResponsePrefix, RulesConfig};
-use crate::text::chunk;
 use crate::text::envelope::name_tag;
+use crate::text::markdown;
 
 /// An answer that is exactly this, markup and punctuation aside, means: send nothing.
 pub const SILENT: &str = "NO_REPLY";
@@ -22,10 +22,13 @@ pub struct Delivery<'a> {
 
 /// The messages that an answer becomes, in order; none for silence.
 pub fn plan(answer: &str, delivery: &Delivery<'_>) -> Vec<String> {
-    let prefix = response_prefix(delivery);
-    let Some(text) = prepare(answer, prefix.as_deref()) else { return vec![] };
-    let parts = chunk::chunk(&text, delivery.rules.text_chunk_limit, delivery.rules.chunk_mode);
-    parts.into_iter().filter(|part| !part.trim().is_empty()).collect()
+    let Some(text) = prepare(answer, None) else { return vec![] };
+    let rules = delivery.rules;
+    let mut rendered = markdown::render(&text, rules.markdown_tables);
+    if let Some(prefix) = response_prefix(delivery) {
+        rendered = rendered.prefixed(&prefix);
+    }
+    rendered.chunks(rules.text_chunk_limit, rules.chunk_mode)
 }
 
 /// The text to send, with its prefix; `None` when there is nothing to say.

@@ -35,7 +35,9 @@ async fn recent_messages_are_answered_older_ones_only_marked_and_no_stranger_is_
 
     let gateway = GatewayFixture::start_in(&world, folder).await;
     ann.expect_text("recent").await.expect("answered");
-    ann.expect_message(|r| r.chat == group.jid().to_string() && r.text.contains("recent in the group")).await.expect("answered");
+    ann.expect_message(|r| r.chat == group.jid().to_string() && r.text.contains("recent in the group"))
+        .await
+        .expect("answered");
     for id in &old {
         assert_eq!(gateway.verdict(id).await, "too-old");
         ann.expect_receipt(id, ReceiptKind::Read).await.expect("marked as read");
@@ -43,7 +45,16 @@ async fn recent_messages_are_answered_older_ones_only_marked_and_no_stranger_is_
     for id in &asked {
         assert_eq!(gateway.verdict(id).await, "pairing-too-old");
     }
-    assert!(gateway.port.list_pairing.send(ListPairing { account: None }).await.expect("answers").expect("listed").is_empty());
+    assert!(
+        gateway
+            .port
+            .list_pairing
+            .send(ListPairing { account: None })
+            .await
+            .expect("answers")
+            .expect("listed")
+            .is_empty()
+    );
     gateway.wait_state("work", "connected").await;
     ann.says(&work, "now");
     ann.expect_text("now").await.expect("answered");

@@ -2,8 +2,8 @@
 
 mod admission;
 mod answers;
-mod catch_up;
 mod architecture;
+mod catch_up;
 mod cli;
 mod commands;
 mod crash;

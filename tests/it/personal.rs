@@ -1,7 +1,8 @@
 //! A personal number: the owner's own chat is answered, and friends are not bothered.
 
 use verso::actors::messages::{DecidePairing, ListPairing, PairingRequest};
-use wa_simulator::{PastChat, PastMessage, ReceiptKind, World};
+use wa_simulator::appstate::{PastChat, PastMessage};
+use wa_simulator::{ReceiptKind, World};
 
 use crate::support::GatewayFixture;
 
@@ -22,7 +23,14 @@ async fn self_chat_mode_is_what_the_key_says_else_the_own_number_in_the_list() {
     let gateway = GatewayFixture::start(&world, "{ channels: { whatsapp: { accounts: { own: {} } } } }").await;
     gateway.link("own", &me).await;
     let (on, off) = ("selfChatMode: true,", "selfChatMode: false,");
-    let table = [(on, false, true), (on, true, true), (off, false, false), (off, true, false), ("", false, false), ("", true, true)];
+    let table = [
+        (on, false, true),
+        (on, true, true),
+        (off, false, false),
+        (off, true, false),
+        ("", false, false),
+        ("", true, true),
+    ];
     for (n, (mode, own, personal)) in table.into_iter().enumerate() {
         let what = format!("{mode} own number listed: {own}");
         gateway.edit(&config(mode, own)).await;
@@ -63,10 +71,16 @@ async fn neither_old_conversations_nor_receipts_ask_anybody_for_a_code() {
     me.set_history(vec![PastChat {
         jid: old.lid().to_string(),
         name: Some("Old friend".into()),
-        messages: vec![PastMessage { id: "PAST1".into(), t: 1_700_000_000, text: "long ago".into(), ..PastMessage::default() }],
+        messages: vec![PastMessage {
+            id: "PAST1".into(),
+            t: 1_700_000_000,
+            text: "long ago".into(),
+            ..PastMessage::default()
+        }],
     }]);
     let gateway =
-        GatewayFixture::start(&world, "{ channels: { whatsapp: { dmPolicy: 'pairing', accounts: { own: {} } } } }").await;
+        GatewayFixture::start(&world, "{ channels: { whatsapp: { dmPolicy: 'pairing', accounts: { own: {} } } } }")
+            .await;
     gateway.link("own", &me).await;
     // The friend's phone confirms what the owner writes, reads it and reacts.
     old.set_auto_read(true);

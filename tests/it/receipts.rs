@@ -33,7 +33,9 @@ async fn receipts_follow_the_account_then_the_channel() {
         assert_eq!(gateway.verdict(&ids[1]).await, "not-mentioned");
         for id in ids {
             if read {
-                ann.expect_receipt(&id, ReceiptKind::Read).await.expect("read, also in a group that did not mention it");
+                ann.expect_receipt(&id, ReceiptKind::Read)
+                    .await
+                    .expect("read, also in a group that did not mention it");
             } else {
                 unread.push(id);
             }

@@ -18,7 +18,7 @@ use crate::pairing::LinkError;
 use crate::state::Addr;
 use crate::world::{Timeout, World};
 
-pub use compose::text_message;
+pub use compose::{contact_message, text_message};
 pub(crate) use send::{distribution, mark_edit, media_type, stanza_type};
 pub use state::{Addressing, NumberShown, Reaction, Receipt, ReceiptKind, Received, Sign, Undecryptable};
 pub(crate) use state::{PhoneState, Sent, Target};
