@@ -65,8 +65,7 @@ async fn what_stands_for_itself_goes_behind_what_waited_and_a_stop_flushes() {
     ann.says(&work, "two");
     ann.says(&work, "/activation");
     let first = ann.expect_text("one\ntwo").await.expect("the command lets go what waited");
-    let usage = ann.expect_text("⚙️ Usage: /activation mention|always").await.expect("the command itself");
-    assert!(usage.at >= first.at || !usage.text.is_empty());
+    ann.expect_text("⚙️ Usage: /activation mention|always").await.expect("the command itself");
 
     ann.says(&work, "three");
     ann.replies(&work, &first, "a quote");
