@@ -18,3 +18,4 @@ mod receipts;
 mod supervision;
 mod support;
 mod vectors;
+mod why;

@@ -34,6 +34,7 @@ fn gate(outcome: &'static str, account: &AccountConfig) -> Gate {
         outcome: outcome.into(),
         key: Some("channels.whatsapp.debounceMs".into()),
         value: Some(account.rules.debounce.as_millis().to_string()),
+        set_in: None,
     }
 }
 
