@@ -99,6 +99,9 @@ pub struct Body {
     pub quote: Option<Quote>,
     /// People mentioned natively.
     pub mentions: Vec<Jid>,
+    /// It shares a place; the text says which.
+    #[serde(default)]
+    pub location: bool,
 }
 
 impl Body {

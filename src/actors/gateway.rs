@@ -16,7 +16,7 @@ use crate::actors::messages::{
     ListPairing, LoggedOut, LoginProgress, LoginStart, LoginStarted, LoginWait, Logout, PairingDecided, PairingRequest,
     Refusal, Reload, SendText, Sent, StartAccount, StopAccount, Subscribe,
 };
-use crate::actors::router::{ConfigChanged, GetCounters, ReloadBy, RouterActor};
+use crate::actors::router::{ConfigChanged, FlushBatches, GetCounters, ReloadBy, RouterActor};
 use crate::actors::socket::SocketContext;
 use crate::actors::supervisor::{
     AccountChanged, ApplyAccount, BeginLogin, EndAccount, FollowLogin, Resume, SendNow, SupervisorActor,
@@ -566,9 +566,11 @@ impl Handler<Shutdown> for GatewayActor {
     fn handle(&mut self, Shutdown { grace }: Shutdown, _: &mut Self::Context) -> Self::Result {
         self.stopping = true;
         let accounts: Vec<_> = std::mem::take(&mut self.accounts).into_values().collect();
-        let agents = self.agents.clone();
+        let (router, agents) = (self.router.clone(), self.agents.clone());
         let journal = self.cx.socket.journal.clone();
         Box::pin(async move {
+            // What still waits for its writer's next words is answered with the rest.
+            let _ = router.send(FlushBatches).await;
             // Running agents may finish and their answers leave before the links close.
             let _ = tokio::time::timeout(grace / 2, agents.send(StopAgents)).await;
             futures::future::join_all(accounts.iter().map(|a| a.send(EndAccount))).await;

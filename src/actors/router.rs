@@ -3,6 +3,7 @@
 //! It decides nothing itself: [`decide`] does, from the configuration in force and what is known of the account. The decision is
 //! noted in the journal beside the message, which is what `verso why` tells later.
 
+mod batches;
 pub(in crate::actors) mod pairing;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -20,7 +21,7 @@ use crate::clock::{Clock, UnixMs};
 use crate::config::Places;
 use crate::config::file::ConfigSource;
 use crate::config::model::{AccountConfig, AllowList, Config};
-use crate::event::{Content, Identity, InboundMessage};
+use crate::event::{Content, Identity, InboundMessage, MessageKey};
 use crate::ids::{AccountId, E164, Jid};
 use crate::policy::allowlist::parse_approved;
 use crate::policy::decide::{View, decide};
@@ -28,6 +29,7 @@ use crate::policy::decision::{ChatKind, Decision, Dispatch, Effect, Hold, Verdic
 use crate::policy::mention::MentionTable;
 use crate::policy::reason::IgnoreReason;
 use crate::routing::session_key;
+use crate::session::debounce::{Debounce, Key};
 use crate::session::pending::{Pending, PendingMessage};
 use crate::store::StoreError;
 use crate::store::journal::{InboundRow, InboundState, Journal};
@@ -35,6 +37,8 @@ use crate::store::pairing::{PairingFiles, Stamp};
 use crate::store::paths::StatePaths;
 use crate::text::envelope;
 
+pub use batches::FlushBatches;
+use batches::Waiting;
 use pairing::PairingAsked;
 
 /// A message is on disk and waits for judgement. Sent by the sink of a socket.
@@ -115,6 +119,8 @@ pub struct RouterActor {
     introduced: HashSet<AccountId>,
     /// Group messages that woke nobody, until the group's next answer.
     pending: Pending,
+    /// Admitted messages that wait for what else their writer says.
+    batches: Debounce<Key, Waiting>,
     counters: Counters,
     /// Chats and reasons that a warning was given for under this revision.
     warned: HashSet<(AccountId, Jid, IgnoreReason)>,
@@ -154,6 +160,7 @@ impl RouterActor {
             known: HashMap::new(),
             introduced: HashSet::new(),
             pending: Pending::default(),
+            batches: Debounce::default(),
             counters: HashMap::new(),
             _exit: LoudExit("router"),
         };
@@ -204,7 +211,7 @@ impl RouterActor {
         self.refresh_approved(&message.account);
         let none = AllowList::default();
         let known = self.known.get(&message.account);
-        let mut decision = decide(
+        let decision = decide(
             message,
             &View {
                 config: &self.config,
@@ -219,6 +226,7 @@ impl RouterActor {
                 sent_by_us: received.ours,
             },
         );
+        let mut decision = self.in_batch(decision, message, &account);
         decision.cite(&self.places, &message.account);
         Some((decision, account))
     }
@@ -270,12 +278,17 @@ impl RouterActor {
         }
     }
 
-    fn dispatch(&mut self, message: InboundMessage, dispatch: Dispatch, account: Arc<AccountConfig>) {
+    fn dispatch(
+        &mut self,
+        message: InboundMessage,
+        also: Vec<MessageKey>,
+        dispatch: Dispatch,
+        account: Arc<AccountConfig>,
+    ) {
         let Some(known) = self.known.get(&message.account) else { return };
         if let Some(call) = dispatch.command.clone() {
             let (identity, supervisor) = (known.identity.clone(), known.supervisor.clone());
-            let run =
-                RunAgents { message, also: Vec::new(), dispatch, history: Vec::new(), account, identity, supervisor };
+            let run = RunAgents { message, also, dispatch, history: Vec::new(), account, identity, supervisor };
             let (config, approved) = (self.config.clone(), known.approved.clone());
             return self.commands.begin(Order { call, run, config, revision: self.revision, approved });
         }
@@ -288,7 +301,7 @@ impl RouterActor {
         }
         self.agents.do_send(RunAgents {
             message,
-            also: Vec::new(),
+            also,
             dispatch,
             history,
             account,
@@ -337,7 +350,7 @@ impl RouterActor {
             && dispatch.command.is_none()
             && let Some(account) = self.config.account(&row.message.account).cloned()
         {
-            self.dispatch(row.message, dispatch, account);
+            self.admit(row.message, dispatch, account, ctx);
             return;
         }
         // Judged as of when it came in, so that the pause of the restart does not count against it.
@@ -400,7 +413,7 @@ impl Handler<InboundReceived> for RouterActor {
             self.effect(effect, &message, ctx);
         }
         match decision.verdict {
-            Verdict::Dispatch(dispatch) => self.dispatch(message, dispatch, account),
+            Verdict::Dispatch(dispatch) => self.admit(message, dispatch, account, ctx),
             Verdict::Hold(hold) => self.hold(&message, &hold),
             Verdict::Drop { .. } => self.owner_reacted(&message, ctx),
         }

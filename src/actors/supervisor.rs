@@ -77,6 +77,9 @@ pub struct ApplyAccount {
 #[rtype(result = "()")]
 pub struct EndAccount;
 
+/// Most receipts and reactions that wait for the connection; those beyond are not worth the memory.
+const LATER_GESTURES: usize = 2000;
+
 /// Parts of an answer are in the outbox. Sent by the router and the agent actor.
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -106,6 +109,8 @@ pub struct SupervisorActor {
     auth_since: Option<UnixMs>,
     logged_in_at: Option<UnixMs>,
     ended: bool,
+    /// Receipts and reactions to what waited at WhatsApp: they can leave only when the backlog has come in.
+    later: Vec<Gesture>,
     ending: Vec<tokio::sync::oneshot::Sender<()>>,
     facts: Facts,
     groups: Groups,
@@ -142,6 +147,7 @@ impl SupervisorActor {
             auth_since: None,
             logged_in_at: None,
             ended: false,
+            later: Vec::new(),
             ending: Vec::new(),
             facts: Facts::default(),
             groups: Groups::default(),
@@ -414,6 +420,9 @@ impl SupervisorActor {
                 if !self.linking_only {
                     self.introduce(ctx);
                     if let Some(socket) = &self.socket {
+                        for gesture in self.later.drain(..) {
+                            socket.do_send(gesture);
+                        }
                         socket.do_send(DrainOutbox);
                     }
                 }
@@ -575,6 +584,8 @@ impl Handler<Gesture> for SupervisorActor {
             self.socket.as_ref().filter(|_| matches!(self.machine.state(), AccountState::Connected { .. }))
         {
             socket.do_send(gesture);
+        } else if !matches!(gesture, Gesture::Typing { .. }) && self.later.len() < LATER_GESTURES {
+            self.later.push(gesture);
         }
     }
 }

@@ -381,4 +381,59 @@ proptest! {
         let listed = user == "5" || user == "4912345678901234" || user == "15550001111" || user == "900";
         prop_assert!(listed || matches!(decision.verdict, Verdict::Drop { .. }), "{:?}", decision.verdict);
     }
+
+    /// Any account, any message: there is a decision, its last gate names a drop's reason, and only who is answered gets effects
+    /// besides a pairing request.
+    #[test]
+    fn any_message_under_any_policy_has_a_decision(
+        dm in "(pairing|allowlist|open|disabled)", group in "(open|allowlist|disabled)", self_chat in proptest::option::of(any::<bool>()),
+        chat in "[0-9a-z\\[\\]]{1,8}@(s.whatsapp.net|lid|g.us|broadcast|newsletter|status|x)",
+        sender in "[0-9]{1,15}:[0-9]{1,2}@(s.whatsapp.net|lid|hosted.lid|x)", from_me: bool, offline: bool, ours: bool,
+        timestamp: i64, text in proptest::option::of(any::<String>()), name in proptest::option::of(any::<String>()),
+        connected_at in proptest::option::of(any::<i64>()), reaction: bool,
+    ) {
+        let mode = self_chat.map(|on| format!("selfChatMode: {on},")).unwrap_or_default();
+        let rules = format!("dmPolicy: '{dm}', groupPolicy: '{group}', {mode} allowFrom: ['*', '+15551234567'], ackReaction: {{ emoji: 'x' }}");
+        let mut case = Case::dm(&rules).with(|c| {
+            c.message.chat = jid(&chat);
+            c.message.sender = jid(&sender);
+            c.message.sender_number = None;
+            c.message.from_me = from_me && !ours;
+            c.message.offline = offline;
+            c.message.timestamp = timestamp;
+            c.message.push_name = name;
+            c.message.content = if reaction {
+                Content::Reaction { target: MessageId::new("M"), target_sender: None, target_from_me: ours, emoji: "👍".into() }
+            } else {
+                Content::Body(Body { text, ..Body::default() })
+            };
+        });
+        case.connected_at = connected_at;
+        let decision = case.decide();
+        let last = decision.trace.last().map(|gate| gate.outcome.to_string());
+        match &decision.verdict {
+            Verdict::Drop { reason } => {
+                let codes: Vec<String> = decision.trace.iter().map(|gate| gate.outcome.to_string()).collect();
+                prop_assert!(codes.contains(&reason.code().to_owned()), "{codes:?}");
+            }
+            Verdict::Hold(hold) => prop_assert!(chat.ends_with("@g.us") && hold.limit > 0),
+            Verdict::Dispatch(dispatch) => prop_assert!(!dispatch.runs.is_empty() && last.is_some()),
+        }
+    }
+
+    /// A list of entries that name nobody lets nobody in, however it is spelled and whatever is known of the sender.
+    #[test]
+    fn a_list_that_names_nobody_is_closed(
+        entries in proptest::collection::vec("[^0-9*]{0,12}", 0..8), number in proptest::option::of("[0-9]{1,15}"),
+        lid in proptest::option::of("[0-9]{1,15}"),
+    ) {
+        let list = crate::policy::allowlist::parse_list(entries.iter().map(String::as_str));
+        let person = Person {
+            number: number.and_then(|n| E164::normalize(&n)),
+            lid: lid.map(|lid| jid(&format!("{lid}@lid"))),
+        };
+        prop_assert!(list.is_empty());
+        prop_assert_eq!(listed(&list, &person), None);
+        prop_assert!(!is_owner(&crate::policy::allowlist::parse_list(["*"]), Some(&me()), &person));
+    }
 }

@@ -1,5 +1,6 @@
 //! Does a group message speak to the agent? (behaviour.md 8.3, steps 3 to 7)
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use regex::{Regex, RegexBuilder, RegexSet, RegexSetBuilder};
@@ -180,8 +181,12 @@ fn has_number(text: &str, digits: &str) -> bool {
 /// The text as a command would be written alone: the first match of each pattern and the own number taken out, blanks collapsed.
 pub fn strip_for_command(text: &str, patterns: Option<&Patterns>, me: Option<&Identity>) -> String {
     let mut out = text.to_owned();
-    for pattern in patterns.map_or(&[][..], |p| &p.each) {
-        out = pattern.replace(&out, " ").into_owned();
+    if let Some(patterns) = patterns.filter(|p| p.is_match(text)) {
+        for pattern in &patterns.each {
+            if let Cow::Owned(without) = pattern.replace(&out, " ") {
+                out = without;
+            }
+        }
     }
     if let Some(number) = me.and_then(Identity::number) {
         out = out.replace(number.as_str(), " ").replace(number.digits(), " ");

@@ -1,6 +1,7 @@
 //! Sessions: when they begin and end, what waits for them, who is in their group, whether they may answer.
 
 pub mod backlog;
+pub mod debounce;
 pub mod entry;
 pub mod freshness;
 pub mod group_facts;

@@ -20,7 +20,7 @@ pub fn context(history: &str, current: &str) -> String {
 pub fn entry(message: &PendingMessage, group: &str, options: &Options) -> String {
     let body = format!("{}: {}", message.sender, neutralise(&newlines(&message.body)));
     let line = envelope::envelope("WhatsApp", group, message.timestamp, None, &body, options);
-    match &message.id {
+    match message.id.as_ref().and_then(|id| envelope::plain_id(id.as_str())) {
         Some(id) => format!("{line}\n[message_id: {id}]"),
         None => line,
     }

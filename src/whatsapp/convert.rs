@@ -144,7 +144,8 @@ pub(super) fn content(message: &wa::Message) -> Content {
             mentions.push(jid);
         }
     }
-    Content::Body(Body { text, media, quote: context.and_then(quote), mentions })
+    let location = location::line(base).is_some();
+    Content::Body(Body { text, media, quote: context.and_then(quote), mentions, location })
 }
 
 fn other(kind: &str) -> Content {

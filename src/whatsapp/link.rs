@@ -334,6 +334,8 @@ mod tests {
         assert!(matches!(link.run().await, DownReason::OpenFailed { .. }));
         link.close().await;
         assert_eq!(link.run().await, DownReason::Stopped, "a closed link stays closed");
+        let sent = link.send_text(&"1@s.whatsapp.net".parse()?, &crate::ids::MessageId::new("M"), "x").await;
+        assert!(sent.is_err_and(|error| error.is_retryable()), "another link can send it");
         let client = link.inner.inlet.client.get().cloned().ok_or("no client was made")?;
         drop(link);
         let start = Instant::now();

@@ -50,7 +50,9 @@ impl Link {
         Fut: Future<Output = Result<T, LinkError>> + Send + 'static,
     {
         if !self.is_linked() {
-            return Err(LinkError::NotLinked);
+            // A closed link does not know whose it was: what it could not send another link can.
+            let closed = self.inner.client().is_none();
+            return Err(if closed { LinkError::NotConnected } else { LinkError::NotLinked });
         }
         if !self.is_online() {
             return Err(LinkError::NotConnected);

@@ -1,15 +1,21 @@
 //! Behaviour, from phone to phone: one module a capability.
 
+mod admission;
 mod answers;
 mod architecture;
+mod catch_up;
 mod cli;
 mod commands;
 mod crash;
+mod debounce;
 mod groups;
+mod hostile;
 mod login;
 mod pairing;
+mod personal;
 mod process;
 mod queue;
+mod receipts;
 mod sessions;
 mod supervision;
 mod support;

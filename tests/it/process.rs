@@ -32,7 +32,8 @@ pub fn state(rest: &str) -> tempfile::TempDir {
     state
 }
 
-fn write_config(state: &Path, rest: &str) {
+/// Writes the configuration of [`state`] into a folder.
+pub fn write_config(state: &Path, rest: &str) {
     let log = state.join("verso.log");
     let text = format!("{{ gateway: {{ port: 0 }}, logging: {{ file: {:?} }}, {rest} }}", log.display().to_string());
     std::fs::write(state.join("verso.json"), text).expect("config written");

@@ -11,6 +11,7 @@ mod config;
 mod connection;
 mod extract;
 mod groups;
+mod inbound;
 mod markdown;
 mod numbers;
 mod replies;
@@ -35,6 +36,7 @@ const TOPICS: &[Topic] = &[
     config::functions,
     extract::functions,
     groups::functions,
+    inbound::functions,
     markdown::functions,
     numbers::functions,
     replies::functions,

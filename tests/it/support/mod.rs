@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use verso::actors::gateway::{Boot, Gateway};
 use verso::actors::messages::{
-    AccountStatus, GatewayPort, GatewayStatus, GetStatus, LoginProgress, LoginStart, LoginStarted, LoginWait, Refusal,
+    AccountStatus, ExplainMessage, GatewayPort, GatewayStatus, GetStatus, LoginProgress, LoginStart, LoginStarted,
+    LoginWait, Refusal,
 };
 use verso::actors::supervisor::InjectPanic;
 use verso::clock::Clock;
@@ -162,6 +163,37 @@ impl GatewayFixture {
             s.accounts.iter().any(|a| a.account_id.as_str() == id && a.counters.get(code).copied().unwrap_or(0) >= n)
         };
         self.wait(&format!("{n} × {code} on {id}"), counted).await;
+    }
+
+    /// What `verso why` tells of an inbound message.
+    pub async fn why(&self, id: &str) -> serde_json::Value {
+        let asked = ExplainMessage { id: verso::ids::MessageId::new(id) };
+        let found = self.port.explain.send(asked).await.expect("the gateway answers").expect("known");
+        found["rows"][0]["inbound"].clone()
+    }
+
+    /// The decision on an inbound message, as soon as there is one: `answer`, or the code of the reason not to.
+    pub async fn verdict(&self, id: &str) -> String {
+        let deadline = tokio::time::Instant::now() + DEADLINE;
+        loop {
+            let asked = ExplainMessage { id: verso::ids::MessageId::new(id) };
+            let found = self.port.explain.send(asked).await.expect("the gateway answers").unwrap_or_default();
+            let verdict = &found["rows"][0]["inbound"]["decision"]["verdict"];
+            match (verdict["verdict"].as_str(), verdict["reason"].as_str()) {
+                (Some("dispatch"), _) => return "answer".to_owned(),
+                (Some(_), Some(reason)) => return reason.to_owned(),
+                _ => {}
+            }
+            assert!(tokio::time::Instant::now() < deadline, "no decision on {id}: {found:#}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Replaces `verso.json` and waits until the new one is in force.
+    pub async fn edit(&self, text: &str) {
+        let before = self.status().await.revision;
+        self.write_config(text);
+        self.wait_revision(before + 1).await;
     }
 
     /// Asks for a login and gives the QR text.

@@ -43,6 +43,7 @@ fn body(msg: &Value) -> Body {
         media: None,
         quote,
         mentions: strings(&msg["mentionedJids"]).into_iter().filter_map(jid).collect(),
+        ..Body::default()
     }
 }
 

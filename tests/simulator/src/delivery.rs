@@ -109,9 +109,11 @@ impl State {
 
     /// The attributes that every copy of a message has.
     pub fn envelope(&self, from: Addr, sent: &Node) -> Node {
+        let phone = &self.accounts[from.account].phone;
+        let age = if from.device == 0 { phone.message_age.as_secs() } else { 0 };
         let mut node = el("message")
             .attr("id", sent.text_or_empty("id"))
-            .attr("t", unix_now().to_string())
+            .attr("t", unix_now().saturating_sub(age).to_string())
             .attr("notify", self.accounts[from.account].name.as_str())
             .build();
         for name in COPIED {

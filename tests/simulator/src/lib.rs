@@ -62,7 +62,7 @@ pub use noise::Handshake;
 pub use pairing::LinkError;
 pub use phone::{
     Addressing, MessageId, NumberShown, Phone, Reaction, Receipt, ReceiptKind, Received, Sign, Undecryptable, Wanted,
-    text_message,
+    contact_message, text_message,
 };
 pub use stanza::NodeExt;
 pub use trace::{Direction, TraceEntry};

@@ -6,6 +6,7 @@ mod send;
 mod state;
 
 use std::fmt;
+use std::time::Duration;
 
 use wacore_binary::Jid;
 use waproto::whatsapp as wa;
@@ -17,7 +18,7 @@ use crate::pairing::LinkError;
 use crate::state::Addr;
 use crate::world::{Timeout, World};
 
-pub use compose::text_message;
+pub use compose::{contact_message, text_message};
 pub(crate) use send::{distribution, mark_edit, media_type, stanza_type};
 pub use state::{Addressing, NumberShown, Reaction, Receipt, ReceiptKind, Received, Sign, Undecryptable};
 pub(crate) use state::{PhoneState, Sent, Target};
@@ -133,6 +134,11 @@ impl Phone {
         self.with_state(|p| p.number_shown = to);
     }
 
+    /// What this phone writes from now on carries a time that lies so far back.
+    pub fn writes_in_the_past(&self, ago: Duration) {
+        self.with_state(|p| p.message_age = ago);
+    }
+
     // --- linking -------------------------------------------------------------------------------------------------
 
     /// Points the camera at a QR code and links the client that shows it. Returns
@@ -243,6 +249,12 @@ impl Phone {
         let lid = quoted.addressing.is_lid();
         let context = compose::quote(quoted, if quoted.own { self } else { to }.address(lid));
         self.sends_via(to, compose::text_in_context(text, context), quoted.addressing)
+    }
+
+    /// Answers a message of a group, quoting it.
+    pub fn replies_in(&self, group: &Group, quoted: &Received, text: &str) -> MessageId {
+        let context = compose::quote(quoted, quoted.sender_jid.to_non_ad());
+        self.sends_in(group, compose::text_in_context(text, context))
     }
 
     /// Changes the text of a message sent before in a one-to-one chat.

@@ -13,6 +13,18 @@ pub fn text_message(text: &str) -> wa::Message {
     wa::Message { conversation: Some(text.to_owned()), ..Default::default() }
 }
 
+/// A shared contact.
+pub fn contact_message(name: &str, vcard: &str) -> wa::Message {
+    wa::Message {
+        contact_message: MessageField::some(wa::message::ContactMessage {
+            display_name: Some(name.to_owned()),
+            vcard: Some(vcard.to_owned()),
+            ..Default::default()
+        }),
+        ..Default::default()
+    }
+}
+
 /// A text that mentions or quotes.
 pub(super) fn text_in_context(text: &str, context: wa::ContextInfo) -> wa::Message {
     wa::Message {

@@ -1,7 +1,7 @@
 //! What a simulated phone remembers.
 
 use std::collections::{HashMap, HashSet};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use wacore_binary::Jid;
 use waproto::whatsapp as wa;
@@ -157,6 +157,8 @@ pub(crate) struct PhoneState {
     pub auto_receipts: bool,
     pub auto_read: bool,
     pub number_shown: NumberShown,
+    /// How long ago the server says that it got what this phone writes.
+    pub message_age: Duration,
     pub inbox: Vec<Received>,
     pub receipts: Vec<Receipt>,
     pub undecryptable: Vec<Undecryptable>,
@@ -180,6 +182,7 @@ impl PhoneState {
             auto_receipts: true,
             auto_read: false,
             number_shown: NumberShown::InStanzas,
+            message_age: Duration::ZERO,
             inbox: Vec::new(),
             receipts: Vec::new(),
             undecryptable: Vec::new(),
