@@ -3,4 +3,5 @@
 pub mod chunk;
 pub mod envelope;
 pub mod history;
+pub mod media_lines;
 pub mod zone;

@@ -8,6 +8,7 @@ mod access;
 mod common;
 mod connection;
 mod groups;
+mod media;
 mod numbers;
 mod replies;
 mod routing;
@@ -27,6 +28,7 @@ const TOPICS: &[Topic] = &[
     access::functions,
     connection::functions,
     groups::functions,
+    media::functions,
     numbers::functions,
     replies::functions,
     routing::functions,
