@@ -104,9 +104,6 @@ mod tests {
             MediaError::NotReduced { cap: 5 * MB, got: MB * 61 / 10 },
             "Media could not be reduced below 5MB (got 6.10MB)",
         );
-        check(
-            MediaError::Exceeds { what: "Media", cap: MB / 2, got: MB },
-            "Media exceeds 0.50MB limit (got 1.00MB)",
-        );
+        check(MediaError::Exceeds { what: "Media", cap: MB / 2, got: MB }, "Media exceeds 0.50MB limit (got 1.00MB)");
     }
 }

@@ -79,7 +79,9 @@ impl Fetcher {
         let whole = self.patience.whole;
         match tokio::time::timeout(whole, self.load(parsed, &shown, trust, folder, limit, cap)).await {
             Ok(loaded) => loaded,
-            Err(_) => Err(MediaError::Fetch { url: shown, why: format!("it took longer than {} s", whole.as_secs_f32()) }),
+            Err(_) => {
+                Err(MediaError::Fetch { url: shown, why: format!("it took longer than {} s", whole.as_secs_f32()) })
+            }
         }
     }
 

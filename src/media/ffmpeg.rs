@@ -15,7 +15,10 @@ const QUOTED: usize = 300;
 /// The `ffmpeg` on the search path.
 pub(super) fn find() -> Option<PathBuf> {
     let paths = std::env::var_os("PATH")?;
-    std::env::split_paths(&paths).filter(|dir| dir.is_absolute()).map(|dir| dir.join("ffmpeg")).find(|file| file.is_file())
+    std::env::split_paths(&paths)
+        .filter(|dir| dir.is_absolute())
+        .map(|dir| dir.join("ffmpeg"))
+        .find(|file| file.is_file())
 }
 
 /// Writes the sound of `from` to `to` as OGG/Opus of about `cap` bytes at most. It reads standard input and no other file, so that a

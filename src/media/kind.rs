@@ -71,8 +71,14 @@ const TYPES: &[(&str, &str)] = &[
 ];
 
 /// Says next to nothing about the content.
-const GENERIC: &[&str] =
-    &["application/octet-stream", "binary/octet-stream", "application/zip", "application/x-ole-storage", "text/plain", "text/xml"];
+const GENERIC: &[&str] = &[
+    "application/octet-stream",
+    "binary/octet-stream",
+    "application/zip",
+    "application/x-ole-storage",
+    "text/plain",
+    "text/xml",
+];
 
 /// In lower case and without parameters; `None` when nothing is left.
 pub fn bare(mime: &str) -> Option<String> {
@@ -178,7 +184,8 @@ pub fn decide(head: &[u8], declared: Option<&str>, name: Option<&str>) -> String
 /// Files of this type are never plain text.
 fn shows(mime: &str) -> bool {
     mime != "image/svg+xml"
-        && (matches!(kind_of(mime), Some(MediaKind::Image | MediaKind::Audio | MediaKind::Video)) || mime == "application/pdf")
+        && (matches!(kind_of(mime), Some(MediaKind::Image | MediaKind::Audio | MediaKind::Video))
+            || mime == "application/pdf")
 }
 
 /// The picture, audio or video that header or name promised, when the bytes are a text or a web page instead.
@@ -206,7 +213,12 @@ mod tests {
         check(b"a,b\n1,2\n", Some("text/plain; charset=utf-8"), Some("t.CSV"), "text/csv");
         check(b"plain words", None, Some("a.jpg"), "text/plain");
         check(b"<svg xmlns='x'/>", None, Some("a.svg"), "image/svg+xml");
-        check(b"PK\x03\x04.......", None, Some("a.docx"), "application/vnd.openxmlformats-officedocument.wordprocessingml.document");
+        check(
+            b"PK\x03\x04.......",
+            None,
+            Some("a.docx"),
+            "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+        );
         check(b"  <!DOCTYPE HTML><p>", Some("image/png"), Some("a.png"), "text/html");
     }
 

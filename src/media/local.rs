@@ -29,26 +29,40 @@ pub(super) fn copy(source: &str, trust: &Trust, folder: &Path, cap: Cap) -> Resu
     if !facts.is_file() {
         return Err(read(if facts.is_dir() { "it is a folder" } else { "it is no regular file" }.into()));
     }
-    let mut intake = Intake::new(folder, cap)?;
-    let mut piece = vec![0; STEP];
-    loop {
-        let filled = fill(&mut file, &mut piece).map_err(|e| read(reason(&e)))?;
-        if filled == 0 {
-            break;
-        }
+    let mut copy = drain(&mut file, Intake::new(folder, cap)?).map_err(|broken| match broken {
+        Broken::Source(e) => read(reason(&e)),
+        Broken::Disk(error) => error,
         // The file may grow while it is read: what was read counts, not what the folder says.
-        match intake.push(&piece[..filled]) {
-            Ok(()) => {}
-            Err(Stop::Disk(error)) => return Err(error),
-            Err(Stop::Over) => return Err(intake.exceeds(facts.len().max(intake.cap() + 1))),
-        }
-    }
-    let mut copy = intake.finish();
+        Broken::Over(intake) => intake.exceeds(facts.len().max(intake.cap() + 1)),
+    })?;
     if copy.bytes == 0 {
         return Err(read("it is empty".into()));
     }
     copy.name = path.file_name().and_then(|n| name::clean(&n.to_string_lossy()));
     Ok(copy)
+}
+
+/// Why a copy was not finished.
+pub(super) enum Broken {
+    Source(io::Error),
+    Disk(MediaError),
+    Over(Intake),
+}
+
+/// From a reader to the disk, a step at a time.
+pub(super) fn drain(source: &mut impl io::Read, mut intake: Intake) -> Result<Copy, Broken> {
+    let mut piece = vec![0; STEP];
+    loop {
+        let filled = fill(source, &mut piece).map_err(Broken::Source)?;
+        if filled == 0 {
+            return Ok(intake.finish());
+        }
+        match intake.push(&piece[..filled]) {
+            Ok(()) => {}
+            Err(Stop::Disk(error)) => return Err(Broken::Disk(error)),
+            Err(Stop::Over) => return Err(Broken::Over(intake)),
+        }
+    }
 }
 
 /// `data:<mime>;base64,<data>` or percent-encoded text. Blocking.
@@ -193,7 +207,14 @@ mod tests {
         let place = place();
         let absolute = place.path("work/sub/note.txt");
         symlink("sub/note.txt", place.path("work/inner-link")).expect("a link");
-        for source in ["./sub/note.txt", "sub/note.txt", "sub/../sub/note.txt", "inner-link", &absolute, &format!("file://{absolute}")] {
+        for source in [
+            "./sub/note.txt",
+            "sub/note.txt",
+            "sub/../sub/note.txt",
+            "inner-link",
+            &absolute,
+            &format!("file://{absolute}"),
+        ] {
             let copy = place.load(source, &place.model).unwrap_or_else(|e| panic!("{source}: {e}"));
             assert_eq!(text(&copy), "hello", "{source}");
         }
@@ -210,8 +231,16 @@ mod tests {
         fs::write(place.path("workshop/x"), "x").expect("a file");
         let secret = place.path("secret.txt");
         for source in [
-            "../secret.txt", "sub/../../secret.txt", "link.txt", "up/secret.txt", &secret, &format!("file://{secret}"),
-            "/etc/passwd", "/nowhere/at/all", "~/.ssh/id_rsa", &place.path("workshop/x"),
+            "../secret.txt",
+            "sub/../../secret.txt",
+            "link.txt",
+            "up/secret.txt",
+            &secret,
+            &format!("file://{secret}"),
+            "/etc/passwd",
+            "/nowhere/at/all",
+            "~/.ssh/id_rsa",
+            &place.path("workshop/x"),
         ] {
             let error = place.load(source, &place.model).err().unwrap_or_else(|| panic!("{source} was read"));
             assert!(error.contains("outside the folders"), "{source}: {error}");
@@ -247,7 +276,9 @@ mod tests {
         rustix::fs::mkfifoat(CWD, place.path("work/pipe"), Mode::RWXU).expect("a pipe");
         fs::write(place.path("work/empty"), "").expect("a file");
         let check = |source: &str, expected: &str| {
-            for (source, trust) in [(source.to_owned(), &place.model), (place.path(&format!("work/{source}")), &Trust::Owner)] {
+            for (source, trust) in
+                [(source.to_owned(), &place.model), (place.path(&format!("work/{source}")), &Trust::Owner)]
+            {
                 let error = place.load(&source, trust).err().expect("an error");
                 assert!(error.contains(expected), "{source}: {error}");
             }
@@ -285,7 +316,12 @@ mod tests {
         let copy = load("data:text/csv;charset=utf-8;base64,YSxi\nCg==").expect("decoded");
         assert_eq!((text(&copy).as_str(), copy.declared.as_deref()), ("a,b\n", Some("text/csv;charset=utf-8")));
         assert_eq!(text(&load("data:,a%20b").expect("decoded")), "a b");
-        for (source, why) in [("data:x", "no comma"), ("data:;base64,%%%", "no base64"), ("data:,", "empty"), ("data:é;base64,", "empty")] {
+        for (source, why) in [
+            ("data:x", "no comma"),
+            ("data:;base64,%%%", "no base64"),
+            ("data:,", "empty"),
+            ("data:é;base64,", "empty"),
+        ] {
             let error = load(source).err().expect("refused");
             assert!(error.contains(why), "{source}: {error}");
         }

@@ -125,7 +125,12 @@ impl Loader {
     ///
     /// # Errors
     /// When TLS cannot be set up on this machine.
-    pub fn with(folder: PathBuf, reach: Reach, patience: Patience, ffmpeg: Option<PathBuf>) -> Result<Self, MediaError> {
+    pub fn with(
+        folder: PathBuf,
+        reach: Reach,
+        patience: Patience,
+        ffmpeg: Option<PathBuf>,
+    ) -> Result<Self, MediaError> {
         Ok(Self {
             folder: folder.into(),
             fetcher: Fetcher::new(reach, patience)?,
@@ -219,6 +224,11 @@ impl Loader {
         // No folder, nothing to sweep.
         let Ok(entries) = std::fs::read_dir(&self.folder) else { return 0 };
         let leftover = |path: &PathBuf| path.is_file() && !in_use.contains(path);
-        entries.flatten().map(|entry| entry.path()).filter(leftover).filter(|path| std::fs::remove_file(path).is_ok()).count()
+        entries
+            .flatten()
+            .map(|entry| entry.path())
+            .filter(leftover)
+            .filter(|path| std::fs::remove_file(path).is_ok())
+            .count()
     }
 }

@@ -28,7 +28,8 @@ pub(super) fn facts<R: Read + Seek>(file: &mut R) -> Option<Facts> {
     });
     let Walk { mut facts, scale, length, .. } = walk;
     if scale > 0 && length > 0 {
-        facts.seconds = Some(u32::try_from((length + u64::from(scale) / 2) / u64::from(scale)).unwrap_or(u32::MAX).max(1));
+        facts.seconds =
+            Some(u32::try_from((length + u64::from(scale) / 2) / u64::from(scale)).unwrap_or(u32::MAX).max(1));
     }
     seen.then_some(facts)
 }
@@ -198,7 +199,10 @@ mod tests {
     #[test]
     fn length_and_size_come_from_the_headers() {
         let film = film(&[track(b"soun", 0, 0, false), track(b"vide", 640, 360, false)], 7);
-        assert_eq!(read(&film), Some(Facts { seconds: Some(7), size: Some((640, 360)), has_video: true, has_audio: true }));
+        assert_eq!(
+            read(&film),
+            Some(Facts { seconds: Some(7), size: Some((640, 360)), has_video: true, has_audio: true })
+        );
     }
 
     #[test]

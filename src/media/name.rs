@@ -71,7 +71,9 @@ pub fn from_tail(path: &str) -> Option<String> {
 /// One path component without control and direction characters, at most 120 characters long with its extension kept.
 pub fn clean(name: &str) -> Option<String> {
     let tail = name.rsplit(['/', '\\']).next()?;
-    let hidden = |c: &char| c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let hidden = |c: &char| {
+        c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
     let shown: String = tail.chars().filter(|c| !hidden(c)).collect();
     let shown = shown.trim();
     if shown.is_empty() || shown.chars().all(|c| c == '.') {

@@ -5,7 +5,8 @@ use std::io::{BufReader, BufWriter, Write};
 use std::path::Path;
 
 use opus_pure::{
-    Application, MAX_PACKET_BYTES, MAX_PACKET_SAMPLES, OggOpusReader, OggOpusWriter, OggPacket, OpusEncoder, OpusHead, packet,
+    Application, MAX_PACKET_BYTES, MAX_PACKET_SAMPLES, OggOpusReader, OggOpusWriter, OggPacket, OpusEncoder, OpusHead,
+    packet,
 };
 
 /// Samples a second, of granule positions as well.
@@ -88,7 +89,10 @@ fn waveform(mut reader: OggOpusReader<BufReader<File>>, head: &OpusHead, total: 
         *value = last;
     }
     let peak = loudness.iter().copied().fold(0.0, f64::max);
-    Ok(loudness.iter().map(|v| if peak > 1e-6 { (v / peak * 100.0).round().clamp(0.0, 100.0) as u8 } else { 0 }).collect())
+    Ok(loudness
+        .iter()
+        .map(|v| if peak > 1e-6 { (v / peak * 100.0).round().clamp(0.0, 100.0) as u8 } else { 0 })
+        .collect())
 }
 
 /// Writes mono sound as OGG/Opus.
@@ -104,13 +108,20 @@ pub(super) struct Writer<W: Write> {
 
 impl<W: Write> Writer<W> {
     pub(super) fn new(sink: W) -> Result<Self, String> {
-        let mut encoder =
-            OpusEncoder::new(RATE as i32, 1, Application::Audio).map_err(|e| e.to_string())?;
+        let mut encoder = OpusEncoder::new(RATE as i32, 1, Application::Audio).map_err(|e| e.to_string())?;
         encoder.bitrate_bps = BITRATE;
         let head = OpusHead::for_encoder(&encoder, RATE);
         let pre_skip = head.pre_skip;
         let ogg = OggOpusWriter::new(BufWriter::new(sink), head).map_err(|e| e.to_string())?;
-        Ok(Self { encoder, ogg, pending: Vec::new(), packet: vec![0; MAX_PACKET_BYTES], samples: 0, pre_skip, written: 0 })
+        Ok(Self {
+            encoder,
+            ogg,
+            pending: Vec::new(),
+            packet: vec![0; MAX_PACKET_BYTES],
+            samples: 0,
+            pre_skip,
+            written: 0,
+        })
     }
 
     /// Takes more sound at 48 kHz.
@@ -121,7 +132,10 @@ impl<W: Write> Writer<W> {
         // The last packet is written by `finish`, which knows its length.
         let whole = if whole == self.pending.len() { whole.saturating_sub(FRAME) } else { whole };
         for at in (0..whole).step_by(FRAME) {
-            let n = self.encoder.encode(&self.pending[at..at + FRAME], FRAME, &mut self.packet).map_err(|e| e.to_string())?;
+            let n = self
+                .encoder
+                .encode(&self.pending[at..at + FRAME], FRAME, &mut self.packet)
+                .map_err(|e| e.to_string())?;
             self.written += n as u64;
             self.ogg.write_packet(&self.packet[..n]).map_err(|e| e.to_string())?;
         }
@@ -164,7 +178,9 @@ pub(super) mod testing {
     /// A tone that is silent in its first half, as OGG/Opus.
     pub(crate) fn note(seconds: f32) -> Vec<u8> {
         let total = (seconds * RATE as f32) as usize;
-        let tone = |i: usize| if i < total / 2 { 0.0 } else { (i as f32 * 440.0 * std::f32::consts::TAU / RATE as f32).sin() * 0.5 };
+        let tone = |i: usize| {
+            if i < total / 2 { 0.0 } else { (i as f32 * 440.0 * std::f32::consts::TAU / RATE as f32).sin() * 0.5 }
+        };
         let samples: Vec<f32> = (0..total).map(tone).collect();
         let mut writer = Writer::new(Vec::new()).expect("an encoder");
         samples.chunks(1000).for_each(|piece| writer.push(piece).expect("encoded"));

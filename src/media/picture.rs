@@ -159,7 +159,9 @@ fn open(path: &Path, mime: &str) -> Result<Opened, PictureError> {
     let (width, height) = decoder.dimensions();
     if u64::from(width) * u64::from(height) > MOST_PIXELS || decoder.total_bytes() > MOST_MEMORY {
         let most = MOST_PIXELS / 1024 / 1024;
-        return Err(damaged(&format_args!("it has {width} x {height} pixels; at most {most} megapixels can be opened")));
+        return Err(damaged(&format_args!(
+            "it has {width} x {height} pixels; at most {most} megapixels can be opened"
+        )));
     }
     if width == 0 || height == 0 {
         return Err(damaged(&"it has no pixels"));
@@ -169,7 +171,8 @@ fn open(path: &Path, mime: &str) -> Result<Opened, PictureError> {
     }
     // A picture with broken side data is still a picture.
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
-    let profile = decoder.icc_profile().ok().flatten().filter(|p| p.len() <= PROFILE_BYTES && p.get(16..20) == Some(b"RGB "));
+    let profile =
+        decoder.icc_profile().ok().flatten().filter(|p| p.len() <= PROFILE_BYTES && p.get(16..20) == Some(b"RGB "));
     let image = DynamicImage::from_decoder(decoder).map_err(|e| damaged(&e))?;
     let pixels = Pixels::of(image);
     let profile = profile.filter(|_| pixels.kind != PixelType::U8);

@@ -146,8 +146,7 @@ fn sound(copy: Copy, wish: &Wish, mime: String, seconds: Option<u32>, folder: &P
 pub(super) fn note(file: NamedTempFile, wish: &Wish, folder: &Path) -> Result<MediaFile, MediaError> {
     let facts = opus::facts(file.path()).map_err(|why| unusable(wish, "audio file", why))?;
     fits(size_of(&file, folder)?, wish, "Media")?;
-    let facts =
-        Facts { seconds: Some(facts.seconds), waveform: Some(facts.waveform), voice: true, ..Facts::default() };
+    let facts = Facts { seconds: Some(facts.seconds), waveform: Some(facts.waveform), voice: true, ..Facts::default() };
     keep(file, MediaKind::Audio, VOICE_MIME.into(), facts, folder)
 }
 
@@ -179,7 +178,13 @@ fn size_of(file: &NamedTempFile, folder: &Path) -> Result<u64, MediaError> {
 }
 
 /// Gives the file its final name, on disk for good.
-fn keep(file: NamedTempFile, kind: MediaKind, mime: String, facts: Facts, folder: &Path) -> Result<MediaFile, MediaError> {
+fn keep(
+    file: NamedTempFile,
+    kind: MediaKind,
+    mime: String,
+    facts: Facts,
+    folder: &Path,
+) -> Result<MediaFile, MediaError> {
     let bytes = size_of(&file, folder)?;
     let extension = kind::extension_of(&mime).unwrap_or("bin");
     let path = folder.join(format!("{}.{extension}", uuid::Uuid::new_v4()));

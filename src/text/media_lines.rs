@@ -11,6 +11,8 @@ pub struct Split {
     pub text: String,
     /// http(s) URLs and paths below the workspace (`./...`), in order.
     pub sources: Vec<String>,
+    /// It held `[[audio_as_voice]]`. Audio is a voice note in any case, so that the mark is only taken out.
+    pub voice: bool,
 }
 
 /// Takes the files out of an answer. A line counts when it begins with `MEDIA:` outside a code fence and names an http(s) URL or a
@@ -21,9 +23,17 @@ pub fn split(answer: &str) -> Split {
     let mut fence: Option<(char, usize)> = None;
     // Blank lines around a line that goes would leave a hole.
     let mut gap = false;
+    let mut voice = false;
     for line in answer.trim_end().split('\n') {
         let outside = fence.is_none();
         fence = fence_after(line, fence);
+        let unmarked = without_mark(line).filter(|_| outside);
+        voice |= unmarked.is_some();
+        let line = match &unmarked {
+            Some(rest) if rest.is_empty() => continue,
+            Some(rest) => rest,
+            None => line,
+        };
         if outside && line.trim_start().starts_with(TOKEN) {
             let (rest, found) = from_line(line);
             if !found.is_empty() {
@@ -45,8 +55,32 @@ pub fn split(answer: &str) -> Split {
         kept.push(line.to_owned());
     }
     let text = kept.join("\n");
-    // A text without files is nobody's business here.
-    Split { text: if sources.is_empty() { text } else { text.trim().to_owned() }, sources }
+    // A text that nothing was taken from is nobody's business here.
+    let untouched = sources.is_empty() && !voice;
+    Split { text: if untouched { text } else { text.trim().to_owned() }, sources, voice }
+}
+
+/// The line without `[[audio_as_voice]]`, when it has one.
+fn without_mark(line: &str) -> Option<String> {
+    let mut rest = line;
+    let mut out = String::new();
+    let mut found = false;
+    while let Some((before, after)) = rest.split_once("[[") {
+        match after.split_once("]]") {
+            Some((mark, after)) if mark.trim().eq_ignore_ascii_case("audio_as_voice") => {
+                out.push_str(before);
+                out.push(' ');
+                (rest, found) = (after, true);
+            }
+            _ => {
+                out.push_str(before);
+                out.push_str("[[");
+                rest = after;
+            }
+        }
+    }
+    out.push_str(rest);
+    found.then(|| out.split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
 /// What remains of a line, and the files it names.
@@ -62,10 +96,11 @@ fn from_line(line: &str) -> (String, Vec<String>) {
             }
             continue;
         }
-        let words: Vec<&str> = payload.split_whitespace().collect();
-        let (named, other): (Vec<_>, Vec<_>) = words.iter().partition(|word| source(word, false).is_some());
+        let (named, other): (Vec<&str>, Vec<&str>) =
+            payload.split_whitespace().partition(|word| source(word, false).is_some());
         // A path with spaces in it.
-        let whole = source(payload.trim(), true).filter(|s| s.starts_with("./") && named.len() == 1 && !other.is_empty());
+        let whole =
+            source(payload.trim(), true).filter(|s| s.starts_with("./") && named.len() == 1 && !other.is_empty());
         match whole {
             Some(whole) => found.push(whole),
             None if named.is_empty() => rest.push(format!("{TOKEN}{payload}").trim().to_owned()),
@@ -118,7 +153,11 @@ mod tests {
     fn files_leave_the_text() {
         let check = |answer: &str, text: &str, sources: &[&str]| {
             let split = split(answer);
-            assert_eq!((split.text.as_str(), split.sources.iter().map(String::as_str).collect::<Vec<_>>()), (text, sources.to_vec()), "{answer:?}");
+            assert_eq!(
+                (split.text.as_str(), split.sources.iter().map(String::as_str).collect::<Vec<_>>()),
+                (text, sources.to_vec()),
+                "{answer:?}"
+            );
         };
         check("hello", "hello", &[]);
         check("a\nMEDIA:https://x.y/a.jpg\nb", "a\nb", &["https://x.y/a.jpg"]);
@@ -130,12 +169,32 @@ mod tests {
     }
 
     #[test]
+    fn the_voice_mark_is_no_text() {
+        let marked = split("[[ Audio_As_Voice ]]\nlisten [[audio_as_voice]] here\nMEDIA:./a.ogg\n[[other]]");
+        assert_eq!(
+            marked,
+            Split { text: "listen here\n[[other]]".into(), sources: vec!["./a.ogg".into()], voice: true }
+        );
+        assert!(!split("`\n```\n[[audio_as_voice]]\n```").voice);
+    }
+
+    #[test]
     fn a_model_names_nothing_else() {
         for answer in [
-            "MEDIA:/etc/passwd", "MEDIA:~/x.png", "MEDIA:../x", "MEDIA:./a/../../x", "MEDIA:file:///etc/passwd", "media:./a.png",
-            "see MEDIA:./a.png", "MEDIA:", "MEDIA:\"/tmp/a b.png\"", "```\nMEDIA:./a.png\n```", "~~~~\nMEDIA:./a.png\n~~~", "MEDIA:data:image/png;base64,AA",
+            "MEDIA:/etc/passwd",
+            "MEDIA:~/x.png",
+            "MEDIA:../x",
+            "MEDIA:./a/../../x",
+            "MEDIA:file:///etc/passwd",
+            "media:./a.png",
+            "see MEDIA:./a.png",
+            "MEDIA:",
+            "MEDIA:\"/tmp/a b.png\"",
+            "```\nMEDIA:./a.png\n```",
+            "~~~~\nMEDIA:./a.png\n~~~",
+            "MEDIA:data:image/png;base64,AA",
         ] {
-            assert_eq!(split(answer), Split { text: answer.into(), sources: vec![] });
+            assert_eq!(split(answer), Split { text: answer.into(), sources: vec![], voice: false });
         }
     }
 

@@ -23,9 +23,7 @@ fn extension(mime: &Value) -> Outcome {
 }
 
 fn split(answer: &Value) -> Outcome {
-    let media_lines::Split { text, sources } = media_lines::split(text(answer));
-    Ok(match sources.first() {
-        Some(first) => json!({ "text": text, "mediaUrls": sources, "mediaUrl": first }),
-        None => json!({ "text": text }),
-    })
+    let media_lines::Split { text, sources, voice } = media_lines::split(text(answer));
+    let urls = sources.first().map(|_| &sources);
+    Ok(json!({ "text": text, "mediaUrls": urls, "mediaUrl": sources.first(), "audioAsVoice": voice.then_some(true) }))
 }
