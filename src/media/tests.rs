@@ -13,7 +13,7 @@ use hyper::body::{Frame, Incoming};
 use hyper::{Request, Response};
 use image::{DynamicImage, ImageFormat, Rgb, RgbImage, Rgba, RgbaImage};
 use proptest::prelude::*;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use super::*;
@@ -443,20 +443,18 @@ async fn server() -> SocketAddr {
     addr
 }
 
-/// A server that says these bytes to everybody; then it ends, or says nothing more.
+/// A server that says these bytes to everybody who asks; then it ends, or says nothing more.
 async fn raw(bytes: &'static [u8], hang: bool) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let addr = listener.local_addr().expect("an address");
     tokio::spawn(async move {
         let mut open = Vec::new();
         while let Ok((mut socket, _)) = listener.accept().await {
+            let mut request = [0; 2048];
+            let _ = socket.read(&mut request).await;
             let _ = socket.write_all(bytes).await;
             if hang {
                 open.push(socket);
-            } else {
-                // The request is read first, or the end would be a reset.
-                let mut buffer = [0; 2048];
-                let _ = tokio::io::AsyncReadExt::read(&mut socket, &mut buffer).await;
             }
         }
     });
