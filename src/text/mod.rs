@@ -6,5 +6,6 @@ pub mod history;
 pub mod intro;
 pub mod markdown;
 pub mod queued;
+pub mod media_lines;
 pub mod tables;
 pub mod zone;

@@ -13,6 +13,7 @@ mod extract;
 mod groups;
 mod inbound;
 mod markdown;
+mod media;
 mod numbers;
 mod replies;
 mod routing;
@@ -38,6 +39,7 @@ const TOPICS: &[Topic] = &[
     groups::functions,
     inbound::functions,
     markdown::functions,
+    media::functions,
     numbers::functions,
     replies::functions,
     routing::functions,

@@ -1,0 +1,571 @@
+//! Sources of every kind, from a server, a folder and a model.
+
+use std::convert::Infallible;
+use std::fs;
+use std::io::Cursor;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::stream;
+use http_body_util::{BodyExt, Full, StreamBody, combinators::BoxBody};
+use hyper::body::{Frame, Incoming};
+use hyper::{Request, Response};
+use image::{DynamicImage, ImageFormat, Rgb, RgbImage, Rgba, RgbaImage};
+use proptest::prelude::*;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+use super::*;
+use crate::event::MediaKind;
+
+const MB: u64 = 1024 * 1024;
+
+struct Place {
+    dir: tempfile::TempDir,
+    loader: Loader,
+}
+
+fn place() -> Place {
+    place_with(None)
+}
+
+fn place_with(ffmpeg: Option<PathBuf>) -> Place {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let patience = Patience {
+        connect: Duration::from_millis(300),
+        idle: Duration::from_millis(300),
+        whole: Duration::from_secs(20),
+    };
+    let loader = Loader::with(dir.path().join("out"), Reach::Loopback, patience, ffmpeg).expect("a loader");
+    Place { dir, loader }
+}
+
+impl Place {
+    fn wish(&self, name: &str, bytes: &[u8], cap: u64) -> Wish {
+        let path = self.dir.path().join(name);
+        fs::write(&path, bytes).expect("a file");
+        Wish::new(path.to_string_lossy(), cap)
+    }
+
+    async fn send(&self, name: &str, bytes: &[u8]) -> Result<MediaFile, String> {
+        self.ask(&self.wish(name, bytes, 5 * MB)).await
+    }
+
+    async fn ask(&self, wish: &Wish) -> Result<MediaFile, String> {
+        self.loader.prepare(wish, &Trust::Owner).await.map_err(|e| e.to_string())
+    }
+
+    fn left(&self) -> usize {
+        fs::read_dir(self.dir.path().join("out")).map_or(0, Iterator::count)
+    }
+}
+
+fn noise(width: u32, height: u32) -> RgbImage {
+    let mut state = 1_u32;
+    RgbImage::from_fn(width, height, |_, _| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        let [a, b, c, _] = state.to_be_bytes();
+        Rgb([a, b, c])
+    })
+}
+
+fn encoded(image: impl Into<DynamicImage>, format: ImageFormat) -> Vec<u8> {
+    let mut out = Cursor::new(Vec::new());
+    image.into().write_to(&mut out, format).expect("encoded");
+    out.into_inner()
+}
+
+fn opened(media: &MediaFile) -> DynamicImage {
+    image::load_from_memory(&fs::read(&media.path).expect("the file")).expect("a picture")
+}
+
+/// Red above, blue below.
+fn flag(width: u32, height: u32) -> RgbImage {
+    RgbImage::from_fn(width, height, |_, y| if y < height / 2 { Rgb([220, 20, 20]) } else { Rgb([20, 20, 220]) })
+}
+
+/// A JPEG with an EXIF segment that says which way is up.
+fn turned(image: RgbImage, orientation: u8) -> Vec<u8> {
+    let jpeg = encoded(image, ImageFormat::Jpeg);
+    let mut exif = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0".to_vec();
+    exif.extend([orientation, 0, 0, 0, 0, 0, 0, 0]);
+    let length = u16::try_from(exif.len() + 2).expect("short").to_be_bytes();
+    [&jpeg[..2], &[0xff, 0xe1], &length, &exif, &jpeg[2..]].concat()
+}
+
+#[tokio::test]
+async fn a_photo_becomes_a_small_upright_jpeg_with_a_preview() {
+    let place = place();
+    let media = place.send("photo.jpg", &turned(flag(3000, 1000), 6)).await.expect("sent");
+    assert_eq!((media.kind, media.mime.as_str(), media.size), (MediaKind::Image, "image/jpeg", Some((683, 2048))));
+    let picture = opened(&media).into_rgb8();
+    assert_eq!(picture.dimensions(), (683, 2048));
+    // Turned clockwise, what was above is on the right.
+    assert!(picture.get_pixel(600, 1000)[0] > 180 && picture.get_pixel(80, 1000)[2] > 180);
+    let thumbnail = media.thumbnail.expect("a preview");
+    assert!(thumbnail.len() < 10 * 1024);
+    let preview = image::load_from_memory(&thumbnail).expect("a picture");
+    assert_eq!((preview.width(), preview.height()), (33, 100));
+    assert_eq!(fs::metadata(&media.path).expect("exists").len(), media.bytes);
+    assert_eq!((media.file_name, media.voice, media.gif), (None, false, false));
+    use std::os::unix::fs::PermissionsExt;
+    assert_eq!(fs::metadata(&media.path).expect("exists").permissions().mode() & 0o777, 0o600);
+}
+
+#[tokio::test]
+async fn a_picture_shrinks_under_its_cap_or_says_that_it_cannot() {
+    let place = place();
+    let bytes = encoded(noise(900, 900), ImageFormat::Png);
+    assert!(bytes.len() as u64 > 2 * MB);
+    let media = place.ask(&place.wish("noise.png", &bytes, 350_000)).await.expect("sent");
+    assert!(media.bytes <= 350_000 && media.mime == "image/jpeg", "{media:?}");
+    assert_eq!(media.size, Some((900, 900)), "the largest side comes first, at every quality");
+    let path = place.dir.path().join("noise.png");
+    let Err(picture::PictureError::TooLarge(smallest)) = picture::reduce(&path, "image/png", 1) else {
+        panic!("nothing fits into one byte")
+    };
+    let last = picture::reduce(&path, "image/png", smallest).expect("the smallest form fits");
+    assert_eq!((last.size, last.bytes.map(|b| b.len() as u64)), ((800, 800), Some(smallest)));
+    let error = place.ask(&place.wish("noise.png", &bytes, 1024)).await.expect_err("too large");
+    assert!(error.starts_with("Media could not be reduced below 0.00MB (got 0."), "{error}");
+    let small = place.send("small.bmp", &encoded(flag(20, 10), ImageFormat::Bmp)).await.expect("sent");
+    assert_eq!((small.size, small.mime.as_str()), (Some((20, 10)), "image/jpeg"), "nothing is enlarged");
+}
+
+#[tokio::test]
+async fn transparency_is_kept_while_it_fits() {
+    let place = place();
+    let glass = |w, h| {
+        let colours = noise(w, h);
+        RgbaImage::from_fn(w, h, |x, y| {
+            let Rgb([r, g, b]) = *colours.get_pixel(x, y);
+            if x < w / 2 { Rgba([0; 4]) } else { Rgba([r, g, b, 255]) }
+        })
+    };
+    let bytes = encoded(glass(600, 400), ImageFormat::Png);
+    let media = place.send("glass.png", &bytes).await.expect("sent");
+    assert_eq!((media.mime.as_str(), media.size), ("image/png", Some((600, 400))));
+    assert_eq!(opened(&media).into_rgba8().get_pixel(10, 10)[3], 0);
+    let media = place.ask(&place.wish("glass.png", &bytes, 120_000)).await.expect("sent");
+    assert_eq!(media.mime, "image/jpeg");
+    assert!(opened(&media).into_rgb8().get_pixel(10, 10).0.iter().all(|c| *c > 240), "on white");
+    let opaque =
+        encoded(DynamicImage::ImageRgba8(DynamicImage::ImageRgb8(flag(90, 90)).into_rgba8()), ImageFormat::Png);
+    assert_eq!(place.send("opaque.png", &opaque).await.expect("sent").mime, "image/jpeg");
+    let webp = place.send("still.webp", &encoded(glass(64, 64), ImageFormat::WebP)).await.expect("sent");
+    assert_eq!((webp.kind, webp.mime.as_str()), (MediaKind::Image, "image/jpeg"));
+}
+
+#[tokio::test]
+async fn a_gif_is_left_alone() {
+    let place = place();
+    let bytes = encoded(flag(120, 80), ImageFormat::Gif);
+    let media = place.send("x.gif", &bytes).await.expect("sent");
+    assert_eq!((media.mime.as_str(), media.size), ("image/gif", Some((120, 80))));
+    assert_eq!(fs::read(&media.path).expect("the file"), bytes);
+    let long = [&bytes[..], &vec![0; 7_549_747 - bytes.len()]].concat();
+    assert_eq!(place.send("x.gif", &long).await.expect_err("too large"), "GIF exceeds 5MB limit (got 7.20MB)");
+}
+
+#[tokio::test]
+async fn pictures_that_cannot_be_opened_say_why() {
+    let place = place();
+    let jpeg = encoded(flag(400, 400), ImageFormat::Jpeg);
+    let check = async |name: &str, bytes: &[u8], expected: &str| {
+        let error = place.send(name, bytes).await.expect_err("an error");
+        assert!(error.contains(expected) && error.contains(name), "{name}: {error}");
+    };
+    check("cut.jpg", &jpeg[..jpeg.len() / 2], "no usable picture: it ends too early").await;
+    let png = encoded(flag(40, 40), ImageFormat::Png);
+    check("cut.png", &png[..png.len() / 2], "no usable picture").await;
+    check("page.png", b"<!doctype html><p>Sign in", "expected image/png, got text/html").await;
+    check("words.jpg", b"not a picture", "expected image/jpeg, got text/plain").await;
+    check("junk.jpg", &[0, 1, 2, 3, 200, 201], "no usable picture").await;
+    assert_eq!(place.left(), 0, "nothing stays behind");
+    let film = [&jpeg[..], &[0; 9000]].concat();
+    place.send("live-photo.jpg", &film).await.expect("what follows the picture does not matter");
+}
+
+/// The head of a PNG of any size, with hardly any data.
+fn huge_png(side: u32) -> Vec<u8> {
+    let chunk = |kind: &[u8; 4], data: &[u8]| {
+        let body = [&kind[..], data].concat();
+        let mut crc = flate2::Crc::new();
+        crc.update(&body);
+        [&u32::try_from(data.len()).expect("short").to_be_bytes()[..], &body, &crc.sum().to_be_bytes()].concat()
+    };
+    let size = side.to_be_bytes();
+    let head = [&size[..], &size, &[8, 6, 0, 0, 0]].concat();
+    [b"\x89PNG\r\n\x1a\n".to_vec(), chunk(b"IHDR", &head), chunk(b"IDAT", &[0x78, 0x9c]), chunk(b"IEND", &[])].concat()
+}
+
+#[tokio::test]
+async fn a_picture_bomb_is_refused_by_its_head() {
+    let place = place();
+    let error = place.send("bomb.png", &huge_png(50_000)).await.expect_err("refused");
+    assert!(error.contains("50000 x 50000 pixels") || error.contains("imits"), "{error}");
+    assert!(error.contains("no usable picture"), "{error}");
+    let mut jpeg = encoded(flag(16, 16), ImageFormat::Jpeg);
+    let frame = jpeg.windows(2).position(|w| w == [0xff, 0xc0]).expect("a frame head");
+    jpeg[frame + 5..frame + 9].copy_from_slice(&[0xff, 0xdc, 0xff, 0xdc]);
+    let error = place.send("bomb.jpg", &jpeg).await.expect_err("refused");
+    assert!(error.contains("at most 64 megapixels"), "{error}");
+}
+
+#[tokio::test]
+async fn stickers_are_made_when_asked_for() {
+    let place = place();
+    let mut wish = place.wish("s.webp", &encoded(flag(512, 512), ImageFormat::WebP), 5 * MB);
+    assert_eq!(place.ask(&wish).await.expect("sent").kind, MediaKind::Image);
+    wish.as_sticker = true;
+    let media = place.ask(&wish).await.expect("sent");
+    assert_eq!((media.kind, media.mime.as_str(), media.size), (MediaKind::Sticker, "image/webp", Some((512, 512))));
+    assert_eq!(fs::read(&media.path).expect("the file"), fs::read(&wish.source).expect("the source"));
+    wish = place.wish("s.png", &encoded(flag(1000, 500), ImageFormat::Png), 5 * MB);
+    wish.as_sticker = true;
+    let media = place.ask(&wish).await.expect("sent");
+    let picture = opened(&media).into_rgba8();
+    assert_eq!((media.kind, picture.dimensions()), (MediaKind::Sticker, (512, 512)));
+    assert_eq!((picture.get_pixel(256, 10)[3], picture.get_pixel(256, 250)[3]), (0, 255));
+    wish = place.wish("s.pdf", b"%PDF-1.7", 5 * MB);
+    wish.as_sticker = true;
+    assert!(place.ask(&wish).await.expect_err("no picture").contains("no usable sticker"));
+}
+
+#[tokio::test]
+async fn voice_notes_and_other_sound() {
+    let place = place();
+    let note = opus::testing::note(3.0);
+    let media = place.send("note.ogg", &note).await.expect("sent");
+    assert_eq!((media.kind, media.mime.as_str(), media.voice), (MediaKind::Audio, "audio/ogg; codecs=opus", true));
+    assert_eq!((media.seconds, media.waveform.map(|w| w.len())), (Some(3), Some(64)));
+    assert_eq!(fs::read(&media.path).expect("the file"), note, "untouched");
+    let media = place.send("speech.wav", &voice::testing::wav(44_100, 2, 2.0)).await.expect("sent");
+    assert_eq!((media.mime.as_str(), media.voice, media.seconds), ("audio/ogg; codecs=opus", true, Some(2)));
+    let wav = voice::testing::wav(48_000, 2, 4.0);
+    let media = place.ask(&place.wish("large.wav", &wav, 100_000)).await.expect("smaller than its source");
+    assert!(wav.len() > 700_000 && media.bytes <= 100_000);
+    let error = place.ask(&place.wish("large.wav", &wav, 2_000)).await.expect_err("too large");
+    assert!(error.starts_with("Media could not be reduced below"), "{error}");
+    let error = place.send("broken.ogg", &note[..50]).await.expect_err("damaged");
+    assert!(error.contains("no usable audio file"), "{error}");
+}
+
+const AMR: &[u8] = b"#!AMR\n\x3c\x91\x17\x16\xbe\x66\x79\xe1\xe0\x01\xe7\x8a\xf0\x00";
+
+/// A program that stands in for ffmpeg.
+fn script(dir: &std::path::Path, body: &str) -> PathBuf {
+    use std::os::unix::fs::PermissionsExt;
+    let path = dir.join("ffmpeg");
+    fs::write(&path, format!("#!/bin/sh\n{body}\n")).expect("a script");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("executable");
+    path
+}
+
+#[tokio::test]
+async fn sound_that_nothing_here_reads_goes_through_ffmpeg_or_stays_a_file() {
+    let media = place().send("call.amr", AMR).await.expect("sent as it is");
+    assert_eq!(
+        (media.kind, media.mime.as_str(), media.voice, media.seconds),
+        (MediaKind::Audio, "audio/amr", false, None)
+    );
+
+    let tools = tempfile::tempdir().expect("temp dir");
+    let note = tools.path().join("note.ogg");
+    fs::write(&note, opus::testing::note(2.0)).expect("a note");
+    // The last argument is the target; the source comes through standard input.
+    let good = script(tools.path(), &format!("cat > {0}.in; for a; do t=$a; done; cat {0} > \"$t\"", note.display()));
+    let media = place_with(Some(good)).send("call.amr", AMR).await.expect("sent");
+    assert_eq!((media.mime.as_str(), media.voice, media.seconds), ("audio/ogg; codecs=opus", true, Some(2)));
+    assert_eq!(fs::read(note.with_extension("ogg.in")).expect("its input"), AMR);
+
+    let bad = script(tools.path(), "echo no such codec >&2; exit 1");
+    let media = place_with(Some(bad)).send("call.amr", AMR).await.expect("sent as it is");
+    assert!(!media.voice);
+}
+
+#[tokio::test]
+async fn films_and_documents() {
+    let place = place();
+    let film = mp4::testing::film(&[mp4::testing::track(b"vide", 640, 360, false)], 7);
+    let mut wish = place.wish("clip.mp4", &film, 5 * MB);
+    let media = place.ask(&wish).await.expect("sent");
+    assert_eq!(
+        (media.kind, media.mime.as_str(), media.size, media.seconds, media.gif),
+        (MediaKind::Video, "video/mp4", Some((640, 360)), Some(7), false)
+    );
+    wish.gif_playback = true;
+    assert!(place.ask(&wish).await.expect("sent").gif);
+    wish.as_document = true;
+    let media = place.ask(&wish).await.expect("sent");
+    assert_eq!((media.kind, media.file_name.as_deref(), media.gif), (MediaKind::Document, Some("clip.mp4"), false));
+    let sound = mp4::testing::film(&[mp4::testing::track(b"soun", 0, 0, false)], 9);
+    let media = place.send("rec.mp4", &sound).await.expect("sent");
+    assert_eq!(
+        (media.kind, media.mime.as_str(), media.seconds, media.voice),
+        (MediaKind::Audio, "audio/mp4", Some(9), false)
+    );
+
+    let media = place.send("Bericht März.pdf", b"%PDF-1.7 ...").await.expect("sent");
+    assert_eq!(
+        (media.kind, media.mime.as_str(), media.file_name.as_deref()),
+        (MediaKind::Document, "application/pdf", Some("Bericht März.pdf"))
+    );
+    let heic = [&[0, 0, 0, 24][..], b"ftypheic\0\0\0\0heicmif1", &[0; 60]].concat();
+    let media = place.send("IMG_1.heic", &heic).await.expect("sent");
+    assert_eq!((media.kind, media.file_name.as_deref()), (MediaKind::Document, Some("IMG_1.heic")));
+    let error = place.send("big.zip", &[&b"PK\x03\x04"[..], &vec![0; 8 << 20]].concat()).await.expect_err("too large");
+    assert_eq!(error, "Media exceeds 5MB limit (got 8.00MB)");
+    let mut named = Wish::new("data:text/plain,hi", MB);
+    named.file_name = Some("../notes".into());
+    assert_eq!(place.ask(&named).await.expect("sent").file_name.as_deref(), Some("notes.txt"));
+}
+
+#[tokio::test]
+async fn what_is_no_source_is_refused() {
+    let place = place();
+    for (source, expected) in [
+        ("ftp://example.com/x", "only http, https, file and data URLs"),
+        ("http://", "Failed to fetch media from http://"),
+        ("", "it is a folder"),
+        ("/dev/zero", "it is no regular file"),
+    ] {
+        let error = place.ask(&Wish::new(source, MB)).await.expect_err("refused");
+        assert!(error.contains(expected), "{source}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn the_sweep_keeps_what_is_in_use() {
+    let place = place();
+    let kept = place.send("a.pdf", b"%PDF-1").await.expect("sent");
+    place.send("b.pdf", b"%PDF-1").await.expect("sent");
+    fs::write(place.dir.path().join("out/.incoming-x"), "cut off").expect("a leftover");
+    assert_eq!(place.loader.sweep(std::slice::from_ref(&kept.path)), 2);
+    assert!(kept.path.exists() && place.left() == 1);
+}
+
+#[test]
+fn any_bytes_under_any_name_end() {
+    let heads: [&[u8]; 12] = [
+        b"",
+        b"\xff\xd8\xff\xe0",
+        b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01\0\0\0\x01",
+        b"GIF89a",
+        b"RIFF\x20\0\0\0WEBPVP8L",
+        b"BM",
+        b"OggS\0\x02",
+        b"RIFF\x20\0\0\0WAVEfmt ",
+        b"ID3\x03\0\0\0\0\0\0\xff\xfb",
+        b"fLaC\0\0\0\x22",
+        b"\0\0\0\x18ftypisom\0\0\0\0isommp41",
+        b"#!AMR\n",
+    ];
+    let extensions = ["jpg", "png", "gif", "webp", "bmp", "ogg", "wav", "mp3", "flac", "mp4", "amr", ""];
+    let bytes = (prop::sample::select(heads.to_vec()), prop::collection::vec(any::<u8>(), 0..600));
+    let cases = (bytes, prop::sample::select(extensions.to_vec()), any::<bool>());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let place = place();
+    let mut runner = proptest::test_runner::TestRunner::default();
+    let outcome = runner.run(&cases, |((head, tail), extension, sticker)| {
+        let mut wish = place.wish(&format!("x.{extension}"), &[head, &tail].concat(), MB);
+        wish.as_sticker = sticker;
+        match runtime.block_on(place.ask(&wish)) {
+            Err(error) => prop_assert!(!error.contains("its decoder failed"), "{error}"),
+            Ok(media) => fs::remove_file(media.path).expect("the prepared file"),
+        }
+        prop_assert_eq!(place.left(), 0);
+        Ok(())
+    });
+    outcome.expect("every case ends");
+}
+
+type Answer = Response<BoxBody<Bytes, Infallible>>;
+
+fn whole(status: u16, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Answer {
+    let mut response = Response::builder().status(status);
+    for (name, value) in headers {
+        response = response.header(*name, *value);
+    }
+    response.body(Full::new(body.into()).boxed()).expect("a response")
+}
+
+/// A body without a length, `pieces` times 64 KiB.
+fn flood(pieces: usize) -> Answer {
+    let piece = Bytes::from(vec![7; 64 * 1024]);
+    let frames = stream::iter((0..pieces).map(move |_| Ok(Frame::data(piece.clone()))));
+    Response::new(BodyExt::boxed(StreamBody::new(frames)))
+}
+
+fn answer(request: &Request<Incoming>) -> Answer {
+    let to = |target: &str| whole(302, &[("location", target)], "");
+    match request.uri().path() {
+        "/photo" => {
+            whole(200, &[("content-type", "application/octet-stream")], encoded(flag(300, 200), ImageFormat::Png))
+        }
+        "/report" => whole(
+            200,
+            &[
+                ("content-type", "application/pdf"),
+                ("content-disposition", "attachment; filename*=UTF-8''Quarter%20%C3%9C.pdf"),
+            ],
+            "%PDF-1.7",
+        ),
+        "/tail%20name" => whole(200, &[("content-type", "text/csv")], "a,b\n"),
+        "/gone" => whole(404, &[], "<p>no\n  such   file</p>"),
+        "/silent-error" => whole(500, &[], ""),
+        "/loop" => to("/loop"),
+        "/once" => to("/photo"),
+        "/to-file" => to("file:///etc/passwd"),
+        "/to-metadata" => to("http://169.254.169.254/latest/meta-data/"),
+        "/page.png" => whole(200, &[("content-type", "text/html")], "<!DOCTYPE html><title>Sign in</title>"),
+        "/empty" => whole(200, &[], ""),
+        "/large" => whole(200, &[("content-type", "application/zip")], vec![1; 3 << 20]),
+        "/endless" => flood(1_000_000),
+        "/stream64" => flood(1024),
+        _ => whole(400, &[], "unknown"),
+    }
+}
+
+async fn server() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let addr = listener.local_addr().expect("an address");
+    tokio::spawn(async move {
+        while let Ok((socket, _)) = listener.accept().await {
+            let service = hyper::service::service_fn(|request| async move { Ok::<_, Infallible>(answer(&request)) });
+            tokio::spawn(
+                hyper::server::conn::http1::Builder::new()
+                    .serve_connection(hyper_util::rt::TokioIo::new(socket), service),
+            );
+        }
+    });
+    addr
+}
+
+/// A server that says these bytes to everybody who asks; then it ends, or says nothing more.
+async fn raw(bytes: &'static [u8], hang: bool) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let addr = listener.local_addr().expect("an address");
+    tokio::spawn(async move {
+        let mut open = Vec::new();
+        while let Ok((mut socket, _)) = listener.accept().await {
+            let mut request = [0; 2048];
+            let _ = socket.read(&mut request).await;
+            let _ = socket.write_all(bytes).await;
+            if hang {
+                open.push(socket);
+            }
+        }
+    });
+    addr
+}
+
+#[tokio::test]
+async fn files_come_from_servers_with_their_names() {
+    let (place, addr) = (place(), server().await);
+    let get =
+        async |path: &str| place.ask(&Wish::new(format!("http://user:secret@{addr}{path}"), 5 * MB)).await.expect(path);
+    let media = get("/photo").await;
+    assert_eq!((media.kind, media.size), (MediaKind::Image, Some((300, 200))), "the bytes decide");
+    assert_eq!(get("/once").await.kind, MediaKind::Image, "redirects are followed");
+    assert_eq!(get("/report").await.file_name.as_deref(), Some("Quarter Ü.pdf"));
+    let media = get("/tail%20name").await;
+    assert_eq!((media.file_name.as_deref(), media.mime.as_str()), (Some("tail name.csv"), "text/csv"));
+}
+
+#[tokio::test]
+async fn servers_that_give_no_file_are_named_with_the_reason() {
+    let (place, addr) = (place(), server().await);
+    let check = async |path: &str, cap: u64, document: bool, expected: &str| {
+        let mut wish = Wish::new(format!("http://user:secret@{addr}{path}"), cap);
+        wish.as_document = document;
+        let error = place.ask(&wish).await.expect_err("an error");
+        assert_eq!(error.replace(&addr.to_string(), "HOST"), expected);
+    };
+    let failed = |path: &str, why: &str| format!("Failed to fetch media from http://HOST{path}: {why}");
+    check("/gone", MB, false, &failed("/gone", "HTTP 404 Not Found; body: <p>no such file</p>")).await;
+    check("/silent-error", MB, false, &failed("/silent-error", "HTTP 500 Internal Server Error; empty response body"))
+        .await;
+    check("/loop", MB, false, &failed("/loop", "more than 5 redirects")).await;
+    check("/to-file", MB, false, &failed("/to-file", "it leads to a file address; only http and https are fetched"))
+        .await;
+    check(
+        "/to-metadata",
+        MB,
+        false,
+        &failed("/to-metadata", "169.254.169.254 cannot be used: only this machine may be reached here"),
+    )
+    .await;
+    check("/page.png", MB, false, &failed("/page.png", "expected image/png, got text/html")).await;
+    check("/empty", MB, false, &failed("/empty", "the answer is empty")).await;
+    check("/large", 1000, true, &failed("/large", "content length 3145728 exceeds maxBytes 1000")).await;
+    check("/large", MB, false, "Media exceeds 1MB limit (got 3.00MB)").await;
+    check("/endless", MB, false, &failed("/endless", "payload exceeds maxBytes 1048576")).await;
+    assert_eq!(place.left(), 0, "nothing stays behind");
+}
+
+#[tokio::test]
+async fn servers_that_hang_or_lie_end() {
+    let place = place();
+    let check = async |addr: SocketAddr, expected: &str| {
+        let error = place.ask(&Wish::new(format!("http://{addr}/x.png"), MB)).await.expect_err("an error");
+        assert!(error.contains(expected), "{error}");
+    };
+    check(raw(b"", true).await, "no answer within").await;
+    check(raw(b"HTTP/1.1 200 OK\r\ncontent-length: 90000\r\n\r\nabc", true).await, "the transfer stood still").await;
+    check(raw(b"HTTP/1.1 200 OK\r\ncontent-length: 90000\r\n\r\nabc", false).await, "the transfer broke off").await;
+    check(raw(b"nonsense\r\n\r\n", false).await, "the request failed").await;
+    let closed = TcpListener::bind("127.0.0.1:0").await.expect("a port").local_addr().expect("an address");
+    check(closed, "cannot connect").await;
+    let error = place.ask(&Wish::new("http://no-such-host.invalid/x", MB)).await.expect_err("an error");
+    assert!(error.starts_with("Failed to fetch media from http://no-such-host.invalid/x: "), "{error}");
+    assert_eq!(place.left(), 0, "nothing stays behind");
+}
+
+#[tokio::test]
+async fn a_model_reaches_no_private_address() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let loader = Loader::new(dir.path(), Reach::Internet).expect("a loader");
+    let model = Trust::Model { roots: vec![dir.path().to_path_buf()] };
+    let port = server().await.port();
+    for host in [
+        "127.0.0.1",
+        "localhost",
+        "[::1]",
+        "[::ffff:127.0.0.1]",
+        "2130706433",
+        "0x7f.1",
+        "0.0.0.0",
+        "10.0.0.1",
+        "169.254.169.254",
+    ] {
+        let wish = Wish::new(format!("http://{host}:{port}/photo"), MB);
+        let error = loader.prepare(&wish, &model).await.expect_err(host).to_string();
+        assert!(error.contains("cannot be used: it is a private or reserved address"), "{host}: {error}");
+    }
+    let owner = loader.prepare(&Wish::new(format!("http://127.0.0.1:{port}/photo"), MB), &Trust::Owner).await;
+    assert_eq!(owner.expect("it is his network").kind, MediaKind::Image);
+}
+
+#[tokio::test]
+async fn large_files_pass_in_small_steps() {
+    let (place, addr) = (place(), server().await);
+    let mut wish = Wish::new(format!("http://{addr}/stream64"), 100 * MB);
+    wish.as_document = true;
+    assert_eq!(place.ask(&wish).await.expect("sent").bytes, 64 * MB);
+
+    // What is asked of the source at a time is what memory holds of it.
+    struct Counting(u64, usize);
+    impl std::io::Read for Counting {
+        fn read(&mut self, piece: &mut [u8]) -> std::io::Result<usize> {
+            let n = piece.len().min(self.0 as usize).min(100_000);
+            (self.0, self.1) = (self.0 - n as u64, self.1.max(piece.len()));
+            Ok(n)
+        }
+    }
+    let mut source = Counting(64 * MB, 0);
+    let copy =
+        local::drain(&mut source, intake::Intake::new(place.dir.path(), Box::new(|_| u64::MAX)).expect("a copy"));
+    assert_eq!((copy.map_err(|_| "failed").expect("read").bytes, source.1), (64 * MB, intake::STEP));
+}

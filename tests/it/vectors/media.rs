@@ -1,0 +1,29 @@
+//! Kinds and names of files, and the lines by which a model names them.
+
+use verso::media::kind;
+use verso::text::media_lines;
+
+use super::common::*;
+
+pub fn functions(name: &str) -> Option<(Run, Deviation)> {
+    Some(match name {
+        "mediaKindFromMime" => (kind_of, NEVER),
+        "extensionForMime" => (extension, NEVER),
+        "splitMediaFromOutput" => (split, NEVER),
+        _ => return None,
+    })
+}
+
+fn kind_of(mime: &Value) -> Outcome {
+    Ok(kind::kind_of(text(mime)).map_or(json!("unknown"), |kind| json!(kind)))
+}
+
+fn extension(mime: &Value) -> Outcome {
+    Ok(json!(kind::extension_of(text(mime)).map(|extension| format!(".{extension}"))))
+}
+
+fn split(answer: &Value) -> Outcome {
+    let media_lines::Split { text, sources, voice } = media_lines::split(text(answer));
+    let urls = sources.first().map(|_| &sources);
+    Ok(json!({ "text": text, "mediaUrls": urls, "mediaUrl": sources.first(), "audioAsVoice": voice.then_some(true) }))
+}
