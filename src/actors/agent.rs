@@ -411,13 +411,7 @@ impl AgentRun {
         let chat: Jid = message.chat.clone();
         let parts: Vec<OutboxPart> = texts
             .into_iter()
-            .map(|text| OutboxPart {
-                account: message.account.clone(),
-                id: MessageId::random(&mut rand::rng()),
-                chat: chat.clone(),
-                text,
-                answers: Some(message.key()),
-            })
+            .map(|text| OutboxPart::text(message.account.clone(), chat.clone(), text, Some(message.key())))
             .collect();
         let last = left.fetch_sub(1, Ordering::SeqCst) == 1;
         let written = if last {

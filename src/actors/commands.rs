@@ -203,15 +203,9 @@ impl Desk {
 
     async fn answer(&self, text: &str, order: &Order) -> Result<(), StoreError> {
         let (message, rules) = (&order.run.message, &order.run.account.rules);
-        let part = |text: &str| OutboxPart {
-            account: message.account.clone(),
-            id: MessageId::random(&mut rand::rng()),
-            chat: message.chat.clone(),
-            text: text.to_owned(),
-            answers: Some(message.key()),
-        };
-        let texts = chunk::chunk(text, rules.text_chunk_limit, rules.chunk_mode);
-        let parts = texts.iter().map(|text| part(text)).collect();
+        let texts = chunk::chunk(text, rules.text_chunk_limit, rules.chunk_mode).into_iter();
+        let part = |text| OutboxPart::text(message.account.clone(), message.chat.clone(), text, Some(message.key()));
+        let parts = texts.map(part).collect();
         self.journal.answer(&message.key(), parts).await?;
         order.run.supervisor.do_send(Deliver);
         Ok(())

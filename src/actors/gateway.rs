@@ -14,7 +14,7 @@ use crate::actors::agent::{AgentActor, StopAgents};
 use crate::actors::messages::{
     AccountStatus, DecidePairing, Events, ExplainMessage, GatewayEvent, GatewayPort, GatewayStatus, GetStatus,
     ListPairing, LoggedOut, LoginProgress, LoginStart, LoginStarted, LoginWait, Logout, PairingDecided, PairingRequest,
-    Refusal, Reload, SendText, Sent, StartAccount, StopAccount, Subscribe,
+    Refusal, Reload, SendOut, Sent, StartAccount, StopAccount, Subscribe,
 };
 use crate::actors::router::{ConfigChanged, GetCounters, RouterActor};
 use crate::actors::socket::SocketContext;
@@ -450,21 +450,17 @@ impl Handler<StopAccount> for GatewayActor {
     }
 }
 
-impl Handler<SendText> for GatewayActor {
+impl Handler<SendOut> for GatewayActor {
     type Result = ResponseFuture<Result<Sent, Refusal>>;
 
-    fn handle(&mut self, send: SendText, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, send: SendOut, _: &mut Self::Context) -> Self::Result {
         let target = match Target::parse(&send.to) {
             Ok(target) => target,
             Err(error) => return Box::pin(async move { Err(Refusal::Invalid(error.to_string())) }),
         };
-        if send.text.trim().is_empty() {
-            return Box::pin(async { Err(Refusal::Invalid("the message is empty; give it a text".to_owned())) });
-        }
-        self.forward(
-            send.account.as_deref(),
-            SendNow { target, text: send.text, idempotency_key: send.idempotency_key },
-        )
+        let by = Asker::Owner;
+        let SendOut { account, what, idempotency_key, .. } = send;
+        self.forward(account.as_deref(), SendNow { target, what, by, idempotency_key })
     }
 }
 

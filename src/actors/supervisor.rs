@@ -409,7 +409,7 @@ impl SupervisorActor {
                 if !self.linking_only {
                     self.introduce(ctx);
                     if let Some(socket) = &self.socket {
-                        socket.do_send(DrainOutbox);
+                        socket.do_send(DrainOutbox(self.account.rules.pacing.clone()));
                     }
                 }
             }
@@ -529,7 +529,7 @@ impl Handler<Deliver> for SupervisorActor {
         if let Some(socket) =
             self.socket.as_ref().filter(|_| matches!(self.machine.state(), AccountState::Connected { .. }))
         {
-            socket.do_send(DrainOutbox);
+            socket.do_send(DrainOutbox(self.account.rules.pacing.clone()));
         }
     }
 }
