@@ -23,7 +23,7 @@
 //! |---|---|---|
 //! | words | [`ids`] [`event`] [`outgoing`] [`clock`] | names of things, what happened, the time of day |
 //! | rules | [`config`] (but its file) [`policy`] [`routing`] [`session`] [`text`] [`backoff`] [`delivery`] [`command`] | pure: everything they need is an argument, time and randomness too |
-//! | edges | [`store`] [`whatsapp`] [`agent`] `config::file` | disk, WhatsApp, models; they do not know one another |
+//! | edges | [`store`] [`whatsapp`] [`agent`] [`media`] `config::file` | disk, WhatsApp, models, files to send; they do not know one another |
 //! | actors | [`actors`] | who owns what while it runs; its page has the tree |
 //! | doors | [`api`] [`cli`] [`telemetry`] | WebSocket API, command line, logs |
 //!
@@ -56,6 +56,7 @@ pub mod config;
 pub mod delivery;
 pub mod event;
 pub mod ids;
+pub mod media;
 pub mod outgoing;
 pub mod policy;
 pub mod routing;
