@@ -19,7 +19,7 @@ use crate::config::file::{self, ConfigSource};
 use crate::config::model::{AllowList, Config, ProviderApi};
 use crate::config::redact;
 use crate::event::{Body, Content};
-use crate::ids::{Jid, MessageId, SessionKey};
+use crate::ids::{Jid, SessionKey};
 use crate::policy::decide::{View, decide};
 use crate::policy::decision::{ChatKind, CommandCall, Verdict};
 use crate::policy::mention::MentionTable;

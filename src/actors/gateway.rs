@@ -29,6 +29,7 @@ use crate::config::file::{self, ConfigSource};
 use crate::config::model::Config;
 use crate::config::{Loaded, Rejected};
 use crate::ids::{AccountId, MessageId};
+use crate::media::{Loader, Reach, Trust};
 use crate::routing::target::Target;
 use crate::store::journal::Journal;
 use crate::store::paths::StatePaths;
@@ -84,6 +85,10 @@ impl Gateway {
         boot.paths.prepare().map_err(|e| BootError::State(e.to_string()))?;
         let journal =
             Journal::open(&boot.paths.state_db(), boot.clock.clone()).map_err(|e| BootError::State(e.to_string()))?;
+        // A demo build dials this machine and nothing else.
+        let reach = if cfg!(feature = "demo") { Reach::Loopback } else { Reach::Internet };
+        let loader = Loader::new(boot.paths.media_outbound(), reach).map_err(|e| BootError::State(e.to_string()))?;
+        loader.sweep(&journal.files_in_use().await.map_err(|e| BootError::State(e.to_string()))?);
         let pool = tokio::runtime::Handle::current();
         let links = Links::new(boot.endpoint.clone(), pool.clone()).map_err(|e| BootError::Link(e.to_string()))?;
         let config = loaded.config;
@@ -113,6 +118,7 @@ impl Gateway {
             clock: boot.clock.clone(),
             router: router.clone(),
             agents: agents.clone(),
+            loader,
         };
         let (events, _) = broadcast::channel(256);
         let started_at = boot.clock.now();
@@ -395,6 +401,9 @@ impl Handler<GetStatus> for GatewayActor {
             default_account: self.config.default_account.clone(),
             accounts: self.statuses.values().cloned().collect(),
         };
+        for account in &mut status.accounts {
+            account.outbox = self.cx.socket.journal.outbox_counts(&account.account_id);
+        }
         let router = self.router.clone();
         Box::pin(async move {
             if let Ok(mut counters) = router.send(GetCounters).await {
@@ -458,9 +467,9 @@ impl Handler<SendOut> for GatewayActor {
             Ok(target) => target,
             Err(error) => return Box::pin(async move { Err(Refusal::Invalid(error.to_string())) }),
         };
-        let by = Asker::Owner;
         let SendOut { account, what, idempotency_key, .. } = send;
-        self.forward(account.as_deref(), SendNow { target, what, by, idempotency_key })
+        let max_bytes = self.config.agents.media_max_bytes;
+        self.forward(account.as_deref(), SendNow { target, what, by: Trust::Owner, max_bytes, idempotency_key })
     }
 }
 

@@ -24,6 +24,7 @@ use crate::clock::{Clock, UnixMs};
 use crate::config::model::{AccountConfig, WebConfig};
 use crate::event::{DownReason, Identity, LinkEvent};
 use crate::ids::{AccountId, E164};
+use crate::media::Loader;
 use crate::policy::link_state::{AccountState, Action, Input, LinkMachine};
 use crate::store::credentials;
 use crate::store::lock::AccountLock;
@@ -47,6 +48,8 @@ pub struct SupervisorContext {
     pub router: Addr<RouterActor>,
     /// Learns where to deliver.
     pub agents: Addr<AgentActor>,
+    /// Prepares files to send.
+    pub loader: Loader,
 }
 
 /// The account's status changed. Sent to the gateway.

@@ -6,9 +6,10 @@ use actix::prelude::*;
 
 use super::SupervisorActor;
 use crate::actors::messages::{LoggedOut, LoginProgress, LoginStarted, Refusal, Sent, Wanted};
-use crate::actors::sending::{self, Asker, SendJob};
+use crate::actors::sending::{self, Means, SendJob};
 use crate::actors::socket::{RequestCode, UnlinkDevice};
 use crate::ids::{AccountId, E164};
+use crate::media::Trust;
 use crate::policy::link_state::{AccountState, Action, Input, LinkMethod};
 use crate::routing::target::Target;
 use crate::store::credentials;
@@ -59,7 +60,9 @@ pub struct SendNow {
     /// What.
     pub what: Wanted,
     /// Who asks.
-    pub by: Asker,
+    pub by: Trust,
+    /// The largest file that is sent.
+    pub max_bytes: u64,
     /// The caller's key.
     pub idempotency_key: String,
 }
@@ -266,9 +269,11 @@ impl Handler<SendNow> for SupervisorActor {
             target: send.target,
             what: send.what,
             by: send.by,
+            max_bytes: send.max_bytes,
             idempotency_key: send.idempotency_key,
             now: self.cx.clock.now(),
         };
-        Box::pin(sending::send(job, socket, self.cx.socket.journal.clone()))
+        let means = Means { socket, journal: self.cx.socket.journal.clone(), loader: self.cx.loader.clone() };
+        Box::pin(sending::send(job, means))
     }
 }

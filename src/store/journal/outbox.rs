@@ -2,7 +2,7 @@
 //!
 //! Parts are written down for an account and can be read for sending through that account's [`AccountOutbox`] alone.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -21,11 +21,11 @@ use crate::outgoing::{Handling, Letter, Outgoing, Outlet};
 #[serde(rename_all = "camelCase")]
 pub struct OutboxCounts {
     /// Parts without WhatsApp's ack.
-    pub waiting: usize,
+    pub waiting: u64,
     /// Parts that WhatsApp refused or that cannot be sent.
-    pub failed: usize,
+    pub failed: u64,
     /// Parts that waited for too long.
-    pub expired: usize,
+    pub expired: u64,
 }
 
 /// The counts of all accounts and the news that something changed.
@@ -38,20 +38,13 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    /// Counts what an earlier process left, and deletes the prepared files that none of it needs.
+    /// Counts what an earlier process left.
     pub(super) fn open(db: &Connection, files: PathBuf) -> rusqlite::Result<Self> {
         let mut counts: HashMap<AccountId, OutboxCounts> = HashMap::new();
-        let mut needed = BTreeSet::new();
-        let mut open = db.prepare("SELECT account, content FROM outbox WHERE state IN ('queued', 'sent')")?;
-        for row in open.query_map([], |r| Ok((r.get::<_, String>(0)?, r.get::<_, String>(1)?)))? {
-            let (account, content) = row?;
-            counts.entry(AccountId::new(&account)).or_default().waiting += 1;
-            needed.extend(file_of(&content));
-        }
-        for entry in std::fs::read_dir(&files).into_iter().flatten().flatten() {
-            if !needed.contains(&entry.path()) && entry.file_type().is_ok_and(|kind| kind.is_file()) {
-                remove(&entry.path());
-            }
+        let mut open = db.prepare("SELECT account, count(*) FROM outbox WHERE state IN ('queued', 'sent') GROUP BY account")?;
+        for row in open.query_map([], |r| Ok((r.get::<_, String>(0)?, r.get(1)?)))? {
+            let (account, waiting) = row?;
+            counts.entry(AccountId::new(&account)).or_default().waiting = waiting;
         }
         Ok(Self { counts: Arc::new(Mutex::new(counts)), changed: Arc::new(watch::channel(0).0), files: files.into() })
     }
@@ -246,6 +239,44 @@ impl Journal {
         self.run(move |db| {
             db.prepare_cached("SELECT 1 FROM outbox WHERE account = ?1 AND id = ?2")?
                 .exists(params![account.as_str(), id.as_str()])
+        })
+        .await
+    }
+
+    /// Who wrote a message: the author of one that came in, and whether this account wrote it; `None` when it is not known.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub async fn author_of(
+        &self,
+        account: &AccountId,
+        id: &MessageId,
+    ) -> Result<Option<(Option<Jid>, bool)>, StoreError> {
+        if self.is_ours(account, id).await? {
+            return Ok(Some((None, true)));
+        }
+        let (account, id) = (account.clone(), id.clone());
+        self.run(move |db| {
+            let found: Option<(String, bool)> = db
+                .prepare_cached(
+                    "SELECT sender, json_extract(message, '$.fromMe') FROM inbound WHERE id = ?2 AND account = ?1",
+                )?
+                .query_row(params![account.as_str(), id.as_str()], |r| Ok((r.get(0)?, r.get(1)?)))
+                .optional()?;
+            Ok(found.map(|(sender, mine)| (sender.parse().ok(), mine)))
+        })
+        .await
+    }
+
+    /// The prepared files of parts that wait.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub async fn files_in_use(&self) -> Result<Vec<PathBuf>, StoreError> {
+        self.run(|db| {
+            let mut open = db.prepare("SELECT content FROM outbox WHERE state IN ('queued', 'sent')")?;
+            let contents = open.query_map([], |r| r.get::<_, String>(0))?;
+            contents.filter_map(|c| c.map(|c| file_of(&c)).transpose()).collect()
         })
         .await
     }

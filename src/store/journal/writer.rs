@@ -103,7 +103,7 @@ fn write_batch(db: &Connection, jobs: Vec<Job>, commits: &AtomicU64, path: &Path
 }
 
 /// The schema, one step per version of `PRAGMA user_version`.
-const MIGRATIONS: [&str; 3] = ["
+pub(super) const MIGRATIONS: [&str; 3] = ["
     CREATE TABLE inbound(
         seq INTEGER PRIMARY KEY AUTOINCREMENT, account TEXT NOT NULL, chat TEXT NOT NULL, sender TEXT NOT NULL, id TEXT NOT NULL,
         sent_at INTEGER NOT NULL, received_at INTEGER NOT NULL, message TEXT NOT NULL, state TEXT NOT NULL,
