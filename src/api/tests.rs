@@ -10,8 +10,8 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 use super::server::ApiHandle;
 use super::testing::{Script, TOKEN, options, served};
-use crate::actors::messages::{GatewayEvent, LoginProgress};
-use crate::ids::AccountId;
+use crate::actors::messages::{Draft, GatewayEvent, LoginProgress, Named, Wanted};
+use crate::ids::{AccountId, MessageId};
 
 struct Client {
     socket: WebSocketStream<MaybeTlsStream<tokio::net::TcpStream>>,

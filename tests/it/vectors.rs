@@ -11,6 +11,7 @@ mod groups;
 mod numbers;
 mod replies;
 mod routing;
+mod sending;
 mod texts;
 
 use std::collections::BTreeMap;
@@ -30,6 +31,7 @@ const TOPICS: &[Topic] = &[
     numbers::functions,
     replies::functions,
     routing::functions,
+    sending::functions,
     texts::functions,
 ];
 

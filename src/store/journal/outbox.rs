@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rusqlite::{Connection, OptionalExtension, params};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use super::rows::{OutboxPart, OutboxRow, OutboxState, bad_column, outbox_row};
@@ -17,15 +17,15 @@ use crate::ids::{AccountId, Jid, MessageId};
 use crate::outgoing::{Handling, Letter, Outgoing, Outlet};
 
 /// What waits in an outbox, and what came to nothing since the start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct OutboxCounts {
     /// Parts without WhatsApp's ack.
-    pub waiting: u64,
+    pub waiting: u32,
     /// Parts that WhatsApp refused or that cannot be sent.
-    pub failed: u64,
+    pub failed: u32,
     /// Parts that waited for too long.
-    pub expired: u64,
+    pub expired: u32,
 }
 
 /// The counts of all accounts and the news that something changed.
