@@ -92,7 +92,7 @@ pub trait Outlet {
 /// ```compile_fail
 /// use verso::outgoing::{Letter, Outgoing};
 /// fn forge(account: verso::ids::AccountId, id: verso::ids::MessageId, chat: verso::ids::Jid) -> Letter {
-///     Letter { account, id, chat, content: Outgoing::text("hi"), answer: false, first_contact: false, again: false }
+///     Letter { account, id, chat, content: Outgoing::text("hi"), handling: Default::default() }
 /// }
 /// ```
 #[derive(Clone, Debug, PartialEq)]
@@ -101,9 +101,7 @@ pub struct Letter {
     id: MessageId,
     chat: Jid,
     content: Outgoing,
-    answer: bool,
-    first_contact: bool,
-    again: bool,
+    handling: Handling,
 }
 
 /// How a letter is treated on its way.
@@ -113,20 +111,16 @@ pub struct Handling {
     pub answer: bool,
     /// Nothing was exchanged with this person before.
     pub first_contact: bool,
+    /// A connection took it, but WhatsApp has not confirmed it.
+    pub handed_over: bool,
     /// It was sent before and nobody could read it: the recipient's devices are looked up anew.
     pub again: bool,
 }
 
 impl Letter {
     /// Seals a message for `account`; for the outbox alone (`tests/it/architecture.rs` checks it).
-    pub(crate) fn seal(
-        account: AccountId,
-        id: MessageId,
-        chat: Jid,
-        content: Outgoing,
-        Handling { answer, first_contact, again }: Handling,
-    ) -> Self {
-        Self { account, id, chat, content, answer, first_contact, again }
+    pub(crate) fn seal(account: AccountId, id: MessageId, chat: Jid, content: Outgoing, handling: Handling) -> Self {
+        Self { account, id, chat, content, handling }
     }
 
     /// The account that it leaves through.
@@ -151,7 +145,7 @@ impl Letter {
 
     /// How it is treated.
     pub fn handling(&self) -> Handling {
-        Handling { answer: self.answer, first_contact: self.first_contact, again: self.again }
+        self.handling
     }
 }
 

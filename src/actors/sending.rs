@@ -10,8 +10,8 @@ use actix::Addr;
 
 use crate::actors::messages::{Draft, Named, Refusal, Sent, Wanted};
 use crate::actors::socket::{DrainOutbox, LookUp, SocketActor};
-use crate::config::model::AccountConfig;
 use crate::clock::UnixMs;
+use crate::config::model::AccountConfig;
 use crate::delivery::sending::{self, Action};
 use crate::ids::{AccountId, Jid, MessageId};
 use crate::media::{Loader, Trust, Wish};
@@ -111,12 +111,7 @@ pub async fn send(job: SendJob, means: Means) -> Result<Sent, Refusal> {
 }
 
 /// Waits until WhatsApp has every part.
-async fn arrival(
-    journal: &Journal,
-    account: &AccountId,
-    ids: &[MessageId],
-    patience: Duration,
-) -> Result<(), Refusal> {
+async fn arrival(journal: &Journal, account: &AccountId, ids: &[MessageId], patience: Duration) -> Result<(), Refusal> {
     let mut news = journal.outbox_news();
     let all = async {
         loop {
@@ -127,7 +122,9 @@ async fn arrival(
             if !rows.iter().any(open) {
                 return match rows.iter().find(failed) {
                     None => Ok(()),
-                    Some(row) => Err(Refusal::Unavailable(row.cause.clone().unwrap_or_else(|| "it expired".to_owned()))),
+                    Some(row) => {
+                        Err(Refusal::Unavailable(row.cause.clone().unwrap_or_else(|| "it expired".to_owned())))
+                    }
                 };
             }
             if news.changed().await.is_err() {
@@ -194,7 +191,8 @@ async fn contents(job: &SendJob, to: &Jid, journal: &Journal, loader: &Loader) -
             let target = locate(id, participant.as_ref(), from_me, account, to, journal).await?;
             if !target.from_me && !to.is_group() {
                 return Err(Refusal::Invalid(
-                    "only own messages can be deleted in a direct chat; in a group an admin may delete others'".to_owned(),
+                    "only own messages can be deleted in a direct chat; in a group an admin may delete others'"
+                        .to_owned(),
                 ));
             }
             Outgoing::Delete { target }

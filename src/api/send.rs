@@ -55,7 +55,9 @@ pub(super) async fn action(api: &Api, params: &Params) -> Result<Value, ErrorSha
             Wanted::Edit { id: MessageId::new(inner.required("messageId")?), text }
         }
         "delete" | "unsend" => Wanted::Delete { target: named(&inner)? },
-        other => return Err(params.wrong(format!("unsupported action: {other}; use send, react, poll, edit or delete"))),
+        other => {
+            return Err(params.wrong(format!("unsupported action: {other}; use send, react, poll, edit or delete")));
+        }
     };
     let given = inner.text("emoji")?.unwrap_or_default();
     let reaction = match &what {

@@ -409,8 +409,9 @@ async fn everything_that_can_be_sent_reaches_the_gateway_as_meant() {
     let answer = |params: Value| json!({"idempotencyKey": params.to_string(), "action": "react", "params": params});
     let added = client.call("message.action", answer(json!({"to": "+1", "messageId": "M", "emoji": "👍"}))).await;
     assert_eq!(added["payload"], json!({"ok": true, "added": "👍"}));
-    let removed =
-        client.call("message.action", answer(json!({"to": "+1", "messageId": "M", "emoji": "👍", "remove": true}))).await;
+    let removed = client
+        .call("message.action", answer(json!({"to": "+1", "messageId": "M", "emoji": "👍", "remove": true})))
+        .await;
     assert_eq!(removed["payload"]["removed"], true);
 }
 

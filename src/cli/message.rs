@@ -185,7 +185,8 @@ impl MessageCommand {
             Self::Send(args) => {
                 let text = args.message.as_deref().unwrap_or_default();
                 if text.trim().is_empty() && args.media.is_empty() {
-                    return Err(Failure::usage("the message is empty").hint("give a text with --message or a file with --media"));
+                    return Err(Failure::usage("the message is empty")
+                        .hint("give a text with --message or a file with --media"));
                 }
                 let media: Vec<String> = args.media.iter().map(|source| absolute(source, here)).collect();
                 let mut wish = json!({"to": to, "message": text, "channel": CHANNEL});
@@ -205,8 +206,9 @@ impl MessageCommand {
             Self::Poll(args) => {
                 let options = &args.poll_option;
                 let selections = if args.poll_multi { options.len().max(1) } else { 1 };
-                sending::poll(&args.poll_question, options, i64::try_from(selections).ok())
-                    .map_err(|e| Failure::usage(e.to_string()).hint("give --poll-question and 2 to 12 times --poll-option"))?;
+                sending::poll(&args.poll_question, options, i64::try_from(selections).ok()).map_err(|e| {
+                    Failure::usage(e.to_string()).hint("give --poll-question and 2 to 12 times --poll-option")
+                })?;
                 json!({"to": to, "question": args.poll_question, "options": options, "maxSelections": selections,
                     "channel": CHANNEL})
             }
@@ -223,7 +225,8 @@ impl MessageCommand {
             }
             Self::Edit(args) => {
                 if args.message.trim().is_empty() {
-                    return Err(Failure::usage("the new text is empty").hint("to take the message back use: verso message delete"));
+                    return Err(Failure::usage("the new text is empty")
+                        .hint("to take the message back use: verso message delete"));
                 }
                 json!({"channel": CHANNEL, "action": "edit",
                     "params": {"to": to, "messageId": args.message_id, "message": args.message}})

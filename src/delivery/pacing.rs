@@ -72,11 +72,7 @@ mod tests {
     use super::*;
 
     fn config() -> PacingConfig {
-        PacingConfig {
-            gap: Duration::from_secs(1),
-            first_contact_gap: Duration::from_secs(10),
-            per_minute: Some(3),
-        }
+        PacingConfig { gap: Duration::from_secs(1), first_contact_gap: Duration::from_secs(10), per_minute: Some(3) }
     }
 
     fn chat(n: u32) -> Jid {

@@ -35,8 +35,7 @@ pub fn poll(question: &str, options: &[String], selections: Option<i64>) -> Resu
     if question.is_empty() {
         return Err(Mistake::NoQuestion);
     }
-    let options: Vec<String> =
-        options.iter().map(|o| o.trim()).filter(|o| !o.is_empty()).map(str::to_owned).collect();
+    let options: Vec<String> = options.iter().map(|o| o.trim()).filter(|o| !o.is_empty()).map(str::to_owned).collect();
     if options.len() < 2 {
         return Err(Mistake::TooFewOptions);
     }

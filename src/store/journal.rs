@@ -188,28 +188,32 @@ impl Journal {
     /// When it is not on disk.
     pub async fn answer(&self, key: &MessageKey, parts: Vec<OutboxPart>) -> Result<bool, StoreError> {
         let (key, now, tally) = (key.clone(), self.clock.now(), self.tally.clone());
-        let answered = self.run_then(move |db| {
-            let changed = db
-                .prepare_cached(
-                    "UPDATE inbound SET state = 'answered', answered_at = ?5
+        let answered = self
+            .run_then(
+                move |db| {
+                    let changed = db
+                        .prepare_cached(
+                            "UPDATE inbound SET state = 'answered', answered_at = ?5
                      WHERE account = ?1 AND chat = ?2 AND sender = ?3 AND id = ?4 AND state <> 'answered'",
-                )?
-                .execute(params![
-                    key.account.as_str(),
-                    key.chat.to_string(),
-                    key.sender.to_string(),
-                    key.id.as_str(),
-                    now
-                ])?;
-            if changed == 0 {
-                return Ok(None);
-            }
-            for part in &parts {
-                insert_part(db, part, now)?;
-            }
-            Ok(Some(parts.into_iter().map(|part| part.account).collect::<Vec<_>>()))
-        }, move |queued: &Option<Vec<AccountId>>| tally.queued(queued.as_deref().unwrap_or_default()))
-        .await?;
+                        )?
+                        .execute(params![
+                            key.account.as_str(),
+                            key.chat.to_string(),
+                            key.sender.to_string(),
+                            key.id.as_str(),
+                            now
+                        ])?;
+                    if changed == 0 {
+                        return Ok(None);
+                    }
+                    for part in &parts {
+                        insert_part(db, part, now)?;
+                    }
+                    Ok(Some(parts.into_iter().map(|part| part.account).collect::<Vec<_>>()))
+                },
+                move |queued: &Option<Vec<AccountId>>| tally.queued(queued.as_deref().unwrap_or_default()),
+            )
+            .await?;
         Ok(answered.is_some())
     }
 

@@ -89,7 +89,7 @@ pub(super) fn media(
             });
         }
         MediaKind::Sticker => {
-            message.sticker_message = about!(StickerMessage { width: width, height: height, });
+            message.sticker_message = about!(StickerMessage { width: width, height: height });
         }
     }
     if let Some((target, me)) = quote {
@@ -213,9 +213,11 @@ mod tests {
     #[test]
     fn a_quote_names_who_wrote_the_message() {
         let (me, ann) = (jid("1@s.whatsapp.net"), jid("77@lid"));
-        for (target, author) in
-            [(target(None, false), "77@lid"), (target(None, true), "1@s.whatsapp.net"), (target(Some("9:2@lid"), false), "9@lid")]
-        {
+        for (target, author) in [
+            (target(None, false), "77@lid"),
+            (target(None, true), "1@s.whatsapp.net"),
+            (target(Some("9:2@lid"), false), "9@lid"),
+        ] {
             let message = text(&ann, "so", Some((&target, &me)));
             let context = message.extended_text_message.context_info.as_option().expect("an answer");
             assert_eq!(context.participant.as_deref(), Some(author));

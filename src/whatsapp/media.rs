@@ -79,8 +79,8 @@ fn encrypt(path: &Path, kind: MediaType) -> Result<(Encrypted, EncryptedMediaInf
         .map_err(|e| LinkError::Invalid(format!("the prepared file cannot be read ({e}); send it again")))?;
     let local = |e: &dyn std::fmt::Display| LinkError::Internal(format!("the file cannot be encrypted: {e}"));
     let file = NamedTempFile::new_in(path.parent().unwrap_or(Path::new("."))).map_err(|e| local(&e))?;
-    let info = encrypt_media_streaming(BufReader::new(clear), BufWriter::new(file.as_file()), kind)
-        .map_err(|e| local(&e))?;
+    let info =
+        encrypt_media_streaming(BufReader::new(clear), BufWriter::new(file.as_file()), kind).map_err(|e| local(&e))?;
     let bytes = file.as_file().metadata().map_err(|e| local(&e))?.len();
     Ok((Encrypted { file, bytes }, info))
 }

@@ -1,8 +1,8 @@
 //! What may be asked of a live link. Every call has its own limit in time and runs on the clients' runtime.
 
 use std::future::Future;
-use std::sync::{Arc, PoisonError};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout};

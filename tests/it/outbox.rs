@@ -12,8 +12,7 @@ use wa_simulator::{Fault, Kick, Phone, World};
 
 use crate::support::GatewayFixture;
 
-const OPEN: &str =
-    "{ web: { reconnect: { initialMs: 250, maxMs: 500 } }, channels: { whatsapp: { dmPolicy: 'open', allowFrom: ['*'], accounts: { work: {} } } } }";
+const OPEN: &str = "{ web: { reconnect: { initialMs: 250, maxMs: 500 } }, channels: { whatsapp: { dmPolicy: 'open', allowFrom: ['*'], accounts: { work: {} } } } }";
 
 /// Writes parts into the outbox of a gateway that is not running.
 async fn enqueue(state: &Path, contents: Vec<Outgoing>, to: &Phone) -> Vec<MessageId> {
@@ -87,7 +86,10 @@ async fn every_kind_of_file_arrives_as_it_is_and_in_order() {
         assert_eq!(got.voice, *kind == Kind::Audio);
     }
     let image = inbox[0].message.image_message.as_option().expect("an image");
-    assert_eq!((image.width, image.height, image.jpeg_thumbnail.as_deref()), (Some(640), Some(480), Some(&[1, 2, 3][..])));
+    assert_eq!(
+        (image.width, image.height, image.jpeg_thumbnail.as_deref()),
+        (Some(640), Some(480), Some(&[1, 2, 3][..]))
+    );
     assert_eq!(inbox[1].message.video_message.gif_playback, Some(true));
     let voice = inbox[2].message.audio_message.as_option().expect("a voice note");
     assert_eq!((voice.seconds, voice.waveform.as_ref().map(Vec::len)), (Some(7), Some(64)));
@@ -127,7 +129,11 @@ async fn what_whatsapp_swallowed_is_sent_again_with_the_same_id_on_the_next_conn
     ann.says(&work, "two");
     let handed_over = |n: usize| {
         let stanzas = world.trace_since(position);
-        stanzas.iter().filter(|t| t.direction == wa_simulator::Direction::FromClient && t.xml.starts_with("<message")).count() >= n
+        stanzas
+            .iter()
+            .filter(|t| t.direction == wa_simulator::Direction::FromClient && t.xml.starts_with("<message"))
+            .count()
+            >= n
     };
     gateway.wait("both answers to be handed over", |_| handed_over(2)).await;
     assert!(ann.inbox().is_empty());

@@ -53,7 +53,9 @@ async fn reactions_edits_polls_and_deletions_are_seen_by_the_contact() {
     assert_eq!(protocol.edited_message.conversation.as_deref(), Some("second"));
     assert_eq!(protocol.key.id.as_deref(), Some(sent.message_id.as_str()));
 
-    send(&gateway, &to, "k5", Wanted::Delete { target: named(sent.message_id.as_str(), None, None) }).await.expect("sent");
+    send(&gateway, &to, "k5", Wanted::Delete { target: named(sent.message_id.as_str(), None, None) })
+        .await
+        .expect("sent");
     let deleted = ann
         .expect_message(|r| r.message.protocol_message.is_set() && !r.message.protocol_message.edited_message.is_set())
         .await

@@ -263,13 +263,7 @@ async fn a_send_without_a_connection_fails_at_once_with_the_fix() {
     assert_eq!(got.id, sent.message_id.as_str());
     let again = gateway.port.send.send(send("k1")).await.expect("answers").expect("sent before");
     assert_eq!(again, sent, "the same key sends nothing more");
-    gateway
-        .port
-        .send
-        .send(SendOut { what: text("marker"), ..send("k2") })
-        .await
-        .expect("answers")
-        .expect("sent");
+    gateway.port.send.send(SendOut { what: text("marker"), ..send("k2") }).await.expect("answers").expect("sent");
     ann.expect_text("marker").await.expect("delivered");
     assert_eq!(ann.inbox().len(), 2);
     let nobody = gateway.port.send.send(SendOut { to: "bogus@x".into(), ..send("k3") }).await.expect("answers");

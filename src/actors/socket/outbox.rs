@@ -84,12 +84,7 @@ impl Pump {
             pacing: Mutex::default(),
             slots: Semaphore::new(LANES),
         };
-        Self {
-            shared: Arc::new(shared),
-            handed_over: HashMap::new(),
-            busy: HashSet::new(),
-            waits: HashMap::new(),
-        }
+        Self { shared: Arc::new(shared), handed_over: HashMap::new(), busy: HashSet::new(), waits: HashMap::new() }
     }
 
     /// Sends whenever `drain` says that something waits. Ends with the socket.
@@ -153,7 +148,9 @@ impl Pump {
         let now = Instant::now();
         self.handed_over.retain(|id, at| *at + ACK_PATIENCE > now && letters.iter().any(|l| l.id() == id));
         self.waits.retain(|chat, _| letters.iter().any(|l| l.chat() == chat));
-        let letters = letters.into_iter().filter(|l| !self.handed_over.contains_key(l.id())).collect();
+        // One that is queued again is nobody's, whatever became of its first attempt.
+        let taken = |l: &Letter| l.handling().handed_over && self.handed_over.contains_key(l.id());
+        let letters = letters.into_iter().filter(|l| !taken(l)).collect();
         self.lanes_of(letters)
     }
 

@@ -41,7 +41,8 @@ impl Tally {
     /// Counts what an earlier process left.
     pub(super) fn open(db: &Connection, files: PathBuf) -> rusqlite::Result<Self> {
         let mut counts: HashMap<AccountId, OutboxCounts> = HashMap::new();
-        let mut open = db.prepare("SELECT account, count(*) FROM outbox WHERE state IN ('queued', 'sent') GROUP BY account")?;
+        let mut open =
+            db.prepare("SELECT account, count(*) FROM outbox WHERE state IN ('queued', 'sent') GROUP BY account")?;
         for row in open.query_map([], |r| Ok((r.get::<_, String>(0)?, r.get(1)?)))? {
             let (account, waiting) = row?;
             counts.entry(AccountId::new(&account)).or_default().waiting = waiting;
@@ -148,8 +149,7 @@ impl AccountOutbox {
                     )?
                     .query_map(params![account.as_str(), after, before], |row| letter(row, true))?
                     .collect::<rusqlite::Result<_>>()?;
-                let mut mark =
-                    db.prepare_cached("UPDATE outbox SET resent_at = ?3 WHERE account = ?1 AND id = ?2")?;
+                let mut mark = db.prepare_cached("UPDATE outbox SET resent_at = ?3 WHERE account = ?1 AND id = ?2")?;
                 for letter in &found {
                     mark.execute(params![account.as_str(), letter.id().as_str(), now])?;
                 }
@@ -207,6 +207,7 @@ fn letter(row: &rusqlite::Row<'_>, again: bool) -> rusqlite::Result<Letter> {
     let handling = Handling {
         answer: row.get::<_, Option<i64>>("answers")?.is_some(),
         first_contact: row.get("first_contact")?,
+        handed_over: row.get::<_, String>("state")? == OutboxState::Sent.as_str(),
         again,
     };
     let chat = chat.parse().map_err(|e| bad_column("chat", e))?;
@@ -348,7 +349,8 @@ impl Journal {
         let (account, ids) = (account.clone(), ids.to_vec());
         self.run(move |db| {
             let mut read = db.prepare_cached("SELECT * FROM outbox WHERE account = ?1 AND id = ?2")?;
-            let rows = ids.iter().map(|id| read.query_row(params![account.as_str(), id.as_str()], outbox_row).optional());
+            let rows =
+                ids.iter().map(|id| read.query_row(params![account.as_str(), id.as_str()], outbox_row).optional());
             rows.filter_map(Result::transpose).collect()
         })
         .await
@@ -407,21 +409,24 @@ impl Journal {
     pub async fn expire(&self, before: UnixMs) -> Result<usize, StoreError> {
         let (now, tally) = (self.clock.now(), self.tally.clone());
         let settled = self
-            .run_then(move |db| {
-                db.prepare_cached(
-                    "UPDATE outbox SET state = 'expired', rank = ?3, updated_at = ?2
+            .run_then(
+                move |db| {
+                    db.prepare_cached(
+                        "UPDATE outbox SET state = 'expired', rank = ?3, updated_at = ?2
                      WHERE state IN ('queued', 'sent') AND created_at < ?1 RETURNING account, content",
-                )?
-                .query_map(params![before, now, OutboxState::Expired as i64], |r| {
-                    let (account, content): (String, String) = (r.get(0)?, r.get(1)?);
-                    Ok(Settled {
-                        account: AccountId::new(&account),
-                        state: OutboxState::Expired,
-                        file: file_of(&content),
-                    })
-                })?
-                .collect::<rusqlite::Result<Vec<_>>>()
-            }, move |settled: &Vec<Settled>| tally.settled(settled))
+                    )?
+                    .query_map(params![before, now, OutboxState::Expired as i64], |r| {
+                        let (account, content): (String, String) = (r.get(0)?, r.get(1)?);
+                        Ok(Settled {
+                            account: AccountId::new(&account),
+                            state: OutboxState::Expired,
+                            file: file_of(&content),
+                        })
+                    })?
+                    .collect::<rusqlite::Result<Vec<_>>>()
+                },
+                move |settled: &Vec<Settled>| tally.settled(settled),
+            )
             .await?;
         Ok(settled.len())
     }

@@ -1,7 +1,7 @@
 use super::*;
-use crate::ids::{E164, Jid};
 use crate::clock::Clock;
 use crate::event::{Body, Content, MediaKind};
+use crate::ids::{E164, Jid};
 use crate::outgoing::{MediaFile, Outgoing, Outlet};
 
 fn open(dir: &Path) -> Journal {

@@ -31,7 +31,9 @@ fn message(input: &Value) -> Outcome {
 }
 
 fn to(value: &Value) -> Result<Jid, LeftOut> {
-    Target::parse(text(value)).map(|t| t.jid()).map_err(|_| LeftOut("13.1 only addresses that can be written to are targets"))
+    Target::parse(text(value))
+        .map(|t| t.jid())
+        .map_err(|_| LeftOut("13.1 only addresses that can be written to are targets"))
 }
 
 fn file(mime: &str, gif: bool, name: Option<&str>) -> MediaFile {
@@ -65,7 +67,9 @@ fn content(part: &Outgoing) -> Value {
             MediaKind::Audio => json!({"audio": "<bytes>", "ptt": media.voice, "mimetype": media.mime}),
             MediaKind::Video => json!({"video": "<bytes>", "caption": caption, "mimetype": media.mime,
                 "gifPlayback": media.gif.then_some(true)}),
-            _ => json!({"document": "<bytes>", "caption": caption, "mimetype": media.mime, "fileName": media.file_name}),
+            _ => {
+                json!({"document": "<bytes>", "caption": caption, "mimetype": media.mime, "fileName": media.file_name})
+            }
         },
         Outgoing::Poll { question, options, selectable } => {
             json!({"poll": {"name": question, "values": options, "selectableCount": selectable}})
