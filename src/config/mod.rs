@@ -217,5 +217,3 @@ fn meaning(tree: &Node, env: &ResolveEnv, refused: &[KeyPath], findings: &mut Fi
 
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod vector_tests;
