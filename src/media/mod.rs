@@ -6,14 +6,47 @@
 //! ```
 //! The outbox owns the files from then on: it deletes one when its part is done, and calls [`Loader::sweep`] at the start.
 
-use std::path::PathBuf;
+mod error;
+mod fetch;
+mod ffmpeg;
+mod intake;
+pub mod kind;
+mod local;
+mod mp4;
+mod name;
+mod net;
+mod opus;
+pub mod picture;
+mod shape;
+#[cfg(test)]
+mod tests;
+mod voice;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+
+pub use error::MediaError;
+pub use fetch::Patience;
 
 use crate::outgoing::MediaFile;
+use fetch::Fetcher;
+use intake::{Cap, Copy};
+use shape::Shaped;
+
+/// Pictures and sounds that can be made smaller may have this size at first.
+const LARGEST_SOURCE: u64 = 100 * 1024 * 1024;
+/// Conversions at a time: each may take a quarter of a gigabyte and a whole core.
+const CONVERSIONS: usize = 2;
 
 /// Makes files ready to send. Cheap to clone; all clones share connections and limits.
 #[derive(Clone, Debug)]
 pub struct Loader {
-    folder: PathBuf,
+    folder: Arc<Path>,
+    fetcher: Fetcher,
+    ffmpeg: Option<Arc<Path>>,
+    conversions: Arc<Semaphore>,
 }
 
 /// What a loader may connect to.
@@ -67,27 +100,16 @@ impl Wish {
             max_bytes,
         }
     }
-}
 
-/// A source that cannot be sent. The text is meant for the person who asked.
-#[derive(Debug, thiserror::Error)]
-pub enum MediaError {
-    /// A URL gave no file.
-    #[error("Failed to fetch media from {url}: {why}")]
-    Fetch {
-        /// Without user name and password.
-        url: String,
-        /// What happened.
-        why: String,
-    },
-    /// A local file cannot be read.
-    #[error("cannot read {source_name}: {why}")]
-    Read {
-        /// As it was named.
-        source_name: String,
-        /// What happened.
-        why: String,
-    },
+    /// The source as it may be shown: short, and without passwords.
+    fn shown(&self) -> String {
+        let source = self.source.trim();
+        match reqwest::Url::parse(source) {
+            Ok(url) if url.scheme() == "data" => "the data URL".to_owned(),
+            Ok(url) => fetch::public_form(&url),
+            Err(_) => source.chars().take(300).collect(),
+        }
+    }
 }
 
 impl Loader {
@@ -96,23 +118,117 @@ impl Loader {
     /// # Errors
     /// When TLS cannot be set up on this machine.
     pub fn new(folder: impl Into<PathBuf>, reach: Reach) -> Result<Self, MediaError> {
-        let _ = reach;
-        Ok(Self { folder: folder.into() })
+        Self::with(folder.into(), reach, Patience::default(), ffmpeg::find())
     }
 
-    /// Loads, checks and converts one source.
+    /// The same with other time limits and another `ffmpeg` than the one on the search path, or none.
     ///
     /// # Errors
-    /// When it cannot be loaded, is not allowed, or cannot be made to fit.
+    /// When TLS cannot be set up on this machine.
+    pub fn with(
+        folder: PathBuf,
+        reach: Reach,
+        patience: Patience,
+        ffmpeg: Option<PathBuf>,
+    ) -> Result<Self, MediaError> {
+        Ok(Self {
+            folder: folder.into(),
+            fetcher: Fetcher::new(reach, patience)?,
+            ffmpeg: ffmpeg.map(Arc::from),
+            conversions: Arc::new(Semaphore::new(CONVERSIONS)),
+        })
+    }
+
+    /// Loads, checks and converts one source. The caller owns the file from then on.
+    ///
+    /// # Errors
+    /// When it cannot be loaded, is not allowed, or cannot be made to fit. Nothing stays on disk then.
     pub async fn prepare(&self, wish: &Wish, trust: &Trust) -> Result<MediaFile, MediaError> {
-        let _ = (trust, &self.folder);
-        Err(MediaError::Read { source_name: wish.source.clone(), why: "not yet".into() })
+        let copy = self.load(wish, trust).await?;
+        let shaped = self.convert(wish, move |wish, folder| shape::shape(copy, wish, folder)).await?;
+        match shaped {
+            Shaped::Ready(media) => Ok(media),
+            Shaped::Foreign(copy, mime) => self.foreign(wish, copy, mime).await,
+        }
+    }
+
+    async fn load(&self, wish: &Wish, trust: &Trust) -> Result<Copy, MediaError> {
+        let source = wish.source.trim();
+        let limit = if wish.as_document { wish.max_bytes } else { wish.max_bytes.max(LARGEST_SOURCE) };
+        let cap = |declared: Option<&str>, name: Option<&str>| -> Cap {
+            let (declared, name, wish) = (declared.map(str::to_owned), name.map(str::to_owned), wish.clone());
+            Box::new(move |head| {
+                let mime = kind::decide(head, declared.as_deref(), name.as_deref());
+                if shape::shrinks(&wish, head, &mime) { limit } else { wish.max_bytes }
+            })
+        };
+        let begins = |scheme: &str| source.get(..scheme.len()).is_some_and(|s| s.eq_ignore_ascii_case(scheme));
+        if begins("http://") || begins("https://") {
+            return self.fetcher.fetch(source, trust, &self.folder, limit, cap).await;
+        }
+        if source.contains("://") && !begins("file://") && !begins("data:") {
+            let why = "only http, https, file and data URLs and paths can be sent".into();
+            return Err(MediaError::Refused { name: wish.shown(), why });
+        }
+        let (data, cap) = (begins("data:"), cap(None, Some(source).filter(|_| !begins("data:"))));
+        let (source, trust, folder) = (source.to_owned(), trust.clone(), Arc::clone(&self.folder));
+        let copied = tokio::task::spawn_blocking(move || match data {
+            true => local::decode(&source, &folder, cap),
+            false => local::copy(&source, &trust, &folder, cap),
+        });
+        copied.await.unwrap_or_else(|e| Err(MediaError::Read { name: wish.shown(), why: e.to_string() }))
+    }
+
+    /// Runs a conversion on a blocking thread, two at a time. A decoder that panics costs this file only.
+    async fn convert<T: Send + 'static>(
+        &self,
+        wish: &Wish,
+        work: impl FnOnce(&Wish, &Path) -> Result<T, MediaError> + Send + 'static,
+    ) -> Result<T, MediaError> {
+        let permit = Arc::clone(&self.conversions).acquire_owned().await.expect("the semaphore is never closed");
+        let (own, folder) = (wish.clone(), Arc::clone(&self.folder));
+        let done = tokio::task::spawn_blocking(move || {
+            let result = work(&own, &folder);
+            drop(permit);
+            result
+        });
+        done.await.unwrap_or_else(|_| {
+            Err(MediaError::Unusable { name: wish.shown(), what: "file", why: "its decoder failed".into() })
+        })
+    }
+
+    /// Audio that nothing here reads: through ffmpeg, or as it is.
+    async fn foreign(&self, wish: &Wish, copy: Copy, mime: String) -> Result<MediaFile, MediaError> {
+        if let Some(ffmpeg) = &self.ffmpeg {
+            let permit = self.conversions.acquire().await;
+            let made = intake::temporary(&self.folder)?;
+            let ran = ffmpeg::to_opus(ffmpeg, copy.file.path(), made.path(), wish.max_bytes).await;
+            drop(permit);
+            match ran {
+                Ok(()) => {
+                    let noted = self.convert(wish, move |wish, folder| shape::note(made, wish, folder)).await;
+                    // What ffmpeg made of it may still be too large or nothing at all.
+                    if noted.is_ok() || copy.bytes > wish.max_bytes {
+                        return noted;
+                    }
+                }
+                Err(why) => tracing::warn!(target: "whatsapp/outbound", why, "audio is sent as a file"),
+            }
+        }
+        self.convert(wish, move |wish, folder| shape::plain_sound(copy, wish, mime, None, folder)).await
     }
 
     /// Deletes what lies in the folder and is not `in_use`: files of parts that are gone, and copies cut off by a crash.
-    /// For the start, before anything is prepared. Returns how many were deleted.
+    /// For the start, before anything is prepared. Blocking. Returns how many were deleted.
     pub fn sweep(&self, in_use: &[PathBuf]) -> usize {
-        let _ = in_use;
-        0
+        // No folder, nothing to sweep.
+        let Ok(entries) = std::fs::read_dir(&self.folder) else { return 0 };
+        let leftover = |path: &PathBuf| path.is_file() && !in_use.contains(path);
+        entries
+            .flatten()
+            .map(|entry| entry.path())
+            .filter(leftover)
+            .filter(|path| std::fs::remove_file(path).is_ok())
+            .count()
     }
 }

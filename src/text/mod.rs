@@ -4,5 +4,6 @@ pub mod chunk;
 pub mod envelope;
 pub mod history;
 pub mod markdown;
+pub mod media_lines;
 pub mod tables;
 pub mod zone;

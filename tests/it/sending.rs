@@ -152,3 +152,31 @@ async fn what_whatsapp_refuses_is_reported_and_neither_kept_nor_sent_later() {
     let failed = send(&gateway, "+15558888888", "k4", text("hi")).await.expect_err("the look-up failed");
     assert!(matches!(failed, Refusal::Unavailable(_)), "{failed}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn files_are_sent_with_the_text_below_the_first_or_not_at_all() {
+    let world = World::start().await.expect("world");
+    let (gateway, work, ann) = stage(&world, TWO).await;
+    let to = ann.number();
+    let folder = tempfile::tempdir().expect("temp dir");
+    let path = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
+    std::fs::write(path("a.txt"), "first file").expect("written");
+    std::fs::write(path("b.bin"), [7_u8, 0, 255].repeat(1_000)).expect("written");
+    let draft = |media: &[&str]| {
+        let media = media.iter().map(|name| path(name)).collect();
+        Wanted::Message(Draft { text: "both".into(), media, ..Draft::default() })
+    };
+    let refused = send(&gateway, &to, "key", draft(&["a.txt", "gone.txt"])).await.expect_err("one is missing");
+    assert!(refused.to_string().contains("gone.txt"), "{refused}");
+    let sent = send(&gateway, &to, "key", draft(&["a.txt", "b.bin"])).await.expect("sent");
+    let last = ann.expect_message(|r| r.id == sent.message_id.as_str()).await.expect("delivered");
+    let inbox: Vec<_> = ann.inbox().into_iter().filter(|r| r.from == work.number()).collect();
+    assert_eq!(inbox.len(), 2, "nothing of the refused request was sent");
+    let opened = |message| world.media().open(message).expect("opens").expect("a file");
+    let (first, second) = (opened(&inbox[0].message), opened(&last.message));
+    assert_eq!((first.bytes.as_slice(), first.caption.as_deref()), (&b"first file"[..], Some("both")));
+    assert_eq!((first.file_name.as_deref(), second.caption), (Some("a.txt"), None));
+    assert!(second.bytes == [7_u8, 0, 255].repeat(1_000));
+    let outbound = gateway.state.join("media").join("outbound");
+    gateway.wait("the prepared files to be gone", |_| std::fs::read_dir(&outbound).is_ok_and(|d| d.count() == 0)).await;
+}

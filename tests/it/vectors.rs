@@ -11,6 +11,7 @@ mod connection;
 mod extract;
 mod groups;
 mod markdown;
+mod media;
 mod numbers;
 mod replies;
 mod routing;
@@ -34,6 +35,7 @@ const TOPICS: &[Topic] = &[
     extract::functions,
     groups::functions,
     markdown::functions,
+    media::functions,
     numbers::functions,
     replies::functions,
     routing::functions,

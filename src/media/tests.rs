@@ -1,0 +1,1 @@
+//! Sources of every kind, from a server, a folder and a model.
