@@ -1,5 +1,8 @@
 //! From an agent's answer to the messages that are sent: silence, formatting, prefix, chunks (behaviour.md 12.1 to 12.4). Pure.
 
+pub mod pacing;
+pub mod sending;
+
 use crate::config::model::{AgentConfig, ModelRef, ResponsePrefix, RulesConfig};
 use crate::heartbeat;
 use crate::text::envelope::name_tag;

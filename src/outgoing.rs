@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::event::MediaKind;
-use crate::ids::{Jid, MessageId};
+use crate::ids::{AccountId, Jid, MessageId};
 
 /// The content of one outgoing message.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -57,6 +57,96 @@ pub enum Outgoing {
         /// The message; in groups an admin may name another person's.
         target: Target,
     },
+}
+
+impl Outgoing {
+    /// A text that quotes nothing.
+    pub fn text(text: impl Into<String>) -> Self {
+        Self::Text { text: text.into(), quote: None }
+    }
+
+    /// The prepared file that it needs.
+    pub fn file(&self) -> Option<&MediaFile> {
+        match self {
+            Self::Media { media, .. } => Some(media),
+            _ => None,
+        }
+    }
+}
+
+/// Something that messages of one account leave through.
+pub trait Outlet {
+    /// The account.
+    fn account(&self) -> &AccountId;
+}
+
+/// One message on its way out, sealed for the account that it leaves through.
+///
+/// Only that account's outbox makes letters, nobody can change whose one is, and a link refuses the letters of another account.
+///
+/// ```compile_fail
+/// fn readdress(letter: &mut verso::outgoing::Letter) {
+///     letter.account = verso::ids::AccountId::new("another");
+/// }
+/// ```
+/// ```compile_fail
+/// use verso::outgoing::{Letter, Outgoing};
+/// fn forge(account: verso::ids::AccountId, id: verso::ids::MessageId, chat: verso::ids::Jid) -> Letter {
+///     Letter { account, id, chat, content: Outgoing::text("hi"), handling: Default::default() }
+/// }
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct Letter {
+    account: AccountId,
+    id: MessageId,
+    chat: Jid,
+    content: Outgoing,
+    handling: Handling,
+}
+
+/// How a letter is treated on its way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Handling {
+    /// It answers a message that came in.
+    pub answer: bool,
+    /// Nothing was exchanged with this person before.
+    pub first_contact: bool,
+    /// A connection took it, but WhatsApp has not confirmed it.
+    pub handed_over: bool,
+    /// It was sent before and nobody could read it: the recipient's devices are looked up anew.
+    pub again: bool,
+}
+
+impl Letter {
+    /// Seals a message for `account`; for the outbox alone (`tests/it/architecture.rs` checks it).
+    pub(crate) fn seal(account: AccountId, id: MessageId, chat: Jid, content: Outgoing, handling: Handling) -> Self {
+        Self { account, id, chat, content, handling }
+    }
+
+    /// The account that it leaves through.
+    pub fn account(&self) -> &AccountId {
+        &self.account
+    }
+
+    /// WhatsApp's id of the message, the same at every attempt.
+    pub fn id(&self) -> &MessageId {
+        &self.id
+    }
+
+    /// Where to.
+    pub fn chat(&self) -> &Jid {
+        &self.chat
+    }
+
+    /// What it says.
+    pub fn content(&self) -> &Outgoing {
+        &self.content
+    }
+
+    /// How it is treated.
+    pub fn handling(&self) -> Handling {
+        self.handling
+    }
 }
 
 /// An existing message that an outgoing one refers to.

@@ -13,8 +13,11 @@ use tokio::runtime::Handle;
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
+use verso::clock::Clock;
 use verso::event::{Content, DownReason, InboundMessage, LinkEvent, ReceiptKind};
 use verso::ids::{AccountId, E164, Jid, MessageId};
+use verso::outgoing::{Letter, Outlet};
+use verso::store::journal::{Journal, OutboxPart};
 use verso::whatsapp::{CommitFailed, Endpoint, Link, LinkError, LinkSink, LinkSpec, Links};
 use wa_simulator::{Addressing, Direction, Fault, IqFault, Kick, LinkedDevice, Phone, World};
 
@@ -22,6 +25,29 @@ type Result<T = ()> = std::result::Result<T, Box<dyn Error>>;
 
 /// Longer than anything here takes; a failure, not a pause.
 const DEADLINE: Duration = Duration::from_secs(20);
+
+/// The letter of an account, as its outbox seals it.
+async fn letter(outlet: &impl Outlet, chat: &Jid, id: &MessageId, text: &str) -> Letter {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let journal = Journal::open(&dir.path().join("state.db"), Clock::System).expect("opens");
+    let account = outlet.account().clone();
+    let part = OutboxPart { id: id.clone(), ..OutboxPart::text(account, chat.clone(), text, None) };
+    journal.enqueue(vec![part]).await.expect("queued");
+    journal.outbox(outlet).waiting().await.expect("read").remove(0)
+}
+
+async fn send_text(link: &Link, chat: &Jid, id: &MessageId, text: &str) -> std::result::Result<(), LinkError> {
+    link.send(&letter(link, chat, id, text).await).await
+}
+
+/// Another account's way out.
+struct Stranger(AccountId);
+
+impl Outlet for Stranger {
+    fn account(&self) -> &AccountId {
+        &self.0
+    }
+}
 
 /// Collects what a link delivers; commits fail while told to.
 struct Sink {
@@ -194,7 +220,7 @@ async fn links_by_qr_and_talks_both_ways() -> Result {
     let id = account.link.new_message_id();
     account.link.typing(&got.chat, true).await?;
     s.ann.expect_typing(&s.owner).await?;
-    account.link.send_text(&got.chat, &id, "hello yourself").await?;
+    send_text(&account.link, &got.chat, &id, "hello yourself").await?;
     let seen = s.ann.expect_text("hello yourself").await?;
     assert_eq!(seen.id, id.as_str(), "the id is ours");
     let (mut acked, mut delivered) = (false, false);
@@ -223,7 +249,7 @@ async fn links_by_qr_and_talks_both_ways() -> Result {
     assert!(account.link.vitals().frames_in > 0);
     account.link.close().await;
     assert_eq!(ended(run).await?, DownReason::Stopped);
-    assert_eq!(account.link.send_text(&got.chat, &id, "too late").await, Err(LinkError::NotLinked));
+    assert_eq!(send_text(&account.link, &got.chat, &id, "too late").await, Err(LinkError::NotLinked));
     device.wait_disconnected().await?;
     drop(account);
     let released = async {
@@ -469,7 +495,7 @@ async fn groups_media_and_own_messages_are_understood() -> Result {
     numbers.sort();
     assert_eq!(numbers, [number(&s.ann), number(&s.owner)]);
     let id = account.link.new_message_id();
-    account.link.send_text(&got.chat, &id, "hi Ann").await?;
+    send_text(&account.link, &got.chat, &id, "hi Ann").await?;
     s.ann.expect_text("hi Ann").await?;
     account
         .link
@@ -503,13 +529,17 @@ async fn a_silent_server_does_not_keep_an_account_from_connecting() -> Result {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_nack_reaches_the_sender() -> Result {
+async fn a_nack_reaches_the_sender_and_another_accounts_letter_goes_nowhere() -> Result {
     let s = stage().await?;
     let account = open(&s.world.ws_url(), s.dir.path()).await?;
     let (device, run) = link_up(&account, &s.owner).await?;
+    let to = ours(&s.ann.jid());
+    let foreign = letter(&Stranger(AccountId::new("stranger")), &to, &account.link.new_message_id(), "not mine").await;
+    let refused = account.link.send(&foreign).await.expect_err("refused");
+    assert!(matches!(&refused, LinkError::Invalid(text) if text.contains("\"stranger\"")), "{refused}");
     device.set_fault(Fault::NackMessages { error: 479 });
     let id = account.link.new_message_id();
-    account.link.send_text(&ours(&s.ann.jid()), &id, "refused").await?;
+    send_text(&account.link, &ours(&s.ann.jid()), &id, "refused").await?;
     let nacked = |e| if let LinkEvent::ServerAck { id, error } = e { Some((id, error)) } else { None };
     assert_eq!(account.event("the nack", nacked).await?, (id, Some("479".to_owned())));
     account.link.close().await;

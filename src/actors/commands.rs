@@ -21,7 +21,7 @@ use crate::clock::Clock;
 use crate::command::{self, Activation, AllowlistCommand, Command, ConfigCommand, PairingCommand, SendSetting, reply};
 use crate::config::file::ConfigSource;
 use crate::config::model::{AllowList, Config, ReloadMode};
-use crate::ids::{Jid, MessageId, SessionKey};
+use crate::ids::{Jid, SessionKey};
 use crate::policy::decision::{ChatKind, CommandCall};
 use crate::policy::pairing::REQUEST_TTL_MS;
 use crate::session::send_policy;
@@ -193,15 +193,9 @@ impl Desk {
 
     async fn answer(&self, text: &str, order: &Order) -> Result<(), StoreError> {
         let (message, rules) = (&order.run.message, &order.run.account.rules);
-        let part = |text: &str| OutboxPart {
-            account: message.account.clone(),
-            id: MessageId::random(&mut rand::rng()),
-            chat: message.chat.clone(),
-            text: text.to_owned(),
-            answers: Some(message.key()),
-        };
-        let texts = chunk::chunk(text, rules.text_chunk_limit, rules.chunk_mode);
-        let parts = texts.iter().map(|text| part(text)).collect();
+        let texts = chunk::chunk(text, rules.text_chunk_limit, rules.chunk_mode).into_iter();
+        let part = |text| OutboxPart::text(message.account.clone(), message.chat.clone(), text, Some(message.key()));
+        let parts = texts.map(part).collect();
         self.journal.answer(order.run.keys(), parts).await?;
         order.run.supervisor.do_send(Deliver);
         Ok(())

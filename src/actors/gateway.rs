@@ -14,7 +14,7 @@ use crate::actors::agent::{AgentActor, StopAgents};
 use crate::actors::messages::{
     AccountStatus, DecidePairing, Events, ExplainMessage, GatewayEvent, GatewayPort, GatewayStatus, GetStatus,
     ListPairing, LoggedOut, LoginProgress, LoginStart, LoginStarted, LoginWait, Logout, PairingDecided, PairingRequest,
-    Refusal, Reload, SendText, Sent, StartAccount, StopAccount, Subscribe,
+    Refusal, Reload, SendOut, Sent, StartAccount, StopAccount, Subscribe,
 };
 use crate::actors::router::{ConfigChanged, FlushBatches, GetCounters, ReloadBy, RouterActor};
 use crate::actors::socket::SocketContext;
@@ -29,6 +29,7 @@ use crate::config::file::{self, ConfigSource};
 use crate::config::model::Config;
 use crate::config::{Loaded, Places, Rejected};
 use crate::ids::{AccountId, MessageId};
+use crate::media::{Loader, Reach, Trust};
 use crate::routing::target::Target;
 use crate::store::journal::Journal;
 use crate::store::paths::StatePaths;
@@ -84,6 +85,10 @@ impl Gateway {
         boot.paths.prepare().map_err(|e| BootError::State(e.to_string()))?;
         let journal =
             Journal::open(&boot.paths.state_db(), boot.clock.clone()).map_err(|e| BootError::State(e.to_string()))?;
+        // A demo build dials this machine and nothing else.
+        let reach = if cfg!(feature = "demo") { Reach::Loopback } else { Reach::Internet };
+        let loader = Loader::new(boot.paths.media_outbound(), reach).map_err(|e| BootError::State(e.to_string()))?;
+        loader.sweep(&journal.files_in_use().await.map_err(|e| BootError::State(e.to_string()))?);
         let pool = tokio::runtime::Handle::current();
         let links = Links::new(boot.endpoint.clone(), pool.clone()).map_err(|e| BootError::Link(e.to_string()))?;
         let config = loaded.config;
@@ -113,6 +118,7 @@ impl Gateway {
             clock: boot.clock.clone(),
             router: router.clone(),
             agents: agents.clone(),
+            loader,
         };
         let (events, _) = broadcast::channel(256);
         let router_addr = router.clone();
@@ -411,6 +417,9 @@ impl Handler<GetStatus> for GatewayActor {
             default_account: self.config.default_account.clone(),
             accounts: self.statuses.values().cloned().collect(),
         };
+        for account in &mut status.accounts {
+            account.outbox = self.cx.socket.journal.outbox_counts(&account.account_id);
+        }
         let router = self.router.clone();
         Box::pin(async move {
             if let Ok(mut counters) = router.send(GetCounters).await {
@@ -466,21 +475,17 @@ impl Handler<StopAccount> for GatewayActor {
     }
 }
 
-impl Handler<SendText> for GatewayActor {
+impl Handler<SendOut> for GatewayActor {
     type Result = ResponseFuture<Result<Sent, Refusal>>;
 
-    fn handle(&mut self, send: SendText, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, send: SendOut, _: &mut Self::Context) -> Self::Result {
         let target = match Target::parse(&send.to) {
             Ok(target) => target,
             Err(error) => return Box::pin(async move { Err(Refusal::Invalid(error.to_string())) }),
         };
-        if send.text.trim().is_empty() {
-            return Box::pin(async { Err(Refusal::Invalid("the message is empty; give it a text".to_owned())) });
-        }
-        self.forward(
-            send.account.as_deref(),
-            SendNow { target, text: send.text, idempotency_key: send.idempotency_key },
-        )
+        let SendOut { account, what, idempotency_key, .. } = send;
+        let max_bytes = self.config.agents.media_max_bytes;
+        self.forward(account.as_deref(), SendNow { target, what, by: Trust::Owner, max_bytes, idempotency_key })
     }
 }
 

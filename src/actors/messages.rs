@@ -117,6 +117,8 @@ pub struct AccountStatus {
     pub self_lid: Option<Jid>,
     /// Age of the credentials in milliseconds.
     pub auth_age_ms: Option<i64>,
+    /// What waits in its outbox, and what came to nothing since the start.
+    pub outbox: crate::store::journal::OutboxCounts,
     /// Messages answered, held and dropped by reason code since the start.
     pub counters: std::collections::BTreeMap<String, u64>,
 }
@@ -250,21 +252,84 @@ pub struct StopAccount {
     pub account: Option<String>,
 }
 
-/// Sends one text message.
-#[derive(Message)]
+/// Sends something to somebody.
+#[derive(Message, Clone, Debug)]
 #[rtype(result = "Result<Sent, Refusal>")]
-pub struct SendText {
+pub struct SendOut {
     /// The account; `None` = the default account.
     pub account: Option<String>,
     /// E.164, JID or LID.
     pub to: String,
-    /// The text.
-    pub text: String,
+    /// What.
+    pub what: Wanted,
     /// The caller's key: the same key again repeats the first success instead of sending.
     pub idempotency_key: String,
 }
 
-/// Answer to [`SendText`].
+/// What a door or a model wants to be sent.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Wanted {
+    /// A text, files, or both.
+    Message(Draft),
+    /// An emoji on a message, or its removal.
+    React {
+        /// The message.
+        target: Named,
+        /// The emoji; empty takes the reaction back.
+        emoji: String,
+    },
+    /// A poll, as typed.
+    Poll {
+        /// The question.
+        question: String,
+        /// The answers.
+        options: Vec<String>,
+        /// How many may be chosen; one when not said.
+        selections: Option<i64>,
+    },
+    /// A new text for one of the account's messages.
+    Edit {
+        /// The message.
+        id: MessageId,
+        /// The new text.
+        text: String,
+    },
+    /// Takes a message back for everyone.
+    Delete {
+        /// The message.
+        target: Named,
+    },
+}
+
+/// A message to be written.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Draft {
+    /// The text; may be empty when there are files.
+    pub text: String,
+    /// Paths and addresses of the files.
+    pub media: Vec<String>,
+    /// A video is played silently and repeated.
+    pub gif_playback: bool,
+    /// Images and videos are sent as files.
+    pub as_document: bool,
+    /// The name that the first file gets.
+    pub file_name: Option<String>,
+    /// The message that it answers natively.
+    pub reply_to: Option<MessageId>,
+}
+
+/// A message as somebody names it; what is not said is looked up in the journal.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Named {
+    /// Its id.
+    pub id: MessageId,
+    /// Its author, in groups.
+    pub participant: Option<Jid>,
+    /// This account wrote it.
+    pub from_me: Option<bool>,
+}
+
+/// Answer to [`SendOut`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Sent {
@@ -372,7 +437,7 @@ pub struct GatewayPort {
     pub logout: Recipient<Logout>,
     pub start: Recipient<StartAccount>,
     pub stop: Recipient<StopAccount>,
-    pub send_text: Recipient<SendText>,
+    pub send: Recipient<SendOut>,
     pub list_pairing: Recipient<ListPairing>,
     pub decide_pairing: Recipient<DecidePairing>,
     pub reload: Recipient<Reload>,
@@ -391,7 +456,7 @@ impl GatewayPort {
             + Handler<Logout>
             + Handler<StartAccount>
             + Handler<StopAccount>
-            + Handler<SendText>
+            + Handler<SendOut>
             + Handler<ListPairing>
             + Handler<DecidePairing>
             + Handler<Reload>
@@ -403,7 +468,7 @@ impl GatewayPort {
             + ToEnvelope<A, Logout>
             + ToEnvelope<A, StartAccount>
             + ToEnvelope<A, StopAccount>
-            + ToEnvelope<A, SendText>
+            + ToEnvelope<A, SendOut>
             + ToEnvelope<A, ListPairing>
             + ToEnvelope<A, DecidePairing>
             + ToEnvelope<A, Reload>
@@ -417,7 +482,7 @@ impl GatewayPort {
             logout: addr.clone().recipient(),
             start: addr.clone().recipient(),
             stop: addr.clone().recipient(),
-            send_text: addr.clone().recipient(),
+            send: addr.clone().recipient(),
             list_pairing: addr.clone().recipient(),
             decide_pairing: addr.clone().recipient(),
             reload: addr.clone().recipient(),

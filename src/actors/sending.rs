@@ -1,19 +1,29 @@
-//! Sends a text for a door: at once or not at all, and once however often it is asked for with the same key.
+//! Sends for a door or a model: now or not at all, and once however often it is asked for with the same key.
+//!
+//! The parts go through the outbox like every message, so that one account has one order and one pace. Whoever asks waits until
+//! WhatsApp has them; what WhatsApp does not have in time is given up and never sent behind the back of a reported failure.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix::Addr;
 
-use crate::actors::messages::{Refusal, Sent};
-use crate::actors::socket::{LookUp, SendDirect, SocketActor};
+use crate::actors::messages::{Draft, Named, Refusal, Sent, Wanted};
+use crate::actors::socket::{DrainOutbox, LookUp, SocketActor};
 use crate::clock::UnixMs;
 use crate::config::model::AccountConfig;
-use crate::ids::{Jid, MessageId};
+use crate::delivery::sending::{self, Action};
+use crate::ids::{AccountId, Jid, MessageId};
+use crate::media::{Loader, Trust, Wish};
+use crate::outgoing::{MediaFile, Outgoing, Target as Message};
 use crate::routing::target::Target;
-use crate::store::journal::{Journal, OutboxPart};
-use crate::text::chunk;
+use crate::store::journal::{Journal, OutboxPart, OutboxRow, OutboxState};
 use crate::whatsapp::LinkError;
+
+/// How long WhatsApp may take for a text; a file gets more by its size.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Bytes that a slow line carries in a second.
+const SLOW_LINE: u64 = 64 * 1024;
 
 /// One request to send.
 pub struct SendJob {
@@ -21,12 +31,26 @@ pub struct SendJob {
     pub account: Arc<AccountConfig>,
     /// To whom.
     pub target: Target,
-    /// The text.
-    pub text: String,
+    /// What.
+    pub what: Wanted,
+    /// Who asks: a model may do what `actions` allows and name files in its own folders.
+    pub by: Trust,
+    /// The largest file that is sent.
+    pub max_bytes: u64,
     /// The caller's key.
     pub idempotency_key: String,
     /// The time of day.
     pub now: UnixMs,
+}
+
+/// What a job is carried out with.
+pub struct Means {
+    /// The account's connection.
+    pub socket: Addr<SocketActor>,
+    /// Where the parts wait.
+    pub journal: Journal,
+    /// Prepares files.
+    pub loader: Loader,
 }
 
 /// What is kept under an idempotency key: the ids are fixed before the first attempt, so that a repeated request after a crash
@@ -39,54 +63,200 @@ struct Remembered {
     done: bool,
 }
 
-/// Carries out `job` over `socket`.
+/// Carries out `job`.
 ///
 /// # Errors
-/// When the number is not on WhatsApp, WhatsApp refuses, or the connection is lost; nothing is queued then.
-pub async fn send_text(job: SendJob, socket: Addr<SocketActor>, journal: Journal) -> Result<Sent, Refusal> {
-    let unavailable = |e: &dyn std::fmt::Display| Refusal::Unavailable(e.to_string());
+/// When the request is wrong or not allowed, the number is not on WhatsApp, a file cannot be sent, WhatsApp refuses, or does not
+/// answer in time. Nothing is sent later then.
+pub async fn send(job: SendJob, means: Means) -> Result<Sent, Refusal> {
+    permitted(&job)?;
+    let Means { socket, journal, loader } = &means;
     let account = job.account.id.clone();
     let fact = format!("send:{account}:{}", job.idempotency_key);
-    let earlier = journal.get(&fact).await.map_err(|e| unavailable(&e))?;
+    let earlier = journal.get(&fact).await.map_err(unavailable)?;
     let earlier: Option<Remembered> = earlier.and_then(|text| serde_json::from_str(&text).ok());
     if let Some(Remembered { to, ids, done: true, .. }) = &earlier {
-        let message_id = ids.last().cloned().unwrap_or_else(|| MessageId::new(""));
-        return Ok(Sent { account, message_id, to_jid: to.clone() });
+        return Ok(Sent { account, message_id: last(ids), to_jid: to.clone() });
     }
-    let parts = chunk::chunk(job.text.trim(), job.account.rules.text_chunk_limit, job.account.rules.chunk_mode);
     let to = match &earlier {
         Some(remembered) => remembered.to.clone(),
-        None => resolve(&job.target, &socket).await?,
+        None => resolve(&job.target, socket).await?,
     };
+    let first_contact = !to.is_group() && !journal.has_met(&account, &to).await.map_err(unavailable)?;
+    let contents = contents(&job, &to, journal, loader).await?;
     let ids = match earlier {
-        Some(remembered) if remembered.ids.len() == parts.len() => remembered.ids,
-        _ => parts.iter().map(|_| MessageId::random(&mut rand::rng())).collect(),
+        Some(remembered) if remembered.ids.len() == contents.len() => remembered.ids,
+        _ => contents.iter().map(|_| MessageId::random(&mut rand::rng())).collect(),
     };
+    let patience = patience(&contents);
     let mut remembered = Remembered { at: job.now, to: to.clone(), ids: ids.clone(), done: false };
-    journal.put(&fact, &serde_json::to_string(&remembered).expect("plain data")).await.map_err(|e| unavailable(&e))?;
-    for (id, text) in ids.iter().zip(parts) {
-        let send = SendDirect { chat: to.clone(), id: id.clone(), text: text.clone() };
-        let sent = tokio::time::timeout(Duration::from_secs(60), socket.send(send)).await;
-        match sent {
-            Ok(Ok(Ok(()))) => {}
-            Ok(Ok(Err(error))) => return Err(refusal(&error)),
-            Ok(Err(_)) => return Err(Refusal::NoListener { account }),
-            Err(_) => return Err(Refusal::Unavailable("WhatsApp did not take the message within 60 s".to_owned())),
-        }
-        let part = OutboxPart { account: account.clone(), id: id.clone(), chat: to.clone(), text, answers: None };
-        journal.record_sent(part).await.map_err(|e| unavailable(&e))?;
+    remember(journal, &fact, &remembered).await?;
+    let parts = ids.iter().zip(contents).map(|(id, content)| OutboxPart {
+        account: account.clone(),
+        id: id.clone(),
+        chat: to.clone(),
+        content,
+        answers: None,
+        first_contact,
+    });
+    journal.enqueue(parts.collect()).await.map_err(unavailable)?;
+    if socket.send(DrainOutbox(job.account.rules.pacing.clone())).await.is_err() {
+        journal.withdraw(&account, &ids, "the connection was lost").await.map_err(unavailable)?;
+        return Err(Refusal::NoListener { account });
     }
+    arrival(journal, &account, &ids, patience).await?;
     remembered.done = true;
-    journal.put(&fact, &serde_json::to_string(&remembered).expect("plain data")).await.map_err(|e| unavailable(&e))?;
-    let message_id = ids.last().cloned().unwrap_or_else(|| MessageId::new(""));
-    Ok(Sent { account, message_id, to_jid: to })
+    remember(journal, &fact, &remembered).await?;
+    Ok(Sent { account, message_id: last(&ids), to_jid: to })
 }
 
-fn refusal(error: &LinkError) -> Refusal {
-    match error {
-        LinkError::Invalid(text) => Refusal::Invalid(text.clone()),
-        other => Refusal::Unavailable(other.to_string()),
+/// Waits until WhatsApp has every part.
+async fn arrival(journal: &Journal, account: &AccountId, ids: &[MessageId], patience: Duration) -> Result<(), Refusal> {
+    let mut news = journal.outbox_news();
+    let all = async {
+        loop {
+            news.borrow_and_update();
+            let rows = journal.outbox_rows(account, ids).await.map_err(unavailable)?;
+            let failed = |row: &&OutboxRow| matches!(row.state, OutboxState::Failed | OutboxState::Expired);
+            let open = |row: &OutboxRow| matches!(row.state, OutboxState::Queued | OutboxState::Sent);
+            if !rows.iter().any(open) {
+                return match rows.iter().find(failed) {
+                    None => Ok(()),
+                    Some(row) => {
+                        Err(Refusal::Unavailable(row.cause.clone().unwrap_or_else(|| "it expired".to_owned())))
+                    }
+                };
+            }
+            if news.changed().await.is_err() {
+                return Err(Refusal::Unavailable("the gateway is stopping".to_owned()));
+            }
+        }
+    };
+    match tokio::time::timeout(patience, all).await {
+        Ok(outcome) => outcome,
+        Err(_) => {
+            let cause = format!("WhatsApp did not take the message within {} s", patience.as_secs());
+            journal.withdraw(account, ids, &cause).await.map_err(unavailable)?;
+            Err(Refusal::Unavailable(cause))
+        }
     }
+}
+
+fn permitted(job: &SendJob) -> Result<(), Refusal> {
+    if job.by == Trust::Owner {
+        return Ok(());
+    }
+    let action = match &job.what {
+        Wanted::React { .. } => Action::React,
+        Wanted::Poll { .. } => Action::Poll,
+        Wanted::Message(_) | Wanted::Edit { .. } | Wanted::Delete { .. } => Action::Message,
+    };
+    sending::allowed(action, &job.account.rules.actions).map_err(|told| Refusal::Invalid(told.to_owned()))
+}
+
+/// The messages that the request becomes; files are prepared here, before anything is sent.
+async fn contents(job: &SendJob, to: &Jid, journal: &Journal, loader: &Loader) -> Result<Vec<Outgoing>, Refusal> {
+    let account = &job.account.id;
+    let invalid = |text: &dyn std::fmt::Display| Refusal::Invalid(text.to_string());
+    let one = match &job.what {
+        Wanted::Message(draft) => {
+            if draft.text.trim().is_empty() && draft.media.is_empty() {
+                return Err(Refusal::Invalid("the message is empty; give it a text or a file".to_owned()));
+            }
+            let quote = match &draft.reply_to {
+                Some(id) => Some(locate(id, None, None, account, to, journal).await?),
+                None => None,
+            };
+            let files = prepare(draft, job, loader).await?;
+            return Ok(sending::message(&draft.text, files, quote, &job.account.rules));
+        }
+        Wanted::React { target, emoji } => {
+            let Named { id, participant, from_me } = target;
+            let target = locate(id, participant.as_ref(), *from_me, account, to, journal).await?;
+            Outgoing::Reaction { target, emoji: emoji.clone() }
+        }
+        Wanted::Poll { question, options, selections } => {
+            sending::poll(question, options, *selections).map_err(|e| invalid(&e))?
+        }
+        Wanted::Edit { id, text } => {
+            if text.trim().is_empty() {
+                return Err(Refusal::Invalid("the new text is empty; to take the message back, delete it".to_owned()));
+            }
+            let target = Message { id: id.clone(), sender: None, from_me: true };
+            Outgoing::Edit { target, text: text.trim().to_owned() }
+        }
+        Wanted::Delete { target: Named { id, participant, from_me } } => {
+            // Without another word it is one of our own.
+            let from_me = from_me.or(if participant.is_some() { None } else { Some(true) });
+            let target = locate(id, participant.as_ref(), from_me, account, to, journal).await?;
+            if !target.from_me && !to.is_group() {
+                return Err(Refusal::Invalid(
+                    "only own messages can be deleted in a direct chat; in a group an admin may delete others'"
+                        .to_owned(),
+                ));
+            }
+            Outgoing::Delete { target }
+        }
+    };
+    Ok(vec![one])
+}
+
+async fn prepare(draft: &Draft, job: &SendJob, loader: &Loader) -> Result<Vec<MediaFile>, Refusal> {
+    let mut files = Vec::new();
+    for (n, source) in draft.media.iter().enumerate() {
+        let wish = Wish {
+            gif_playback: draft.gif_playback,
+            as_document: draft.as_document,
+            file_name: draft.file_name.clone().filter(|_| n == 0),
+            ..Wish::new(source, job.max_bytes)
+        };
+        match loader.prepare(&wish, &job.by).await {
+            Ok(file) => files.push(file),
+            Err(error) => {
+                // Nothing is sent, so nothing will delete what is ready.
+                for file in files {
+                    let _ = tokio::fs::remove_file(&file.path).await;
+                }
+                return Err(Refusal::Invalid(error.to_string()));
+            }
+        }
+    }
+    Ok(files)
+}
+
+/// What a message id stands for: as the caller says, else as the journal knows it, else another person's.
+async fn locate(
+    id: &MessageId,
+    participant: Option<&Jid>,
+    from_me: Option<bool>,
+    account: &AccountId,
+    chat: &Jid,
+    journal: &Journal,
+) -> Result<Message, Refusal> {
+    let known = journal.author_of(account, id).await.map_err(unavailable)?;
+    let from_me = from_me.unwrap_or_else(|| participant.is_none() && known.as_ref().is_some_and(|(_, mine)| *mine));
+    let author = participant.cloned().or_else(|| known.and_then(|(author, _)| author));
+    let sender = author.filter(|_| chat.is_group() && !from_me);
+    Ok(Message { id: id.clone(), sender, from_me })
+}
+
+/// A large file takes its time on a slow line.
+fn patience(contents: &[Outgoing]) -> Duration {
+    let bytes: u64 = contents.iter().filter_map(Outgoing::file).map(|file| file.bytes).sum();
+    PATIENCE + Duration::from_secs(bytes / SLOW_LINE)
+}
+
+async fn remember(journal: &Journal, fact: &str, remembered: &Remembered) -> Result<(), Refusal> {
+    let text = serde_json::to_string(remembered).expect("plain data");
+    journal.put(fact, &text).await.map_err(unavailable)
+}
+
+fn last(ids: &[MessageId]) -> MessageId {
+    ids.last().cloned().unwrap_or_else(|| MessageId::new(""))
+}
+
+fn unavailable(error: impl std::fmt::Display) -> Refusal {
+    Refusal::Unavailable(error.to_string())
 }
 
 /// The chat of a target; a number is looked up first, so that a message to nobody is an error and not a silence.
@@ -97,7 +267,8 @@ async fn resolve(target: &Target, socket: &Addr<SocketActor>) -> Result<Jid, Ref
         Ok(Ok(None)) => {
             Err(Refusal::Invalid(format!("{number} is not on WhatsApp; check the number and its country code")))
         }
-        Ok(Err(error)) => Err(refusal(&error)),
+        Ok(Err(LinkError::Invalid(text))) => Err(Refusal::Invalid(text)),
+        Ok(Err(error)) => Err(unavailable(error)),
         Err(_) => Err(Refusal::Unavailable("the connection was lost".to_owned())),
     }
 }

@@ -4,7 +4,8 @@
 //! so that a late message of an older socket is recognised and dropped. Inbound messages take the durable way: the link's
 //! sink commits them to the journal first (only then WhatsApp is acked) and hands the new ones to the router.
 
-use std::collections::HashSet;
+mod outbox;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -12,15 +13,18 @@ use std::time::Duration;
 use actix::prelude::*;
 use futures::future::BoxFuture;
 use tokio::runtime::Handle as Pool;
-use tokio::sync::Notify;
+use tokio::sync::watch;
 
 use crate::actors::router::InboundReceived;
 use crate::clock::Clock;
+use crate::config::model::PacingConfig;
 use crate::event::{DownReason, InboundMessage, LinkEvent, ReceiptKind};
 use crate::ids::{AccountId, E164, Jid, MessageId};
 use crate::store::journal::{Journal, OutboxState};
 use crate::store::lock::AccountLock;
 use crate::whatsapp::{CommitFailed, GroupInfo, Link, LinkError, LinkSink, LinkSpec, Links};
+
+use outbox::Pump;
 
 /// What a socket needs besides its link specification.
 #[derive(Clone)]
@@ -88,10 +92,10 @@ const UNLINK_PATIENCE: Duration = Duration::from_secs(5);
 #[rtype(result = "Result<(), LinkError>")]
 pub struct UnlinkDevice;
 
-/// Parts wait in the outbox. Sent by the supervisor; the socket sends them in order.
+/// Parts wait in the outbox. Sent by the supervisor; the socket sends them in order and at the account's pace.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct DrainOutbox;
+pub struct DrainOutbox(pub PacingConfig);
 
 /// Ask for an eight-character code. Sent by the supervisor.
 #[derive(Message)]
@@ -158,18 +162,6 @@ pub struct LookUp(pub E164);
 #[rtype(result = "Result<GroupInfo, LinkError>")]
 pub struct AskGroup(pub Jid);
 
-/// Sends one text now. Sent by whoever sends for a door.
-#[derive(Message)]
-#[rtype(result = "Result<(), LinkError>")]
-pub struct SendDirect {
-    /// Where to.
-    pub chat: Jid,
-    /// The message's id.
-    pub id: MessageId,
-    /// The text.
-    pub text: String,
-}
-
 /// See the module documentation.
 pub struct SocketActor {
     spec: LinkSpec,
@@ -177,7 +169,8 @@ pub struct SocketActor {
     generation: u64,
     reports: Recipient<SocketReport>,
     link: Option<Link>,
-    drain: Arc<Notify>,
+    /// Set by every [`DrainOutbox`].
+    drain: watch::Sender<Option<PacingConfig>>,
     /// [`CloseSocket`] came before the link was open.
     close_when_open: bool,
     /// Kept until the link is closed: two links on one folder would fork its keys.
@@ -227,7 +220,7 @@ impl SocketActor {
             generation,
             reports,
             link: None,
-            drain: Arc::new(Notify::new()),
+            drain: watch::channel(None).0,
             close_when_open: false,
             lock: Some(lock),
             tasks: Vec::new(),
@@ -308,15 +301,9 @@ impl Handler<Opened> for SocketActor {
             };
             me.do_send(Ended(reason));
         });
-        let outbox = OutboxPump {
-            account: self.spec.account.clone(),
-            generation,
-            reports: self.reports.clone(),
-            link: self.link.clone().expect("set above"),
-            journal: self.cx.journal.clone(),
-            handed_over: HashSet::new(),
-        };
-        let pump = self.cx.pool.spawn(outbox.run(self.drain.clone()));
+        let link = self.link.clone().expect("set above");
+        let pump = Pump::new(link, &self.cx, generation, self.reports.clone());
+        let pump = self.cx.pool.spawn(pump.run(self.drain.subscribe()));
         self.tasks = vec![AbortOnDrop(run.abort_handle()), AbortOnDrop(pump.abort_handle())];
     }
 }
@@ -404,25 +391,11 @@ impl Handler<AskGroup> for SocketActor {
     }
 }
 
-impl Handler<SendDirect> for SocketActor {
-    type Result = ResponseFuture<Result<(), LinkError>>;
-
-    fn handle(&mut self, send: SendDirect, _: &mut Self::Context) -> Self::Result {
-        let reports = self.reports.clone();
-        let generation = self.generation;
-        self.on_pool(move |link| async move {
-            link.send_text(&send.chat, &send.id, &send.text).await?;
-            reports.do_send(SocketReport { generation, what: Report::Outbound });
-            Ok(())
-        })
-    }
-}
-
 impl Handler<DrainOutbox> for SocketActor {
     type Result = ();
 
-    fn handle(&mut self, _: DrainOutbox, _: &mut Self::Context) {
-        self.drain.notify_one();
+    fn handle(&mut self, DrainOutbox(pacing): DrainOutbox, _: &mut Self::Context) {
+        self.drain.send_replace(Some(pacing));
     }
 }
 
@@ -485,8 +458,17 @@ impl LinkSink for Sink {
     fn event(&self, event: LinkEvent) {
         match event {
             LinkEvent::ServerAck { id, error } => {
-                let state = if error.is_some() { OutboxState::Failed } else { OutboxState::Acked };
-                self.journal.mark_soon(self.account.clone(), id, state, error);
+                let state = match &error {
+                    None => OutboxState::Acked,
+                    // The part stays handed over; without an ack it is sent again with the same id.
+                    Some(code) if outbox::may_pass(code) => OutboxState::Sent,
+                    Some(_) => OutboxState::Failed,
+                };
+                let cause = error.map(|code| format!("WhatsApp refused the message (code {code})"));
+                if let Some(cause) = &cause {
+                    tracing::error!(target: "whatsapp/outbound", account = %self.account, %id, cause, "not delivered");
+                }
+                self.journal.mark_soon(self.account.clone(), id, state, cause);
             }
             LinkEvent::Receipt {
                 ids, kind: ReceiptKind::Delivered | ReceiptKind::Read | ReceiptKind::Played, ..
@@ -525,78 +507,5 @@ impl LinkSink for Sink {
             }
             Ok(())
         })
-    }
-}
-
-/// Sends what waits in the outbox of one account, in order, over one link.
-struct OutboxPump {
-    account: AccountId,
-    generation: u64,
-    reports: Recipient<SocketReport>,
-    link: Link,
-    journal: Journal,
-    /// Parts given to this connection that WhatsApp has not acked yet; a new connection sends them again.
-    handed_over: HashSet<MessageId>,
-}
-
-/// How long a part that WhatsApp could not take just now waits before it is tried again on the same connection.
-const RETRY_PART: Duration = Duration::from_secs(5);
-
-impl OutboxPump {
-    async fn run(mut self, drain: Arc<Notify>) {
-        let mut again = false;
-        loop {
-            let retry = async {
-                if again {
-                    tokio::time::sleep(RETRY_PART).await;
-                } else {
-                    std::future::pending::<()>().await;
-                }
-            };
-            tokio::select! {
-                () = drain.notified() => {}
-                () = retry => {}
-            }
-            again = !self.drain().await;
-        }
-    }
-
-    /// Sends everything that waits; false when a part has to be tried again later.
-    async fn drain(&mut self) -> bool {
-        let parts = match self.journal.outbox_open(&self.account).await {
-            Ok(parts) => parts,
-            Err(error) => {
-                tracing::error!(target: "whatsapp/outbound", account = %self.account, %error, "cannot read the outbox");
-                return false;
-            }
-        };
-        self.handed_over.retain(|id| parts.iter().any(|p| p.id == *id));
-        for part in parts {
-            if self.handed_over.contains(&part.id) {
-                continue;
-            }
-            match self.link.send_text(&part.chat, &part.id, &part.text).await {
-                Ok(()) => {
-                    self.handed_over.insert(part.id.clone());
-                    self.reports.do_send(SocketReport { generation: self.generation, what: Report::Outbound });
-                    self.journal.mark_soon(self.account.clone(), part.id.clone(), OutboxState::Sent, None);
-                    tracing::info!(target: "whatsapp/outbound", account = %self.account, id = %part.id, "sent");
-                }
-                Err(error) if error.is_retryable() => {
-                    tracing::warn!(target: "whatsapp/outbound", account = %self.account, id = %part.id, %error, "not sent, will be tried again");
-                    return false;
-                }
-                Err(error) => {
-                    tracing::error!(target: "whatsapp/outbound", account = %self.account, id = %part.id, %error, "WhatsApp cannot take this message");
-                    self.journal.mark_soon(
-                        self.account.clone(),
-                        part.id.clone(),
-                        OutboxState::Failed,
-                        Some(error.to_string()),
-                    );
-                }
-            }
-        }
-        true
     }
 }

@@ -25,6 +25,7 @@ use crate::clock::{Clock, UnixMs};
 use crate::config::model::{AccountConfig, WebConfig};
 use crate::event::{DownReason, Identity, LinkEvent};
 use crate::ids::{AccountId, E164};
+use crate::media::Loader;
 use crate::policy::link_state::{AccountState, Action, Input, LinkMachine};
 use crate::store::credentials;
 use crate::store::lock::AccountLock;
@@ -50,6 +51,8 @@ pub struct SupervisorContext {
     pub router: Addr<RouterActor>,
     /// Learns where to deliver.
     pub agents: Addr<AgentActor>,
+    /// Prepares files to send.
+    pub loader: Loader,
 }
 
 /// The account's status changed. Sent to the gateway.
@@ -423,7 +426,7 @@ impl SupervisorActor {
                         for gesture in self.later.drain(..) {
                             socket.do_send(gesture);
                         }
-                        socket.do_send(DrainOutbox);
+                        socket.do_send(DrainOutbox(self.account.rules.pacing.clone()));
                     }
                 }
             }
@@ -544,7 +547,7 @@ impl Handler<Deliver> for SupervisorActor {
         if let Some(socket) =
             self.socket.as_ref().filter(|_| matches!(self.machine.state(), AccountState::Connected { .. }))
         {
-            socket.do_send(DrainOutbox);
+            socket.do_send(DrainOutbox(self.account.rules.pacing.clone()));
         }
     }
 }

@@ -48,6 +48,7 @@ pub fn account(status: &AccountStatus) -> ChannelAccount {
         dm_policy: status.dm_policy.clone(),
         allow_from: status.allow_from.clone(),
         counters: status.counters.clone(),
+        outbox: status.outbox,
     }
 }
 

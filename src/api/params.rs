@@ -77,6 +77,46 @@ impl Params {
         }
     }
 
+    /// A list of texts, trimmed, without empty ones; one text counts as a list.
+    ///
+    /// # Errors
+    /// When it is anything else.
+    pub fn texts(&self, key: &str) -> Result<Vec<String>, ErrorShape> {
+        let wrong = || self.wrong(format!("at /{key}: must be array of strings"));
+        let list = match self.get(key) {
+            None => return Ok(Vec::new()),
+            Some(Value::String(one)) => vec![one.clone()],
+            Some(Value::Array(list)) => {
+                list.iter().map(|v| v.as_str().map(str::to_owned).ok_or_else(wrong)).collect::<Result<_, _>>()?
+            }
+            Some(_) => return Err(wrong()),
+        };
+        Ok(list.iter().map(|text| text.trim().to_owned()).filter(|text| !text.is_empty()).collect())
+    }
+
+    /// A whole number.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn integer(&self, key: &str) -> Result<Option<i64>, ErrorShape> {
+        match self.get(key) {
+            None => Ok(None),
+            Some(v) => v.as_i64().map(Some).ok_or_else(|| self.wrong(format!("at /{key}: must be integer"))),
+        }
+    }
+
+    /// The parameters inside one of these; none when it is absent.
+    ///
+    /// # Errors
+    /// When it is no object.
+    pub fn object(&self, key: &str) -> Result<Self, ErrorShape> {
+        match self.get(key) {
+            None => Ok(Self::new(self.method, Map::new())),
+            Some(Value::Object(map)) => Ok(Self::new(self.method, map.clone())),
+            Some(_) => Err(self.wrong(format!("at /{key}: must be object"))),
+        }
+    }
+
     /// A switch; absent is false.
     ///
     /// # Errors

@@ -18,7 +18,7 @@ pub(crate) const START: i64 = 1_795_292_319_000;
 /// What the test sees and sets.
 #[derive(Clone)]
 pub(crate) struct Script {
-    pub(crate) sent: Arc<Mutex<Vec<SendText>>>,
+    pub(crate) sent: Arc<Mutex<Vec<SendOut>>>,
     pub(crate) linked: Arc<Mutex<bool>>,
     pub(crate) pairing: Arc<Mutex<Vec<PairingRequest>>>,
     pub(crate) waits: Arc<Mutex<Vec<LoginProgress>>>,
@@ -79,6 +79,7 @@ impl Script {
             self_jid: linked.then(|| "15550001111@s.whatsapp.net".parse().unwrap()),
             self_lid: None,
             auth_age_ms: linked.then_some(720_000),
+            outbox: crate::store::journal::OutboxCounts { waiting: 2, failed: 1, expired: 0 },
             counters: std::collections::BTreeMap::default(),
         }
     }
@@ -157,9 +158,9 @@ impl Handler<StopAccount> for Script {
     }
 }
 
-impl Handler<SendText> for Script {
+impl Handler<SendOut> for Script {
     type Result = ResponseFuture<Result<Sent, Refusal>>;
-    fn handle(&mut self, m: SendText, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, m: SendOut, _: &mut Self::Context) -> Self::Result {
         let account = self.known(m.account.as_deref());
         let listening = *self.linked.lock().unwrap();
         let (sent, delay) = (Arc::clone(&self.sent), self.send_delay);

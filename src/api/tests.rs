@@ -10,8 +10,8 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 use super::server::ApiHandle;
 use super::testing::{Script, TOKEN, options, served};
-use crate::actors::messages::{GatewayEvent, LoginProgress};
-use crate::ids::AccountId;
+use crate::actors::messages::{Draft, GatewayEvent, LoginProgress, Named, Wanted};
+use crate::ids::{AccountId, MessageId};
 
 struct Client {
     socket: WebSocketStream<MaybeTlsStream<tokio::net::TcpStream>>,
@@ -302,7 +302,7 @@ async fn malformed_requests_are_answered_and_the_connection_stays() {
 }
 
 #[actix_web::test]
-async fn send_needs_its_key_refuses_media_and_sends_once() {
+async fn send_needs_its_key_and_sends_once() {
     let script = Script::default();
     let api = served(&script, options());
     let mut client = hello(&api).await;
@@ -315,8 +315,8 @@ async fn send_needs_its_key_refuses_media_and_sends_once() {
             "unsupported channel: nochan",
         ),
         (
-            json!({"to": "+1555", "message": "x", "mediaUrl": "/etc/passwd", "idempotencyKey": "k"}),
-            "mediaUrl: this version sends text only; leave the media out",
+            json!({"to": "+1555", "message": "x", "mediaUrls": ["/a", 5], "idempotencyKey": "k"}),
+            "invalid send params: at /mediaUrls: must be array of strings",
         ),
         (
             json!({"to": "+1555", "message": "x", "accountId": "nope", "idempotencyKey": "k"}),
@@ -343,6 +343,107 @@ async fn send_needs_its_key_refuses_media_and_sends_once() {
     );
     *script.linked.lock().unwrap() = true;
     assert_eq!(client.call("send", params).await["ok"], true, "a failure is not kept under its key");
+}
+
+#[actix_web::test]
+async fn everything_that_can_be_sent_reaches_the_gateway_as_meant() {
+    let script = Script::default();
+    let api = served(&script, options());
+    let mut client = hello(&api).await;
+    let named = |from_me| Named { id: MessageId::new("M"), participant: None, from_me };
+    let action = |action: &str, params: Value| json!({"channel": "whatsapp", "action": action, "params": params});
+    let cases = [
+        (
+            "send",
+            json!({"to": "+1555", "message": "", "mediaUrl": "/a.mp4", "mediaUrls": ["/a.mp4", "/b.png"], "gifPlayback": true,
+                "replyToId": "Q"}),
+            Wanted::Message(Draft {
+                media: vec!["/a.mp4".into(), "/b.png".into()],
+                gif_playback: true,
+                reply_to: Some(MessageId::new("Q")),
+                ..Draft::default()
+            }),
+        ),
+        (
+            "send",
+            json!({"to": "+1555", "message": "x", "buffer": "aGk=", "contentType": "text/plain", "filename": "hi.txt"}),
+            Wanted::Message(Draft {
+                text: "x".into(),
+                media: vec!["data:text/plain;base64,aGk=".into()],
+                file_name: Some("hi.txt".into()),
+                ..Draft::default()
+            }),
+        ),
+        (
+            "poll",
+            json!({"to": "+1555", "question": "Q", "options": ["a", "b"], "maxSelections": 2}),
+            Wanted::Poll { question: "Q".into(), options: vec!["a".into(), "b".into()], selections: Some(2) },
+        ),
+        (
+            "message.action",
+            action("react", json!({"target": "+1555", "messageId": "M", "emoji": "👍", "fromMe": false})),
+            Wanted::React { target: named(Some(false)), emoji: "👍".into() },
+        ),
+        (
+            "message.action",
+            action("react", json!({"chatJid": "+1555", "messageId": "M", "emoji": "👍", "remove": true})),
+            Wanted::React { target: named(None), emoji: String::new() },
+        ),
+        (
+            "message.action",
+            action("edit", json!({"to": "+1555", "messageId": "M", "message": "new"})),
+            Wanted::Edit { id: MessageId::new("M"), text: "new".into() },
+        ),
+        (
+            "message.action",
+            action("unsend", json!({"to": "+1555", "messageId": "M"})),
+            Wanted::Delete { target: named(None) },
+        ),
+    ];
+    for (n, (method, mut params, want)) in cases.into_iter().enumerate() {
+        params["idempotencyKey"] = json!(format!("key-{n}"));
+        let answer = client.call(method, params.clone()).await;
+        assert_eq!(answer["ok"], true, "{params}: {answer}");
+        assert_eq!(script.sent.lock().unwrap().last().unwrap().what, want, "{params}");
+    }
+    let answer = |params: Value| json!({"idempotencyKey": params.to_string(), "action": "react", "params": params});
+    let added = client.call("message.action", answer(json!({"to": "+1", "messageId": "M", "emoji": "👍"}))).await;
+    assert_eq!(added["payload"], json!({"ok": true, "added": "👍"}));
+    let removed = client
+        .call("message.action", answer(json!({"to": "+1", "messageId": "M", "emoji": "👍", "remove": true})))
+        .await;
+    assert_eq!(removed["payload"]["removed"], true);
+}
+
+#[actix_web::test]
+async fn polls_and_actions_are_refused_in_the_words_of_the_original() {
+    let api = served(&Script::default(), options());
+    let mut client = hello(&api).await;
+    let options = |n: usize| (0..n).map(|n| n.to_string()).collect::<Vec<_>>();
+    for (method, params, said) in [
+        ("poll", json!({"question": "Q", "options": options(1)}), "Poll requires at least 2 options"),
+        ("poll", json!({"question": "Q", "options": options(13)}), "Poll supports at most 12 options"),
+        (
+            "poll",
+            json!({"question": "Q", "options": options(2), "maxSelections": 3}),
+            "maxSelections cannot exceed option count",
+        ),
+        (
+            "message.action",
+            json!({"action": "react", "params": {"to": "+1", "messageId": "M", "remove": true}}),
+            "invalid message.action params: Emoji is required to remove a WhatsApp reaction.",
+        ),
+        (
+            "message.action",
+            json!({"action": "dance", "params": {"to": "+1"}}),
+            "invalid message.action params: unsupported action: dance; use send, react, poll, edit or delete",
+        ),
+    ] {
+        let mut params = params;
+        params["to"] = json!("+1555");
+        params["idempotencyKey"] = json!("k");
+        assert_eq!(client.call(method, params).await["error"]["message"], said);
+    }
 }
 
 #[actix_web::test]

@@ -9,6 +9,7 @@
 //! ```
 
 mod lookup;
+mod outbox;
 mod rows;
 mod sessions;
 mod writer;
@@ -27,9 +28,11 @@ use crate::ids::{AccountId, MessageId};
 use crate::store::StoreError;
 
 pub use lookup::look_up;
+pub use outbox::{AccountOutbox, OutboxCounts};
 pub use rows::{InboundRow, InboundState, OutboxPart, OutboxRow, OutboxState};
 
-use rows::{inbound_row, outbox_row};
+use outbox::{Tally, insert_part};
+use rows::inbound_row;
 use writer::{Job, Order, damaged, in_savepoint, open_connection, write_loop};
 
 /// Handle of the journal; clones share the one writer.
@@ -40,6 +43,7 @@ pub struct Journal {
     clock: crate::clock::Clock,
     /// The last row that an earlier process wrote.
     inherited: i64,
+    tally: Tally,
 }
 
 impl Journal {
@@ -55,6 +59,9 @@ impl Journal {
         let inherited = connection
             .query_row("SELECT coalesce(max(seq), 0) FROM inbound", [], |r| r.get(0))
             .map_err(|e| StoreError::Damaged { path: path.to_path_buf(), cause: e.to_string() })?;
+        let prepared = path.parent().unwrap_or(Path::new("")).join("media").join("outbound");
+        let tally = Tally::open(&connection, prepared)
+            .map_err(|e| StoreError::Damaged { path: path.to_path_buf(), cause: e.to_string() })?;
         let (orders, inbox) = mpsc::channel();
         let commits = Arc::new(AtomicU64::new(0));
         let counter = commits.clone();
@@ -63,7 +70,7 @@ impl Journal {
             .name("journal".to_owned())
             .spawn(move || write_loop(&connection, &inbox, &counter, &file))
             .map_err(StoreError::io("start the writer of", path))?;
-        Ok(Self { orders, commits, clock, inherited })
+        Ok(Self { orders, commits, clock, inherited, tally })
     }
 
     /// Transactions committed since it was opened.
@@ -83,8 +90,20 @@ impl Journal {
         &self,
         work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
+        self.run_then(work, |_| {}).await
+    }
+
+    /// The same; `then` sees the result right after the commit, before any later job.
+    async fn run_then<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+        then: impl FnOnce(&T) + Send + 'static,
+    ) -> Result<T, StoreError> {
         let (send, receive) = oneshot::channel();
         self.submit(work, move |result| {
+            if let Ok(value) = &result {
+                then(value);
+            }
             let _ = send.send(result);
         })?;
         receive.await.map_err(|_| StoreError::Closed)?
@@ -165,67 +184,42 @@ impl Journal {
         }
     }
 
-    /// True when this account sent a message with this id through Verso.
-    ///
-    /// # Errors
-    /// When it cannot be read.
-    pub async fn is_ours(&self, account: &AccountId, id: &MessageId) -> Result<bool, StoreError> {
-        let (account, id) = (account.clone(), id.clone());
-        self.run(move |db| {
-            db.prepare_cached("SELECT 1 FROM outbox WHERE account = ?1 AND id = ?2")?
-                .exists(params![account.as_str(), id.as_str()])
-        })
-        .await
-    }
-
     /// Settles the messages that one answer is for: its parts are queued and all of them are marked answered, in one transaction.
     /// Settling them again changes nothing and answers false.
     ///
     /// # Errors
     /// When it is not on disk.
     pub async fn answer(&self, keys: Vec<MessageKey>, parts: Vec<OutboxPart>) -> Result<bool, StoreError> {
-        let now = self.clock.now();
-        self.run(move |db| {
-            let mut settle = db.prepare_cached(
-                "UPDATE inbound SET state = 'answered', answered_at = ?5
-                 WHERE account = ?1 AND chat = ?2 AND sender = ?3 AND id = ?4 AND state <> 'answered'",
-            )?;
-            let mut changed = 0;
-            for key in &keys {
-                changed += settle.execute(params![
-                    key.account.as_str(),
-                    key.chat.to_string(),
-                    key.sender.to_string(),
-                    key.id.as_str(),
-                    now
-                ])?;
-            }
-            if changed > 0 {
-                for part in &parts {
-                    insert_part(db, part, OutboxState::Queued, now)?;
-                }
-            }
-            Ok(changed > 0)
-        })
-        .await
-    }
-
-    /// Queues parts beside any answer (a pairing text, a notice).
-    ///
-    /// # Errors
-    /// When they are not on disk.
-    pub async fn enqueue(&self, parts: Vec<OutboxPart>) -> Result<(), StoreError> {
-        let now = self.clock.now();
-        self.run(move |db| parts.iter().try_for_each(|part| insert_part(db, part, OutboxState::Queued, now))).await
-    }
-
-    /// Notes a part that was sent at once, so that its acks and `verso why` find it.
-    ///
-    /// # Errors
-    /// When it is not on disk.
-    pub async fn record_sent(&self, part: OutboxPart) -> Result<(), StoreError> {
-        let now = self.clock.now();
-        self.run(move |db| insert_part(db, &part, OutboxState::Sent, now)).await
+        let (now, tally) = (self.clock.now(), self.tally.clone());
+        let answered = self
+            .run_then(
+                move |db| {
+                    let mut settle = db.prepare_cached(
+                        "UPDATE inbound SET state = 'answered', answered_at = ?5
+                         WHERE account = ?1 AND chat = ?2 AND sender = ?3 AND id = ?4 AND state <> 'answered'",
+                    )?;
+                    let mut changed = 0;
+                    for key in &keys {
+                        changed += settle.execute(params![
+                            key.account.as_str(),
+                            key.chat.to_string(),
+                            key.sender.to_string(),
+                            key.id.as_str(),
+                            now
+                        ])?;
+                    }
+                    if changed == 0 {
+                        return Ok(None);
+                    }
+                    for part in &parts {
+                        insert_part(db, part, now)?;
+                    }
+                    Ok(Some(parts.into_iter().map(|part| part.account).collect::<Vec<_>>()))
+                },
+                move |queued: &Option<Vec<AccountId>>| tally.queued(queued.as_deref().unwrap_or_default()),
+            )
+            .await?;
+        Ok(answered.is_some())
     }
 
     /// The messages of an account that an earlier process left without a decision or an answer, oldest first. What came in since
@@ -264,52 +258,6 @@ impl Journal {
             .collect()
         })
         .await
-    }
-
-    /// The parts of an account without WhatsApp's ack, in order.
-    ///
-    /// # Errors
-    /// When they cannot be read.
-    pub async fn outbox_open(&self, account: &AccountId) -> Result<Vec<OutboxRow>, StoreError> {
-        let account = account.clone();
-        self.run(move |db| {
-            db.prepare_cached("SELECT * FROM outbox WHERE account = ?1 AND state IN ('queued', 'sent') ORDER BY seq")?
-                .query_map(params![account.as_str()], outbox_row)?
-                .collect()
-        })
-        .await
-    }
-
-    /// Moves a part forward; a state that lies behind the stored one changes nothing. Does not wait for the disk.
-    pub fn mark_soon(&self, account: AccountId, id: MessageId, state: OutboxState, cause: Option<String>) {
-        let now = self.clock.now();
-        let result = self.submit(
-            move |db| {
-                db.prepare_cached(
-                    "UPDATE outbox SET state = ?3, cause = coalesce(?4, cause), updated_at = ?5
-                     WHERE account = ?1 AND id = ?2 AND rank < ?6 AND state NOT IN ('failed', 'expired')",
-                )?
-                .execute(params![
-                    account.as_str(),
-                    id.as_str(),
-                    state.as_str(),
-                    cause,
-                    now,
-                    state as i64
-                ])?;
-                db.prepare_cached("UPDATE outbox SET rank = ?3 WHERE account = ?1 AND id = ?2 AND state = ?4")?
-                    .execute(params![account.as_str(), id.as_str(), state as i64, state.as_str()])?;
-                Ok(())
-            },
-            |result: Result<(), StoreError>| {
-                if let Err(error) = result {
-                    tracing::error!(target: "whatsapp/outbound", %error, "the state of a sent message was not noted");
-                }
-            },
-        );
-        if let Err(error) = result {
-            tracing::debug!(target: "whatsapp/outbound", %error, "the state of a sent message was not noted");
-        }
     }
 
     /// Everything known about a message id, inbound or outgoing.
@@ -386,13 +334,8 @@ impl Journal {
     /// # Errors
     /// When it cannot be done.
     pub async fn prune(&self, journal_before: UnixMs, outbox_before: UnixMs) -> Result<usize, StoreError> {
-        let now = self.clock.now();
+        let expired = self.expire(outbox_before).await?;
         self.run(move |db| {
-            let expired = db.execute(
-                "UPDATE outbox SET state = 'expired', rank = ?3, updated_at = ?2
-                 WHERE state IN ('queued', 'sent') AND created_at < ?1",
-                params![outbox_before, now, OutboxState::Expired as i64],
-            )?;
             db.execute(
                 "DELETE FROM outbox WHERE updated_at < ?1 AND state NOT IN ('queued', 'sent')",
                 params![journal_before],
@@ -434,34 +377,6 @@ fn note_decision(
         ])?;
         Ok(())
     }
-}
-
-fn insert_part(db: &Connection, part: &OutboxPart, state: OutboxState, now: UnixMs) -> rusqlite::Result<()> {
-    let answers: Option<i64> = match &part.answers {
-        None => None,
-        Some(key) => db
-            .prepare_cached("SELECT seq FROM inbound WHERE account = ?1 AND chat = ?2 AND sender = ?3 AND id = ?4")?
-            .query_row(
-                params![key.account.as_str(), key.chat.to_string(), key.sender.to_string(), key.id.as_str()],
-                |r| r.get(0),
-            )
-            .optional()?,
-    };
-    db.prepare_cached(
-        "INSERT INTO outbox(account, id, chat, text, answers, state, rank, created_at, updated_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8) ON CONFLICT DO NOTHING",
-    )?
-    .execute(params![
-        part.account.as_str(),
-        part.id.as_str(),
-        part.chat.to_string(),
-        part.text,
-        answers,
-        state.as_str(),
-        state as i64,
-        now
-    ])?;
-    Ok(())
 }
 
 #[cfg(test)]

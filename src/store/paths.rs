@@ -66,6 +66,11 @@ impl StatePaths {
         self.root.join("media").join("inbound")
     }
 
+    /// Files that are ready to be sent.
+    pub fn media_outbound(&self) -> PathBuf {
+        self.root.join("media").join("outbound")
+    }
+
     /// The default workspace of an agent.
     pub fn workspace(&self, agent: &AgentId) -> PathBuf {
         self.root.join("agents").join(agent.as_str()).join("workspace")

@@ -5,7 +5,7 @@ pub mod envelope;
 pub mod history;
 pub mod intro;
 pub mod markdown;
-pub mod queued;
 pub mod media_lines;
+pub mod queued;
 pub mod tables;
 pub mod zone;

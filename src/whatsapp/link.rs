@@ -1,5 +1,6 @@
 //! One client per account and generation: opened, run once per connection attempt, closed.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -9,6 +10,7 @@ use rustls::ClientConfig;
 use tokio::runtime::Handle;
 use tokio_rustls::TlsConnector;
 use whatsapp_rust::cache_config::CacheEntryConfig;
+use whatsapp_rust::upload::UploadResponse;
 use whatsapp_rust::wacore::store::DevicePropsOverride;
 use whatsapp_rust::wacore::types::events::Subscription;
 use whatsapp_rust::waproto::whatsapp::device_props::PlatformType;
@@ -21,6 +23,7 @@ use super::inlet::{Events, Hook, Inlet};
 use super::runtime::HandleRuntime;
 use super::{Endpoint, LinkSink, LinkSpec, OpenError, backend, tls};
 use crate::event::{DownReason, Identity};
+use crate::ids::MessageId;
 
 /// The version of WhatsApp Web that links report, as shipped with whatsapp-rust 0.7.0.
 ///
@@ -112,6 +115,7 @@ impl Links {
                 handle: self.handle,
                 attempt,
                 inlet,
+                uploads: Mutex::default(),
             }),
         })
     }
@@ -148,6 +152,8 @@ pub(super) struct Inner {
     pub handle: Handle,
     attempt: Arc<Attempt>,
     pub inlet: Arc<Inlet>,
+    /// Files that were uploaded over this link for messages that did not leave yet.
+    pub uploads: Mutex<HashMap<MessageId, UploadResponse>>,
 }
 
 impl std::fmt::Debug for Link {
@@ -334,7 +340,7 @@ mod tests {
         assert!(matches!(link.run().await, DownReason::OpenFailed { .. }));
         link.close().await;
         assert_eq!(link.run().await, DownReason::Stopped, "a closed link stays closed");
-        let sent = link.send_text(&"1@s.whatsapp.net".parse()?, &crate::ids::MessageId::new("M"), "x").await;
+        let sent = link.typing(&"1@s.whatsapp.net".parse()?, true).await;
         assert!(sent.is_err_and(|error| error.is_retryable()), "another link can send it");
         let client = link.inner.inlet.client.get().cloned().ok_or("no client was made")?;
         drop(link);

@@ -8,6 +8,7 @@
 //! Nothing here imports the store: a link gets a folder and a sink.
 
 mod backend;
+mod content;
 mod convert;
 mod dial;
 mod ending;
@@ -15,6 +16,7 @@ mod endpoint;
 mod http;
 mod inlet;
 mod link;
+mod media;
 mod ops;
 mod runtime;
 mod socket;

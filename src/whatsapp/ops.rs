@@ -1,20 +1,22 @@
 //! What may be asked of a live link. Every call has its own limit in time and runs on the clients' runtime.
 
 use std::future::Future;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
 use whatsapp_rust::anyhow;
+use whatsapp_rust::cache::Freshness;
 use whatsapp_rust::pair_code::PairCodeOptions;
 use whatsapp_rust::wacore::iq::keepalive::KeepaliveSpec;
 use whatsapp_rust::wacore::iq::usync::{IsOnWhatsAppQueryType, IsOnWhatsAppSpec, IsOnWhatsAppUser};
 use whatsapp_rust::waproto::whatsapp as wa;
 use whatsapp_rust::{Client, ErrorChainExt, Jid as LibraryJid, SendOptions};
 
-use super::{GroupInfo, GroupMember, Link, LinkError, Vitals, convert};
-use crate::ids::{E164, Jid, MessageId};
+use super::{GroupInfo, GroupMember, Link, LinkError, Vitals, content, convert};
+use crate::ids::{AccountId, E164, Jid, MessageId};
+use crate::outgoing::{Letter, Outgoing, Outlet, Target};
 
 /// A send may have to fetch keys and device lists first.
 const SEND_LIMIT: Duration = Duration::from_secs(45);
@@ -25,9 +27,15 @@ const PAIRING_LIMIT: Duration = Duration::from_secs(30);
 /// Longer than the library waits for a keep-alive, so that its own word arrives.
 const LOGOUT_LIMIT: Duration = Duration::from_secs(15);
 
+impl Outlet for Link {
+    fn account(&self) -> &AccountId {
+        &self.inner.inlet.account
+    }
+}
+
 impl Link {
     /// Runs a call on the clients' runtime, so that keys and sockets never live on the caller's.
-    async fn call<T, F, Fut>(&self, limit: Duration, call: F) -> Result<T, LinkError>
+    pub(super) async fn call<T, F, Fut>(&self, limit: Duration, call: F) -> Result<T, LinkError>
     where
         T: Send + 'static,
         F: FnOnce(Arc<Client>) -> Fut,
@@ -43,7 +51,7 @@ impl Link {
     }
 
     /// The same for calls that need a login.
-    async fn online<T, F, Fut>(&self, limit: Duration, call: F) -> Result<T, LinkError>
+    pub(super) async fn online<T, F, Fut>(&self, limit: Duration, call: F) -> Result<T, LinkError>
     where
         T: Send + 'static,
         F: FnOnce(Arc<Client>) -> Fut,
@@ -95,16 +103,6 @@ impl Link {
         if told { done } else { Err(LinkError::NotConnected) }
     }
 
-    /// Sends a text under an id that the caller chose and wrote down: sent again with the same id, it is one message.
-    /// `Ok` means that the bytes left; [`crate::event::LinkEvent::ServerAck`] says that WhatsApp took them.
-    ///
-    /// # Errors
-    /// See [`LinkError`].
-    pub async fn send_text(&self, to: &Jid, id: &MessageId, text: &str) -> Result<(), LinkError> {
-        let message = wa::Message { conversation: Some(text.to_owned()), ..wa::Message::default() };
-        self.send(to, id, message).await
-    }
-
     /// Reacts to a message; an empty `emoji` takes the reaction back. In groups `target_sender` is the author's
     /// address as it came.
     ///
@@ -119,21 +117,52 @@ impl Link {
         emoji: &str,
         id: &MessageId,
     ) -> Result<(), LinkError> {
-        let participant = target_sender.filter(|_| chat.is_group()).map(|jid| jid.without_device().to_string());
-        let key = wa::MessageKey {
-            remote_jid: Some(chat.to_string()),
-            from_me: Some(from_me),
-            id: Some(target.as_str().to_owned()),
-            participant,
-        };
-        let now = whatsapp_rust::wacore::time::now_millis();
-        let message = whatsapp_rust::wacore::proto_helpers::build_reaction_message(key, emoji, now);
-        self.send(chat, id, message).await
+        let target = Target { id: target.clone(), sender: target_sender.cloned(), from_me };
+        self.send_message(chat, id, content::reaction(chat, &target, emoji), Freshness::default()).await
     }
 
-    async fn send(&self, to: &Jid, id: &MessageId, message: wa::Message) -> Result<(), LinkError> {
+    /// Sends a letter of this link's account under the id that it carries: sent again, it is one message.
+    /// `Ok` means that the bytes left; [`crate::event::LinkEvent::ServerAck`] says that WhatsApp took them.
+    ///
+    /// # Errors
+    /// [`LinkError::Invalid`] for a letter of another account or a file that is gone; else see [`LinkError`].
+    pub async fn send(&self, letter: &Letter) -> Result<(), LinkError> {
+        if letter.account() != &self.inner.inlet.account {
+            return Err(LinkError::Invalid(format!(
+                "a message of account \"{}\" cannot leave through account \"{}\"",
+                letter.account(),
+                self.inner.inlet.account
+            )));
+        }
+        let freshness = if letter.handling().again { Freshness::Refresh } else { Freshness::default() };
+        let me = self.identity().map_or_else(|| letter.chat().clone(), |me| me.jid);
+        let message = match letter.content() {
+            Outgoing::Media { media, caption, quote } => {
+                let stored = self.upload(letter.id(), media).await?;
+                content::media(letter.chat(), stored, media, caption.clone(), quote.as_ref().map(|q| (q, &me)))
+            }
+            Outgoing::Text { text, quote } => content::text(letter.chat(), text, quote.as_ref().map(|q| (q, &me))),
+            Outgoing::Reaction { target, emoji } => content::reaction(letter.chat(), target, emoji),
+            Outgoing::Poll { question, options, selectable } => content::poll(question, options, *selectable),
+            Outgoing::Edit { target, text } => content::edit(letter.chat(), target, text),
+            Outgoing::Delete { target } => content::delete(letter.chat(), target),
+        };
+        let sent = self.send_message(letter.chat(), letter.id(), message, freshness).await;
+        if sent.is_ok() {
+            self.inner.uploads.lock().unwrap_or_else(PoisonError::into_inner).remove(letter.id());
+        }
+        sent
+    }
+
+    async fn send_message(
+        &self,
+        to: &Jid,
+        id: &MessageId,
+        message: wa::Message,
+        freshness: Freshness,
+    ) -> Result<(), LinkError> {
         let to = theirs(to)?;
-        let options = SendOptions::default().with_message_id(id.as_str());
+        let options = SendOptions::default().with_message_id(id.as_str()).with_device_freshness(freshness);
         self.online(SEND_LIMIT, |client| async move {
             client.send_message_with_options(to, message, options).await.map(|_| ()).map_err(|e| failed(&e))
         })
@@ -319,7 +348,7 @@ fn failed<E: std::error::Error + Send + Sync + 'static>(error: &E) -> LinkError 
     failed_dyn(error)
 }
 
-fn failed_any(error: &anyhow::Error) -> LinkError {
+pub(super) fn failed_any(error: &anyhow::Error) -> LinkError {
     let cause: &(dyn std::error::Error + 'static) = error.as_ref();
     failed_dyn(cause)
 }

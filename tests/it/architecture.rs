@@ -108,6 +108,14 @@ fn every_dependency_has_one_home() {
 }
 
 #[test]
+fn only_the_outbox_seals_letters() {
+    each_source(|name, text| {
+        let seals = shipped(text).any(|line| line.contains("Letter::seal"));
+        assert!(!seals || name == "store/journal/outbox.rs", "src/{name} seals a letter");
+    });
+}
+
+#[test]
 fn rules_do_no_io_and_ask_no_clock() {
     let mut wrong = Vec::new();
     each_source(|name, text| {

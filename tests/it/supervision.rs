@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use verso::actors::messages::{Logout, SendText, StartAccount, StopAccount};
+use verso::actors::messages::{Draft, Logout, SendOut, StartAccount, StopAccount, Wanted};
 use verso::actors::supervisor::InjectPanic;
 use wa_simulator::{Fault, Kick, World};
 
@@ -245,33 +245,28 @@ async fn a_send_without_a_connection_fails_at_once_with_the_fix() {
     let world = World::start().await.expect("world");
     let (work, ann) = (world.phone("+15550001111"), world.contact("+15557654321", "Ann"));
     let gateway = GatewayFixture::start(&world, TWO).await;
-    let send = |key: &str| SendText {
+    let text = |text: &str| Wanted::Message(Draft { text: text.into(), ..Draft::default() });
+    let send = |key: &str| SendOut {
         account: Some("work".into()),
         to: "+1 555 765-4321".into(),
-        text: "hi".into(),
+        what: text("hi"),
         idempotency_key: key.into(),
     };
-    let refused = gateway.port.send_text.send(send("k1")).await.expect("answers").expect_err("not linked");
+    let refused = gateway.port.send.send(send("k1")).await.expect("answers").expect_err("not linked");
     assert_eq!(
         refused.to_string(),
         "No active WhatsApp Web listener (account: work). Start the gateway, then link WhatsApp with: verso channels login --channel whatsapp --account work."
     );
     gateway.link("work", &work).await;
-    let sent = gateway.port.send_text.send(send("k1")).await.expect("answers").expect("sent");
+    let sent = gateway.port.send.send(send("k1")).await.expect("answers").expect("sent");
     let got = ann.expect_text("hi").await.expect("delivered");
     assert_eq!(got.id, sent.message_id.as_str());
-    let again = gateway.port.send_text.send(send("k1")).await.expect("answers").expect("sent before");
+    let again = gateway.port.send.send(send("k1")).await.expect("answers").expect("sent before");
     assert_eq!(again, sent, "the same key sends nothing more");
-    gateway
-        .port
-        .send_text
-        .send(SendText { text: "marker".into(), ..send("k2") })
-        .await
-        .expect("answers")
-        .expect("sent");
+    gateway.port.send.send(SendOut { what: text("marker"), ..send("k2") }).await.expect("answers").expect("sent");
     ann.expect_text("marker").await.expect("delivered");
     assert_eq!(ann.inbox().len(), 2);
-    let nobody = gateway.port.send_text.send(SendText { to: "bogus@x".into(), ..send("k3") }).await.expect("answers");
+    let nobody = gateway.port.send.send(SendOut { to: "bogus@x".into(), ..send("k3") }).await.expect("answers");
     assert!(nobody.expect_err("no recipient").to_string().contains("bogus@x"));
 }
 

@@ -17,6 +17,7 @@ mod media;
 mod numbers;
 mod replies;
 mod routing;
+mod sending;
 mod sessions;
 mod texts;
 
@@ -44,6 +45,7 @@ const TOPICS: &[Topic] = &[
     replies::functions,
     routing::functions,
     sessions::functions,
+    sending::functions,
     texts::functions,
 ];
 

@@ -356,13 +356,7 @@ impl AgentRun {
         }
         let parts: Vec<OutboxPart> = texts
             .into_iter()
-            .map(|text| OutboxPart {
-                account: message.account.clone(),
-                id: MessageId::random(&mut rand::rng()),
-                chat: message.chat.clone(),
-                text,
-                answers: Some(message.key()),
-            })
+            .map(|text| OutboxPart::text(message.account.clone(), message.chat.clone(), text, Some(message.key())))
             .collect();
         let settled = self.work.finish(ended);
         let written = if settled.is_empty() {

@@ -65,13 +65,7 @@ impl Desk {
         }
         if chosen.is_some() {
             let message = &order.run.message;
-            let part = OutboxPart {
-                account: message.account.clone(),
-                id: MessageId::random(&mut rand::rng()),
-                chat: message.chat.clone(),
-                text: started,
-                answers: Some(message.key()),
-            };
+            let part = OutboxPart::text(message.account.clone(), message.chat.clone(), started, Some(message.key()));
             self.journal.enqueue(vec![part]).await?;
             order.run.supervisor.do_send(Deliver);
         }

@@ -96,13 +96,7 @@ impl RouterActor {
                 target: "whatsapp/inbound", %account, sender = %Redacted(&asked.sender),
                 "new pairing request; see: verso pairing list whatsapp"
             );
-            let part = |chat: Jid, text: String, answers| OutboxPart {
-                account: account.clone(),
-                id: MessageId::random(&mut rand::rng()),
-                chat,
-                text,
-                answers,
-            };
+            let part = |chat: Jid, text: String, answers| OutboxPart::text(account.clone(), chat, text, answers);
             let mut parts = Vec::new();
             if asked.reply {
                 parts.push(part(
@@ -154,7 +148,7 @@ impl RouterActor {
                 Ok(Err(refusal)) => refusal.to_string(),
                 Err(_) => return,
             };
-            let part = OutboxPart { account, id: MessageId::random(&mut rand::rng()), chat, text, answers: None };
+            let part = OutboxPart::text(account, chat, text, None);
             match journal.enqueue(vec![part]).await {
                 Ok(()) => supervisor.do_send(Deliver),
                 Err(error) => {
@@ -217,13 +211,8 @@ impl Handler<DecidePairing> for RouterActor {
                     && let Some(supervisor) = supervisor
                     && let Some(chat) = chat_of(&record.id)
                 {
-                    let part = OutboxPart {
-                        account: record.account.clone(),
-                        id: MessageId::random(&mut rand::rng()),
-                        chat,
-                        text: "✅ Verso access approved. Send a message to start chatting.".to_owned(),
-                        answers: None,
-                    };
+                    let text = "✅ Verso access approved. Send a message to start chatting.";
+                    let part = OutboxPart::text(record.account.clone(), chat, text, None);
                     journal.enqueue(vec![part]).await.map_err(|e| Refusal::Unavailable(e.to_string()))?;
                     supervisor.do_send(Deliver);
                     notified = true;

@@ -5,10 +5,11 @@ use std::time::Duration;
 use actix::prelude::*;
 
 use super::SupervisorActor;
-use crate::actors::messages::{LoggedOut, LoginProgress, LoginStarted, Refusal, Sent};
-use crate::actors::sending::{SendJob, send_text};
+use crate::actors::messages::{LoggedOut, LoginProgress, LoginStarted, Refusal, Sent, Wanted};
+use crate::actors::sending::{self, Means, SendJob};
 use crate::actors::socket::{RequestCode, UnlinkDevice};
 use crate::ids::{AccountId, E164};
+use crate::media::Trust;
 use crate::policy::link_state::{AccountState, Action, Input, LinkMethod};
 use crate::routing::target::Target;
 use crate::store::credentials;
@@ -50,14 +51,18 @@ pub struct Resume;
 #[rtype(result = "Result<AccountId, Refusal>")]
 pub struct Suspend;
 
-/// Send a text now or fail. Sent by the gateway for a door.
+/// Send now or fail. Sent by the gateway for a door, and by an agent's tool for a model.
 #[derive(Message)]
 #[rtype(result = "Result<Sent, Refusal>")]
 pub struct SendNow {
     /// To whom.
     pub target: Target,
-    /// The text.
-    pub text: String,
+    /// What.
+    pub what: Wanted,
+    /// Who asks.
+    pub by: Trust,
+    /// The largest file that is sent.
+    pub max_bytes: u64,
     /// The caller's key.
     pub idempotency_key: String,
 }
@@ -262,10 +267,13 @@ impl Handler<SendNow> for SupervisorActor {
         let job = SendJob {
             account: self.account.clone(),
             target: send.target,
-            text: send.text,
+            what: send.what,
+            by: send.by,
+            max_bytes: send.max_bytes,
             idempotency_key: send.idempotency_key,
             now: self.cx.clock.now(),
         };
-        Box::pin(send_text(job, socket, self.cx.socket.journal.clone()))
+        let means = Means { socket, journal: self.cx.socket.journal.clone(), loader: self.cx.loader.clone() };
+        Box::pin(sending::send(job, means))
     }
 }

@@ -89,6 +89,19 @@ pub struct RulesConfig {
     pub catch_up: Duration,
     /// Free-form capability names, handed to the agent.
     pub capabilities: Vec<String>,
+    /// How fast messages leave that answer nobody.
+    pub pacing: PacingConfig,
+}
+
+/// `pacing`: how fast messages leave that answer nobody.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PacingConfig {
+    /// Between messages to different chats.
+    pub gap: Duration,
+    /// Between messages to people with whom nothing was exchanged before.
+    pub first_contact_gap: Duration,
+    /// Most messages in a minute; `None` is no limit.
+    pub per_minute: Option<usize>,
 }
 
 impl RulesConfig {

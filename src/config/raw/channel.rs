@@ -120,6 +120,22 @@ pub struct RulesRaw {
     /// Minutes: messages that came while offline are answered when they are at most this old; 0 answers none. Default 20.
     #[schemars(extend("maximum" = 10080))]
     pub catch_up_minutes: Option<u32>,
+    /// How fast messages leave that answer nobody, against bans. Answers never wait.
+    pub pacing: Option<PacingRaw>,
+}
+
+/// How fast messages leave that answer nobody.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PacingRaw {
+    /// Milliseconds between messages to different chats; 0 is none. Default 1000.
+    #[schemars(extend("maximum" = 600000))]
+    pub gap_ms: Option<u32>,
+    /// Most messages in a minute; 0 is no limit. Default 30.
+    pub per_minute: Option<u32>,
+    /// Seconds between messages to people with whom nothing was exchanged before; 0 is none. Default 15.
+    #[schemars(extend("maximum" = 86400))]
+    pub first_contact_seconds: Option<u32>,
 }
 
 /// Who may write directly.

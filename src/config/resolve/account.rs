@@ -209,6 +209,7 @@ impl Merge<'_> {
             },
             catch_up: Duration::from_secs(60 * u64::from(self.value(|r| r.catch_up_minutes.as_ref()).unwrap_or(20))),
             capabilities: self.value(|r| r.capabilities.as_ref()).unwrap_or_default(),
+            pacing: pacing(&self.value(|r| r.pacing.as_ref()).unwrap_or_default()),
         }
     }
 
@@ -291,6 +292,14 @@ impl Merge<'_> {
 }
 
 const PERSON_HINT: &str = "use a phone number with country code such as +15551234567";
+
+fn pacing(raw: &PacingRaw) -> PacingConfig {
+    PacingConfig {
+        gap: millis(raw.gap_ms.unwrap_or(1000).into()),
+        first_contact_gap: Duration::from_secs(raw.first_contact_seconds.unwrap_or(15).into()),
+        per_minute: Some(raw.per_minute.unwrap_or(30) as usize).filter(|cap| *cap > 0),
+    }
+}
 
 fn not_a_person(text: &str) -> String {
     format!("\"{text}\" is not a phone number")

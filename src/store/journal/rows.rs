@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::UnixMs;
 use crate::event::{InboundMessage, MessageKey};
 use crate::ids::{AccountId, Jid, MessageId};
+use crate::outgoing::Outgoing;
 
 /// What became of an inbound message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,7 +89,7 @@ impl OutboxState {
 }
 
 /// One message to send. Its id is fixed here, before the first attempt.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct OutboxPart {
     /// The account that it leaves through, and no other.
     pub account: AccountId,
@@ -96,10 +97,20 @@ pub struct OutboxPart {
     pub id: MessageId,
     /// Where to.
     pub chat: Jid,
-    /// The text.
-    pub text: String,
+    /// What it says.
+    pub content: Outgoing,
     /// The message that it answers.
     pub answers: Option<MessageKey>,
+    /// Nothing was exchanged with this person before.
+    pub first_contact: bool,
+}
+
+impl OutboxPart {
+    /// A text under a fresh id.
+    pub fn text(account: AccountId, chat: Jid, text: impl Into<String>, answers: Option<MessageKey>) -> Self {
+        let id = MessageId::random(&mut rand::rng());
+        Self { account, id, chat, content: Outgoing::text(text), answers, first_contact: false }
+    }
 }
 
 /// A stored part with what happened to it.
@@ -112,12 +123,16 @@ pub struct OutboxRow {
     pub id: MessageId,
     /// Where to.
     pub chat: Jid,
-    /// The text.
-    pub text: String,
+    /// What it says.
+    pub content: Outgoing,
     /// Where it is.
     pub state: OutboxState,
     /// Why it failed, or last failed.
     pub cause: Option<String>,
+    /// How often it was handed to a connection, or tried to be.
+    pub attempts: u32,
+    /// When it was sent once more because no device of the recipient had confirmed it.
+    pub resent_at: Option<UnixMs>,
     /// When it was written down.
     pub created_at: UnixMs,
     /// Last change.
@@ -144,7 +159,7 @@ pub struct InboundRow {
     pub parts: Vec<OutboxRow>,
 }
 
-fn bad_column(name: &str, cause: impl std::fmt::Display) -> rusqlite::Error {
+pub(super) fn bad_column(name: &str, cause: impl std::fmt::Display) -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, format!("{name}: {cause}").into())
 }
 
@@ -166,13 +181,16 @@ pub(super) fn inbound_row(row: &Row<'_>) -> rusqlite::Result<InboundRow> {
 pub(super) fn outbox_row(row: &Row<'_>) -> rusqlite::Result<OutboxRow> {
     let (account, id, chat, state): (String, String, String, String) =
         (row.get("account")?, row.get("id")?, row.get("chat")?, row.get("state")?);
+    let content: String = row.get("content")?;
     Ok(OutboxRow {
         account: AccountId::new(&account),
         id: MessageId::new(id),
         chat: chat.parse().map_err(|e| bad_column("chat", e))?,
-        text: row.get("text")?,
+        content: serde_json::from_str(&content).map_err(|e| bad_column("content", e))?,
         state: OutboxState::parse(&state),
         cause: row.get("cause")?,
+        attempts: row.get("attempts")?,
+        resent_at: row.get("resent_at")?,
         created_at: row.get("created_at")?,
         updated_at: row.get("updated_at")?,
     })

@@ -1,6 +1,8 @@
 use super::*;
 use crate::clock::Clock;
-use crate::event::{Body, Content};
+use crate::event::{Body, Content, MediaKind};
+use crate::ids::{E164, Jid};
+use crate::outgoing::{MediaFile, Outgoing, Outlet};
 
 fn open(dir: &Path) -> Journal {
     Journal::open(&dir.join("state.db"), Clock::manual(1_000)).expect("opens")
@@ -28,9 +30,168 @@ fn part(id: &str, answers: Option<&InboundMessage>) -> OutboxPart {
         account: AccountId::new("work"),
         id: MessageId::new(id),
         chat: "77@lid".parse().expect("jid"),
-        text: "hi".into(),
+        content: Outgoing::text("hi"),
         answers: answers.map(InboundMessage::key),
+        first_contact: false,
     }
+}
+
+/// What messages of an account would leave through.
+struct Line(AccountId);
+
+impl Outlet for Line {
+    fn account(&self) -> &AccountId {
+        &self.0
+    }
+}
+
+fn outbox(journal: &Journal, account: &str) -> AccountOutbox {
+    journal.outbox(&Line(AccountId::new(account)))
+}
+
+async fn waiting(journal: &Journal, account: &str) -> Vec<String> {
+    let letters = outbox(journal, account).waiting().await.expect("read");
+    letters.iter().map(|letter| letter.id().to_string()).collect()
+}
+
+#[tokio::test]
+async fn an_outbox_holds_its_own_accounts_parts_only() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let journal = open(dir.path());
+    let other = OutboxPart { account: AccountId::new("other"), ..part("P2", None) };
+    journal.enqueue(vec![part("P1", None), other]).await.expect("queued");
+    assert_eq!(waiting(&journal, "work").await, ["P1"]);
+    assert_eq!(waiting(&journal, "other").await, ["P2"]);
+    let letters = outbox(&journal, "other").waiting().await.expect("read");
+    assert_eq!(letters[0].account(), &AccountId::new("other"));
+    outbox(&journal, "other").mark(&MessageId::new("P1"), OutboxState::Failed, None);
+    assert_eq!(waiting(&journal, "work").await, ["P1"], "nor can it settle another's");
+}
+
+#[tokio::test]
+async fn texts_of_an_older_version_are_loaded() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let path = dir.path().join("state.db");
+    let old = Connection::open(&path).expect("opens");
+    for (version, step) in writer::MIGRATIONS.iter().enumerate().take(2) {
+        old.execute_batch(&format!("{step} PRAGMA user_version = {};", version + 1)).expect("old schema");
+    }
+    old.execute_batch(
+        "INSERT INTO outbox(account, id, chat, text, state, rank, created_at, updated_at)
+         VALUES ('work', 'OLD', '77@lid', 'it''s \"quoted\"', 'queued', 0, 1, 1)",
+    )
+    .expect("old row");
+    drop(old);
+    let journal = open(dir.path());
+    let letters = outbox(&journal, "work").waiting().await.expect("read");
+    assert_eq!(letters[0].content(), &Outgoing::text("it's \"quoted\""));
+    assert_eq!(journal.outbox_counts(&AccountId::new("work")).waiting, 1);
+}
+
+#[tokio::test]
+async fn a_prepared_file_goes_when_its_part_is_over_and_nothing_else_does() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let folder = dir.path().join("media").join("outbound");
+    std::fs::create_dir_all(&folder).expect("folder");
+    let foreign = dir.path().join("foreign");
+    let media = |path: &Path, id: &str| {
+        std::fs::write(path, "x").expect("written");
+        let file = MediaFile {
+            kind: MediaKind::Document,
+            mime: "text/plain".into(),
+            path: path.to_path_buf(),
+            bytes: 1,
+            file_name: None,
+            size: None,
+            seconds: None,
+            waveform: None,
+            voice: false,
+            gif: false,
+            thumbnail: None,
+        };
+        OutboxPart { content: Outgoing::Media { media: file, caption: None, quote: None }, ..part(id, None) }
+    };
+    let journal = open(dir.path());
+    let [acked, failed, expired] = ["acked", "failed", "expired"].map(|name| folder.join(name));
+    let parts = vec![media(&acked, "A"), media(&failed, "F"), media(&foreign, "X")];
+    journal.enqueue(parts).await.expect("queued");
+    assert_eq!(journal.files_in_use().await.expect("read"), [acked.clone(), failed.clone(), foreign.clone()]);
+    let out = outbox(&journal, "work");
+    out.mark(&MessageId::new("A"), OutboxState::Sent, None);
+    assert_eq!(journal.files_in_use().await.expect("read").len(), 3);
+    assert!(acked.exists(), "a retry needs it");
+    out.mark(&MessageId::new("A"), OutboxState::Acked, None);
+    out.mark(&MessageId::new("F"), OutboxState::Failed, Some("no".into()));
+    out.mark(&MessageId::new("X"), OutboxState::Acked, None);
+    assert!(journal.files_in_use().await.expect("read").is_empty());
+    assert!(!acked.exists() && !failed.exists());
+    assert!(foreign.exists(), "only prepared files are deleted");
+    journal.enqueue(vec![media(&expired, "E")]).await.expect("queued");
+    assert_eq!(journal.expire(2_000).await.expect("expired"), 1);
+    assert!(!expired.exists());
+    let counts = journal.outbox_counts(&AccountId::new("work"));
+    assert_eq!(counts, OutboxCounts { waiting: 0, failed: 1, expired: 1 });
+}
+
+#[tokio::test]
+async fn what_was_given_up_can_be_asked_for_again_and_what_went_out_cannot() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let journal = open(dir.path());
+    let account = AccountId::new("work");
+    journal.enqueue(vec![part("A", None), part("B", None)]).await.expect("queued");
+    outbox(&journal, "work").mark(&MessageId::new("A"), OutboxState::Acked, None);
+    let ids = [MessageId::new("A"), MessageId::new("B")];
+    journal.withdraw(&account, &ids, "too late").await.expect("withdrawn");
+    let rows = journal.outbox_rows(&account, &ids).await.expect("read");
+    assert_eq!(rows.iter().map(|r| r.state).collect::<Vec<_>>(), [OutboxState::Acked, OutboxState::Failed]);
+    assert_eq!(rows[1].cause.as_deref(), Some("too late"));
+    assert!(!outbox(&journal, "work").waits(&ids[1]).await);
+    journal.enqueue(vec![part("A", None), part("B", None)]).await.expect("queued again");
+    assert_eq!(waiting(&journal, "work").await, ["B"]);
+}
+
+#[tokio::test]
+async fn a_text_that_nobody_confirmed_is_handed_out_once_more() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let journal = open(dir.path());
+    let out = outbox(&journal, "work");
+    let group = OutboxPart { chat: "120@g.us".parse().expect("jid"), ..part("G", None) };
+    journal.enqueue(vec![part("A", None), part("B", None), group]).await.expect("queued");
+    for id in ["A", "B", "G"] {
+        out.mark(&MessageId::new(id), OutboxState::Acked, None);
+    }
+    out.mark(&MessageId::new("B"), OutboxState::Delivered, None);
+    assert!(out.unconfirmed(0, 999).await.expect("read").is_empty(), "too early");
+    assert!(out.unconfirmed(1_001, 2_000).await.expect("read").is_empty(), "too late");
+    let again = out.unconfirmed(0, 1_000).await.expect("read");
+    assert_eq!(again.iter().map(|l| (l.id().as_str(), l.handling().again)).collect::<Vec<_>>(), [("A", true)]);
+    assert!(out.unconfirmed(0, 1_000).await.expect("read").is_empty());
+    let rows = journal.get_by_message_id(&MessageId::new("A")).await.expect("read");
+    assert_eq!(rows[0]["outgoing"]["resentAt"], 1_000);
+}
+
+#[tokio::test]
+async fn whoever_wrote_or_was_written_to_is_no_first_contact() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let journal = open(dir.path());
+    let account = AccountId::new("work");
+    let jid = |text: &str| text.parse::<Jid>().expect("jid");
+    let wrote = InboundMessage { chat_number: E164::normalize("+4912345"), ..message("A") };
+    journal.commit(vec![wrote]).await.expect("stored");
+    journal.enqueue(vec![OutboxPart { chat: jid("555@s.whatsapp.net"), ..part("P", None) }]).await.expect("queued");
+    for (chat, met) in [
+        ("77@lid", true),
+        ("4912345@s.whatsapp.net", true),
+        ("4912346@s.whatsapp.net", false),
+        ("555@s.whatsapp.net", false),
+    ] {
+        assert_eq!(journal.has_met(&account, &jid(chat)).await.expect("read"), met, "{chat}");
+    }
+    outbox(&journal, "work").mark(&MessageId::new("P"), OutboxState::Acked, None);
+    assert!(journal.has_met(&account, &jid("555@s.whatsapp.net")).await.expect("read"));
+    let author = journal.author_of(&account, &MessageId::new("A")).await.expect("read").expect("known");
+    assert_eq!(author, (Some(jid("77@lid")), false));
+    assert_eq!(journal.author_of(&account, &MessageId::new("P")).await.expect("read"), Some((None, true)));
 }
 
 #[tokio::test]
@@ -68,8 +229,8 @@ async fn an_answer_is_settled_once_and_survives_a_restart() {
     assert!(journal.answer(vec![m.key()], vec![part("P1", Some(&m)), part("P2", Some(&m))]).await.expect("settled"));
     assert!(!journal.answer(vec![m.key()], vec![part("P3", Some(&m))]).await.expect("again"), "no second answer");
     assert!(journal.unanswered(&m.account).await.expect("read").is_empty());
-    let ids: Vec<_> = journal.outbox_open(&m.account).await.expect("read").into_iter().map(|p| p.id).collect();
-    assert_eq!(ids, [MessageId::new("P1"), MessageId::new("P2")]);
+    assert_eq!(waiting(&journal, "work").await, ["P1", "P2"]);
+    assert_eq!(journal.outbox_counts(&m.account).waiting, 2);
     let rows = journal.get_by_message_id(&m.id).await.expect("read");
     assert_eq!(rows[0]["inbound"]["state"], "answered");
     assert_eq!(rows[0]["inbound"]["parts"][1]["id"], "P2");
@@ -84,7 +245,7 @@ async fn one_answer_settles_all_its_messages_at_once() {
     let keys = vec![a.key(), b.key()];
     assert!(journal.answer(keys.clone(), vec![part("P", Some(&a))]).await.expect("settled"));
     assert!(!journal.answer(keys, vec![part("Q", Some(&a))]).await.expect("again"), "no second answer");
-    assert_eq!(journal.outbox_open(&a.account).await.expect("read").len(), 1);
+    assert_eq!(letters(&journal, a.account.as_str()).waiting().await.expect("read").len(), 1);
     for id in [&a.id, &b.id] {
         assert_eq!(journal.get_by_message_id(id).await.expect("read")[0]["inbound"]["state"], "answered");
     }
@@ -107,7 +268,8 @@ async fn a_part_moves_forward_only() {
         let rows = journal.get_by_message_id(&id).await.expect("read");
         assert_eq!(rows[0]["outgoing"]["state"], want, "after {state:?}");
     }
-    assert!(journal.outbox_open(&account).await.expect("read").is_empty());
+    assert!(waiting(&journal, "work").await.is_empty());
+    assert_eq!(journal.outbox_counts(&account), OutboxCounts::default());
 }
 
 #[tokio::test]

@@ -103,7 +103,7 @@ fn write_batch(db: &Connection, jobs: Vec<Job>, commits: &AtomicU64, path: &Path
 }
 
 /// The schema, one step per version of `PRAGMA user_version`.
-const MIGRATIONS: [&str; 2] = ["
+pub(super) const MIGRATIONS: [&str; 3] = ["
     CREATE TABLE inbound(
         seq INTEGER PRIMARY KEY AUTOINCREMENT, account TEXT NOT NULL, chat TEXT NOT NULL, sender TEXT NOT NULL, id TEXT NOT NULL,
         sent_at INTEGER NOT NULL, received_at INTEGER NOT NULL, message TEXT NOT NULL, state TEXT NOT NULL,
@@ -120,6 +120,12 @@ const MIGRATIONS: [&str; 2] = ["
     CREATE TABLE facts(key TEXT PRIMARY KEY, value TEXT NOT NULL, updated_at INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 ", "
     CREATE INDEX inbound_chat ON inbound(account, chat, seq);
+", "
+    ALTER TABLE outbox RENAME COLUMN text TO content;
+    UPDATE outbox SET content = json_object('type', 'text', 'text', content, 'quote', NULL);
+    ALTER TABLE outbox ADD COLUMN first_contact INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE outbox ADD COLUMN attempts INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE outbox ADD COLUMN resent_at INTEGER;
 "];
 
 pub(super) fn open_connection(path: &Path) -> Result<Connection, StoreError> {

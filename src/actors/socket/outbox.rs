@@ -1,0 +1,252 @@
+//! Sends what waits in the outbox of one account over its link: one lane per chat keeps the order there, lanes do not wait for one
+//! another, every retry carries the same message id.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use actix::Recipient;
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use tokio::sync::{Semaphore, watch};
+use tokio::time::Instant;
+
+use super::{Report, SocketContext, SocketReport};
+use crate::clock::{Clock, UnixMs};
+use crate::config::model::PacingConfig;
+use crate::delivery::pacing::{Kind, Pace};
+use crate::ids::{Jid, MessageId};
+use crate::outgoing::Letter;
+use crate::store::journal::{AccountOutbox, OutboxState};
+use crate::whatsapp::{Link, LinkError};
+
+/// The first wait before a part that WhatsApp could not take is tried again; it doubles up to [`LONGEST_WAIT`].
+const FIRST_WAIT: Duration = Duration::from_millis(500);
+/// See [`FIRST_WAIT`].
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// A part that WhatsApp has not confirmed after this is sent again with the same id.
+const ACK_PATIENCE: Duration = Duration::from_secs(60);
+/// A text to a person that no device has confirmed after this is sent once more, for devices looked up anew.
+const UNREAD_AFTER: UnixMs = 10 * 60_000;
+/// Older ones are left alone: the recipient's phone is switched off.
+const UNREAD_UNTIL: UnixMs = 60 * 60_000;
+/// How often both are looked for.
+const LOOK_EVERY: Duration = Duration::from_secs(30);
+/// Chats that are written to at the same time.
+const LANES: usize = 4;
+
+/// Whether a refusal of WhatsApp may pass by itself.
+pub(super) fn may_pass(code: &str) -> bool {
+    code == "429" || code.parse::<u16>().is_ok_and(|code| (500..600).contains(&code))
+}
+
+/// The sender of one account's outbox.
+pub(super) struct Pump {
+    shared: Arc<Shared>,
+    /// Parts given to this connection that WhatsApp has not acked yet, and when; a new connection sends them again.
+    handed_over: HashMap<MessageId, Instant>,
+    /// Chats with a lane under way.
+    busy: HashSet<Jid>,
+    /// Chats with a failure: how many in a row, and until when they wait; `None` when they may be tried again.
+    waits: HashMap<Jid, (u32, Option<Instant>)>,
+}
+
+/// What the lanes share.
+struct Shared {
+    link: Link,
+    outbox: AccountOutbox,
+    generation: u64,
+    reports: Recipient<SocketReport>,
+    clock: Clock,
+    pace: Mutex<Pace>,
+    pacing: Mutex<Option<PacingConfig>>,
+    slots: Semaphore,
+}
+
+/// How a lane ended.
+struct Ended {
+    chat: Jid,
+    handed_over: Vec<MessageId>,
+    /// A part has to be tried again.
+    failed: bool,
+}
+
+impl Pump {
+    /// A pump for the account of `link`: its outbox and no other.
+    pub(super) fn new(link: Link, cx: &SocketContext, generation: u64, reports: Recipient<SocketReport>) -> Self {
+        let shared = Shared {
+            outbox: cx.journal.outbox(&link),
+            link,
+            generation,
+            reports,
+            clock: cx.clock.clone(),
+            pace: Mutex::default(),
+            pacing: Mutex::default(),
+            slots: Semaphore::new(LANES),
+        };
+        Self { shared: Arc::new(shared), handed_over: HashMap::new(), busy: HashSet::new(), waits: HashMap::new() }
+    }
+
+    /// Sends whenever `drain` says that something waits. Ends with the socket.
+    pub(super) async fn run(mut self, mut drain: watch::Receiver<Option<PacingConfig>>) {
+        let mut lanes = FuturesUnordered::new();
+        let mut look = tokio::time::interval(LOOK_EVERY);
+        let mut started = false;
+        loop {
+            let retry = self.waits.values().filter_map(|(_, until)| *until).min();
+            tokio::select! {
+                changed = drain.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    let pacing = drain.borrow_and_update().clone();
+                    started |= pacing.is_some();
+                    *lock(&self.shared.pacing) = pacing;
+                }
+                Some(ended) = lanes.next() => self.ended(ended),
+                () = reached(retry) => {
+                    let now = Instant::now();
+                    self.waits.values_mut().for_each(|(_, until)| *until = until.filter(|until| *until > now));
+                }
+                _ = look.tick() => if started {
+                    for letters in self.unread().await {
+                        lanes.push(self.shared.clone().lane(letters));
+                    }
+                },
+            }
+            // Before the first word of the supervisor the connection is not ready.
+            if started {
+                for letters in self.due().await {
+                    lanes.push(self.shared.clone().lane(letters));
+                }
+            }
+        }
+    }
+
+    fn ended(&mut self, ended: Ended) {
+        self.busy.remove(&ended.chat);
+        let now = Instant::now();
+        self.handed_over.extend(ended.handed_over.into_iter().map(|id| (id, now)));
+        if ended.failed {
+            let failures = self.waits.get(&ended.chat).map_or(0, |(n, _)| *n);
+            let wait = FIRST_WAIT.saturating_mul(1 << failures.min(10)).min(LONGEST_WAIT);
+            self.waits.insert(ended.chat, (failures + 1, Some(now + wait)));
+        } else {
+            self.waits.remove(&ended.chat);
+        }
+    }
+
+    /// What may be sent now, in one list per chat.
+    async fn due(&mut self) -> Vec<Vec<Letter>> {
+        let letters = match self.shared.outbox.waiting().await {
+            Ok(letters) => letters,
+            Err(error) => {
+                tracing::error!(target: "whatsapp/outbound", %error, "cannot read the outbox");
+                return Vec::new();
+            }
+        };
+        let now = Instant::now();
+        self.handed_over.retain(|id, at| *at + ACK_PATIENCE > now && letters.iter().any(|l| l.id() == id));
+        self.waits.retain(|chat, _| letters.iter().any(|l| l.chat() == chat));
+        // One that is queued again is nobody's, whatever became of its first attempt.
+        let taken = |l: &Letter| l.handling().handed_over && self.handed_over.contains_key(l.id());
+        let letters = letters.into_iter().filter(|l| !taken(l)).collect();
+        self.lanes_of(letters)
+    }
+
+    /// Texts that went out and that no device of the recipient has confirmed.
+    async fn unread(&mut self) -> Vec<Vec<Letter>> {
+        let now = self.shared.clock.now();
+        match self.shared.outbox.unconfirmed(now - UNREAD_UNTIL, now - UNREAD_AFTER).await {
+            Ok(letters) => self.lanes_of(letters),
+            Err(error) => {
+                tracing::error!(target: "whatsapp/outbound", %error, "cannot read the outbox");
+                Vec::new()
+            }
+        }
+    }
+
+    /// Groups letters by chat, leaving out chats that are being written to or wait after a failure.
+    fn lanes_of(&mut self, letters: Vec<Letter>) -> Vec<Vec<Letter>> {
+        let now = Instant::now();
+        let mut lanes: Vec<Vec<Letter>> = Vec::new();
+        for letter in letters {
+            if self.waits.get(letter.chat()).is_some_and(|(_, until)| until.is_some_and(|until| until > now)) {
+                continue;
+            }
+            match lanes.iter_mut().find(|lane| lane[0].chat() == letter.chat()) {
+                Some(lane) => lane.push(letter),
+                None if self.busy.contains(letter.chat()) => {}
+                None => lanes.push(vec![letter]),
+            }
+        }
+        self.busy.extend(lanes.iter().map(|lane| lane[0].chat().clone()));
+        lanes
+    }
+}
+
+impl Shared {
+    /// Sends letters to one chat in order; a part that must be tried again holds up those behind it, one that cannot be sent does not.
+    async fn lane(self: Arc<Self>, letters: Vec<Letter>) -> Ended {
+        let mut ended = Ended { chat: letters[0].chat().clone(), handed_over: Vec::new(), failed: false };
+        for letter in letters {
+            self.wait_for_turn(&letter).await;
+            let _slot = self.slots.acquire().await;
+            let id = letter.id().clone();
+            let account = letter.account();
+            // Whoever asked for it may have been told meanwhile that it failed.
+            if !letter.handling().answer && !letter.handling().again && !self.outbox.waits(&id).await {
+                continue;
+            }
+            match self.link.send(&letter).await {
+                Ok(()) => {
+                    self.reports.do_send(SocketReport { generation: self.generation, what: Report::Outbound });
+                    self.outbox.mark(&id, OutboxState::Sent, None);
+                    tracing::info!(target: "whatsapp/outbound", %account, %id, "sent");
+                    ended.handed_over.push(id);
+                }
+                Err(error) if error.is_retryable() => {
+                    tracing::warn!(target: "whatsapp/outbound", %account, %id, %error, "not sent, will be tried again");
+                    // Without a connection nothing was attempted.
+                    if error != LinkError::NotConnected {
+                        self.outbox.attempted(&id, error.to_string());
+                    }
+                    ended.failed = true;
+                    return ended;
+                }
+                Err(error) => {
+                    tracing::error!(target: "whatsapp/outbound", %account, %id, %error, "WhatsApp cannot take this message");
+                    self.outbox.mark(&id, OutboxState::Failed, Some(error.to_string()));
+                }
+            }
+        }
+        ended
+    }
+
+    async fn wait_for_turn(&self, letter: &Letter) {
+        let handling = letter.handling();
+        let kind = match () {
+            () if handling.answer => Kind::Answer,
+            () if handling.first_contact => Kind::FirstContact,
+            () => Kind::Message,
+        };
+        let now = self.clock.now();
+        let at = match &*lock(&self.pacing) {
+            Some(pacing) => lock(&self.pace).book(kind, letter.chat(), now, pacing),
+            None => now,
+        };
+        tokio::time::sleep(Duration::from_millis(u64::try_from(at - now).unwrap_or(0))).await;
+    }
+}
+
+/// Waits until `when`; for ever without one.
+async fn reached(when: Option<Instant>) {
+    match when {
+        Some(when) => tokio::time::sleep_until(when).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,486 @@
+//! The outbox: parts wait here with their fixed message ids until WhatsApp has them.
+//!
+//! Parts are written down for an account and can be read for sending through that account's [`AccountOutbox`] alone.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rusqlite::{Connection, OptionalExtension, params};
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+
+use super::rows::{OutboxPart, OutboxRow, OutboxState, bad_column, outbox_row};
+use super::{Journal, StoreError};
+use crate::clock::UnixMs;
+use crate::ids::{AccountId, Jid, MessageId};
+use crate::outgoing::{Handling, Letter, Outgoing, Outlet};
+
+/// What waits in an outbox, and what came to nothing since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OutboxCounts {
+    /// Parts without WhatsApp's ack.
+    pub waiting: u32,
+    /// Parts that WhatsApp refused or that cannot be sent.
+    pub failed: u32,
+    /// Parts that waited for too long.
+    pub expired: u32,
+}
+
+/// The counts of all accounts and the news that something changed.
+#[derive(Clone)]
+pub(super) struct Tally {
+    counts: Arc<Mutex<HashMap<AccountId, OutboxCounts>>>,
+    changed: Arc<watch::Sender<u64>>,
+    /// Where prepared files lie.
+    files: Arc<Path>,
+}
+
+impl Tally {
+    /// Counts what an earlier process left.
+    pub(super) fn open(db: &Connection, files: PathBuf) -> rusqlite::Result<Self> {
+        let mut counts: HashMap<AccountId, OutboxCounts> = HashMap::new();
+        let mut open =
+            db.prepare("SELECT account, count(*) FROM outbox WHERE state IN ('queued', 'sent') GROUP BY account")?;
+        for row in open.query_map([], |r| Ok((r.get::<_, String>(0)?, r.get(1)?)))? {
+            let (account, waiting) = row?;
+            counts.entry(AccountId::new(&account)).or_default().waiting = waiting;
+        }
+        Ok(Self { counts: Arc::new(Mutex::new(counts)), changed: Arc::new(watch::channel(0).0), files: files.into() })
+    }
+
+    fn count(&self, account: &AccountId, change: impl FnOnce(&mut OutboxCounts)) {
+        change(self.counts.lock().unwrap_or_else(PoisonError::into_inner).entry(account.clone()).or_default());
+    }
+
+    fn news(&self) {
+        self.changed.send_modify(|n| *n += 1);
+    }
+
+    /// A part is over: it no longer waits and its prepared file is not needed.
+    fn settled(&self, settled: &[Settled]) {
+        for Settled { account, state, file } in settled {
+            self.count(account, |counts| {
+                counts.waiting = counts.waiting.saturating_sub(1);
+                match state {
+                    OutboxState::Failed => counts.failed += 1,
+                    OutboxState::Expired => counts.expired += 1,
+                    _ => {}
+                }
+            });
+            // Nothing outside the folder of prepared files is ever deleted, whatever a row says.
+            if let Some(file) = file.as_ref().filter(|file| file.parent() == Some(&self.files)) {
+                remove(file);
+            }
+        }
+        self.news();
+    }
+}
+
+fn remove(file: &Path) {
+    if let Err(error) = std::fs::remove_file(file)
+        && error.kind() != std::io::ErrorKind::NotFound
+    {
+        tracing::warn!(target: "whatsapp/outbound", %error, "a prepared file was not deleted");
+    }
+}
+
+/// A part that will not be sent any more.
+struct Settled {
+    account: AccountId,
+    state: OutboxState,
+    file: Option<PathBuf>,
+}
+
+fn file_of(content: &str) -> Option<PathBuf> {
+    let content: Outgoing = serde_json::from_str(content).ok()?;
+    content.file().map(|file| file.path.clone())
+}
+
+/// The outbox of one account: what waits is read here and nowhere else, for the outlet of that account.
+///
+/// It is bound when it is made, by the outlet itself; there is no way to name another account.
+///
+/// ```compile_fail
+/// fn elsewhere(journal: &verso::store::journal::Journal, account: &verso::ids::AccountId) {
+///     let outbox = journal.outbox(account); // an id alone opens no outbox
+/// }
+/// ```
+#[derive(Clone)]
+pub struct AccountOutbox {
+    journal: Journal,
+    account: AccountId,
+}
+
+impl AccountOutbox {
+    /// The parts without WhatsApp's ack, in order.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub async fn waiting(&self) -> Result<Vec<Letter>, StoreError> {
+        let account = self.account.clone();
+        self.journal
+            .run(move |db| {
+                db.prepare_cached(
+                    "SELECT * FROM outbox WHERE account = ?1 AND state IN ('queued', 'sent') ORDER BY seq",
+                )?
+                .query_map(params![account.as_str()], |row| letter(row, false))?
+                .collect()
+            })
+            .await
+    }
+
+    /// Texts to people that WhatsApp took before `before` and after `after` and that no device of the recipient has confirmed, each
+    /// once: WhatsApp also takes a message that none of the recipient's devices can read.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub async fn unconfirmed(&self, after: UnixMs, before: UnixMs) -> Result<Vec<Letter>, StoreError> {
+        let account = self.account.clone();
+        let now = self.journal.clock.now();
+        self.journal
+            .run(move |db| {
+                let found: Vec<Letter> = db
+                    .prepare_cached(
+                        "SELECT * FROM outbox WHERE account = ?1 AND state = 'acked' AND resent_at IS NULL
+                         AND updated_at BETWEEN ?2 AND ?3 AND chat NOT LIKE '%@g.us'
+                         AND json_extract(content, '$.type') = 'text' ORDER BY seq",
+                    )?
+                    .query_map(params![account.as_str(), after, before], |row| letter(row, true))?
+                    .collect::<rusqlite::Result<_>>()?;
+                let mut mark = db.prepare_cached("UPDATE outbox SET resent_at = ?3 WHERE account = ?1 AND id = ?2")?;
+                for letter in &found {
+                    mark.execute(params![account.as_str(), letter.id().as_str(), now])?;
+                }
+                Ok(found)
+            })
+            .await
+    }
+
+    /// False when the part was given up or WhatsApp has it.
+    pub async fn waits(&self, id: &MessageId) -> bool {
+        let (account, id) = (self.account.clone(), id.clone());
+        let waits = self
+            .journal
+            .run(move |db| {
+                db.prepare_cached(
+                    "SELECT 1 FROM outbox WHERE account = ?1 AND id = ?2 AND state IN ('queued', 'sent')",
+                )?
+                .exists(params![account.as_str(), id.as_str()])
+            })
+            .await;
+        waits.unwrap_or(true)
+    }
+
+    /// Notes that an attempt came to nothing; the part goes on waiting.
+    pub fn attempted(&self, id: &MessageId, cause: String) {
+        let (account, id, now) = (self.account.clone(), id.clone(), self.journal.clock.now());
+        let noted = self.journal.submit(
+            move |db| {
+                db.prepare_cached(
+                    "UPDATE outbox SET attempts = attempts + 1, cause = ?3, updated_at = ?4
+                     WHERE account = ?1 AND id = ?2 AND state IN ('queued', 'sent')",
+                )?
+                .execute(params![account.as_str(), id.as_str(), cause, now])
+            },
+            |result| log_unnoted(result.map(|_| ())),
+        );
+        log_unnoted(noted);
+    }
+
+    /// Moves a part forward; see [`Journal::mark_soon`].
+    pub fn mark(&self, id: &MessageId, state: OutboxState, cause: Option<String>) {
+        self.journal.mark_soon(self.account.clone(), id.clone(), state, cause);
+    }
+}
+
+fn log_unnoted(result: Result<(), StoreError>) {
+    if let Err(error) = result {
+        tracing::error!(target: "whatsapp/outbound", %error, "the state of a sent message was not noted");
+    }
+}
+
+fn letter(row: &rusqlite::Row<'_>, again: bool) -> rusqlite::Result<Letter> {
+    let (account, id, chat, content): (String, String, String, String) =
+        (row.get("account")?, row.get("id")?, row.get("chat")?, row.get("content")?);
+    let handling = Handling {
+        answer: row.get::<_, Option<i64>>("answers")?.is_some(),
+        first_contact: row.get("first_contact")?,
+        handed_over: row.get::<_, String>("state")? == OutboxState::Sent.as_str(),
+        again,
+    };
+    let chat = chat.parse().map_err(|e| bad_column("chat", e))?;
+    let content = serde_json::from_str(&content).map_err(|e| bad_column("content", e))?;
+    Ok(Letter::seal(AccountId::new(&account), MessageId::new(id), chat, content, handling))
+}
+
+impl Journal {
+    /// The outbox that leaves through `outlet`.
+    pub fn outbox(&self, outlet: &impl Outlet) -> AccountOutbox {
+        AccountOutbox { journal: self.clone(), account: outlet.account().clone() }
+    }
+
+    /// What waits in the outbox of an account.
+    pub fn outbox_counts(&self, account: &AccountId) -> OutboxCounts {
+        self.tally.counts.lock().unwrap_or_else(PoisonError::into_inner).get(account).copied().unwrap_or_default()
+    }
+
+    /// Changes after every change of any outbox.
+    pub fn outbox_news(&self) -> watch::Receiver<u64> {
+        self.tally.changed.subscribe()
+    }
+
+    /// True when this account sent a message with this id through Verso.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub async fn is_ours(&self, account: &AccountId, id: &MessageId) -> Result<bool, StoreError> {
+        let (account, id) = (account.clone(), id.clone());
+        self.run(move |db| {
+            db.prepare_cached("SELECT 1 FROM outbox WHERE account = ?1 AND id = ?2")?
+                .exists(params![account.as_str(), id.as_str()])
+        })
+        .await
+    }
+
+    /// Who wrote a message: the author of one that came in, and whether this account wrote it; `None` when it is not known.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub async fn author_of(
+        &self,
+        account: &AccountId,
+        id: &MessageId,
+    ) -> Result<Option<(Option<Jid>, bool)>, StoreError> {
+        if self.is_ours(account, id).await? {
+            return Ok(Some((None, true)));
+        }
+        let (account, id) = (account.clone(), id.clone());
+        self.run(move |db| {
+            let found: Option<(String, bool)> = db
+                .prepare_cached(
+                    "SELECT sender, json_extract(message, '$.fromMe') FROM inbound WHERE id = ?2 AND account = ?1",
+                )?
+                .query_row(params![account.as_str(), id.as_str()], |r| Ok((r.get(0)?, r.get(1)?)))
+                .optional()?;
+            Ok(found.map(|(sender, mine)| (sender.parse().ok(), mine)))
+        })
+        .await
+    }
+
+    /// The prepared files of parts that wait.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub async fn files_in_use(&self) -> Result<Vec<PathBuf>, StoreError> {
+        self.run(|db| {
+            let mut open = db.prepare("SELECT content FROM outbox WHERE state IN ('queued', 'sent')")?;
+            let contents = open.query_map([], |r| r.get::<_, String>(0))?;
+            contents.filter_map(|c| c.map(|c| file_of(&c)).transpose()).collect()
+        })
+        .await
+    }
+
+    /// True when a message went to or came from this chat before.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub async fn has_met(&self, account: &AccountId, chat: &Jid) -> Result<bool, StoreError> {
+        let (account, chat) = (account.clone(), chat.clone());
+        self.run(move |db| {
+            let name = chat.to_string();
+            let inbound = db
+                .prepare_cached("SELECT 1 FROM inbound WHERE account = ?1 AND chat = ?2")?
+                .exists(params![account.as_str(), name])?;
+            let met = inbound
+                || db
+                    .prepare_cached(
+                        "SELECT 1 FROM outbox WHERE account = ?1 AND chat = ?2 AND state IN ('acked', 'delivered')",
+                    )?
+                    .exists(params![account.as_str(), name])?;
+            let Some(number) = chat.e164().filter(|_| !met) else { return Ok(met) };
+            // Most people write from a number-hiding address; their message names the number beside it.
+            db.prepare_cached(
+                "SELECT 1 FROM inbound WHERE account = ?1 AND json_extract(message, '$.chatNumber') = ?2",
+            )?
+            .exists(params![account.as_str(), number.as_str()])
+        })
+        .await
+    }
+
+    /// Queues parts beside any answer (a pairing text, a notice, what a door sends). A part that is known already and failed waits
+    /// again; one that waits or went out is left alone.
+    ///
+    /// # Errors
+    /// When they are not on disk.
+    pub async fn enqueue(&self, parts: Vec<OutboxPart>) -> Result<(), StoreError> {
+        let (now, tally) = (self.clock.now(), self.tally.clone());
+        let queue = move |db: &Connection| {
+            let mut queued = Vec::new();
+            for part in parts {
+                if insert_part(db, &part, now)? || revive(db, &part, now)? {
+                    queued.push(part.account);
+                }
+            }
+            Ok(queued)
+        };
+        self.run_then(queue, move |queued: &Vec<AccountId>| tally.queued(queued)).await?;
+        Ok(())
+    }
+
+    /// Gives parts up that are not settled: whoever asked for them is told that they failed.
+    ///
+    /// # Errors
+    /// When it is not on disk.
+    pub async fn withdraw(&self, account: &AccountId, ids: &[MessageId], cause: &str) -> Result<(), StoreError> {
+        for id in ids {
+            self.mark_soon(account.clone(), id.clone(), OutboxState::Failed, Some(cause.to_owned()));
+        }
+        // Jobs keep their order: after this one the marks are on disk.
+        self.run(|_| Ok(())).await
+    }
+
+    /// Where parts are: state and cause in the order asked; unknown ids are left out.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub async fn outbox_rows(&self, account: &AccountId, ids: &[MessageId]) -> Result<Vec<OutboxRow>, StoreError> {
+        let (account, ids) = (account.clone(), ids.to_vec());
+        self.run(move |db| {
+            let mut read = db.prepare_cached("SELECT * FROM outbox WHERE account = ?1 AND id = ?2")?;
+            let rows =
+                ids.iter().map(|id| read.query_row(params![account.as_str(), id.as_str()], outbox_row).optional());
+            rows.filter_map(Result::transpose).collect()
+        })
+        .await
+    }
+
+    /// Moves a part forward; a state that lies behind the stored one changes nothing. Does not wait for the disk. The prepared file
+    /// of a part that is over is deleted.
+    pub fn mark_soon(&self, account: AccountId, id: MessageId, state: OutboxState, cause: Option<String>) {
+        let (now, tally) = (self.clock.now(), self.tally.clone());
+        let result = self.submit(
+            move |db| {
+                let found: Option<(i64, String)> = db
+                    .prepare_cached(
+                        "SELECT rank, content FROM outbox
+                         WHERE account = ?1 AND id = ?2 AND rank < ?3 AND state NOT IN ('failed', 'expired')",
+                    )?
+                    .query_row(params![account.as_str(), id.as_str(), state as i64], |r| Ok((r.get(0)?, r.get(1)?)))
+                    .optional()?;
+                let Some((rank, content)) = found else { return Ok(None) };
+                let known = state == OutboxState::Failed && rank >= OutboxState::Acked as i64;
+                if known {
+                    // What WhatsApp has cannot fail any more.
+                    return Ok(None);
+                }
+                db.prepare_cached(
+                    "UPDATE outbox SET state = ?3, rank = ?4, cause = ?5, updated_at = ?6, attempts = attempts + ?7
+                     WHERE account = ?1 AND id = ?2",
+                )?
+                .execute(params![
+                    account.as_str(),
+                    id.as_str(),
+                    state.as_str(),
+                    state as i64,
+                    cause,
+                    now,
+                    i64::from(state == OutboxState::Sent)
+                ])?;
+                let over = state != OutboxState::Sent && rank < OutboxState::Acked as i64;
+                Ok(Some(over.then(|| Settled { account, state, file: file_of(&content) })))
+            },
+            move |result| match result {
+                Ok(None) => {}
+                Ok(Some(settled)) => tally.settled(settled.as_slice()),
+                Err(error) => log_unnoted(Err(error)),
+            },
+        );
+        if let Err(error) = result {
+            tracing::debug!(target: "whatsapp/outbound", %error, "the state of a sent message was not noted");
+        }
+    }
+
+    /// Gives up parts that were written down before `before`; answers how many.
+    ///
+    /// # Errors
+    /// When it cannot be done.
+    pub async fn expire(&self, before: UnixMs) -> Result<usize, StoreError> {
+        let (now, tally) = (self.clock.now(), self.tally.clone());
+        let settled = self
+            .run_then(
+                move |db| {
+                    db.prepare_cached(
+                        "UPDATE outbox SET state = 'expired', rank = ?3, updated_at = ?2
+                     WHERE state IN ('queued', 'sent') AND created_at < ?1 RETURNING account, content",
+                    )?
+                    .query_map(params![before, now, OutboxState::Expired as i64], |r| {
+                        let (account, content): (String, String) = (r.get(0)?, r.get(1)?);
+                        Ok(Settled {
+                            account: AccountId::new(&account),
+                            state: OutboxState::Expired,
+                            file: file_of(&content),
+                        })
+                    })?
+                    .collect::<rusqlite::Result<Vec<_>>>()
+                },
+                move |settled: &Vec<Settled>| tally.settled(settled),
+            )
+            .await?;
+        Ok(settled.len())
+    }
+}
+
+impl Tally {
+    /// Parts of these accounts wait from now on.
+    pub(super) fn queued(&self, accounts: &[AccountId]) {
+        for account in accounts {
+            self.count(account, |counts| counts.waiting += 1);
+        }
+    }
+}
+
+/// A part that failed waits again, with what is to be sent now.
+fn revive(db: &Connection, part: &OutboxPart, now: UnixMs) -> rusqlite::Result<bool> {
+    let changed = db
+        .prepare_cached(
+            "UPDATE outbox SET content = ?3, state = 'queued', rank = 0, cause = NULL, created_at = ?4, updated_at = ?4
+             WHERE account = ?1 AND id = ?2 AND state IN ('failed', 'expired')",
+        )?
+        .execute(params![part.account.as_str(), part.id.as_str(), json(&part.content), now])?;
+    Ok(changed == 1)
+}
+
+fn json(content: &Outgoing) -> String {
+    serde_json::to_string(content).expect("plain data")
+}
+
+/// False when the account has a part with this id already.
+pub(super) fn insert_part(db: &Connection, part: &OutboxPart, now: UnixMs) -> rusqlite::Result<bool> {
+    let answers: Option<i64> = match &part.answers {
+        None => None,
+        Some(key) => db
+            .prepare_cached("SELECT seq FROM inbound WHERE account = ?1 AND chat = ?2 AND sender = ?3 AND id = ?4")?
+            .query_row(
+                params![key.account.as_str(), key.chat.to_string(), key.sender.to_string(), key.id.as_str()],
+                |r| r.get(0),
+            )
+            .optional()?,
+    };
+    let inserted = db
+        .prepare_cached(
+            "INSERT INTO outbox(account, id, chat, content, answers, first_contact, state, rank, created_at, updated_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'queued', 0, ?7, ?7) ON CONFLICT DO NOTHING",
+        )?
+        .execute(params![
+            part.account.as_str(),
+            part.id.as_str(),
+            part.chat.to_string(),
+            json(&part.content),
+            answers,
+            part.first_contact,
+            now
+        ])?;
+    Ok(inserted == 1)
+}

@@ -1,0 +1,198 @@
+//! What waits in the outbox leaves through its own account, in order, as it is.
+
+use std::path::Path;
+
+use verso::clock::Clock;
+use verso::event::MediaKind;
+use verso::ids::{AccountId, Jid, MessageId};
+use verso::outgoing::{MediaFile, Outgoing};
+use verso::store::journal::{Journal, OutboxPart};
+use wa_simulator::media::{Fault as MediaFault, Kind, On};
+use wa_simulator::{Fault, Kick, Phone, World};
+
+use crate::support::GatewayFixture;
+
+const OPEN: &str = "{ web: { reconnect: { initialMs: 250, maxMs: 500 } }, channels: { whatsapp: { dmPolicy: 'open', allowFrom: ['*'], accounts: { work: {} } } } }";
+
+/// Writes parts into the outbox of a gateway that is not running.
+async fn enqueue(state: &Path, contents: Vec<Outgoing>, to: &Phone) -> Vec<MessageId> {
+    let journal = Journal::open(&state.join("state.db"), Clock::System).expect("opens");
+    let chat: Jid = to.jid().to_string().parse().expect("jid");
+    let text = |content| OutboxPart { content, ..OutboxPart::text(AccountId::new("work"), chat.clone(), "", None) };
+    let parts: Vec<_> = contents.into_iter().map(text).collect();
+    let ids = parts.iter().map(|p| p.id.clone()).collect();
+    journal.enqueue(parts).await.expect("queued");
+    journal.close().await;
+    ids
+}
+
+fn file(state: &Path, kind: MediaKind, mime: &str, bytes: &[u8]) -> MediaFile {
+    let folder = state.join("media").join("outbound");
+    std::fs::create_dir_all(&folder).expect("folder");
+    let path = folder.join(mime.replace('/', "-"));
+    std::fs::write(&path, bytes).expect("written");
+    MediaFile {
+        kind,
+        mime: mime.into(),
+        path,
+        bytes: bytes.len() as u64,
+        file_name: (kind == MediaKind::Document).then(|| "report.pdf".to_owned()),
+        size: Some((640, 480)),
+        seconds: Some(7),
+        waveform: Some(vec![50; 64]),
+        voice: kind == MediaKind::Audio,
+        gif: kind == MediaKind::Video,
+        thumbnail: Some(vec![1, 2, 3]),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_kind_of_file_arrives_as_it_is_and_in_order() {
+    let world = World::start().await.expect("world");
+    let (work, ann) = (world.phone("+15550001111"), world.contact("+15557654321", "Ann"));
+    let gateway = GatewayFixture::start(&world, OPEN).await;
+    gateway.link("work", &work).await;
+    let folder = gateway.stop().await;
+    let large: Vec<u8> = (0..6_000_000_u32).map(|n| (n % 251) as u8).collect();
+    let kinds = [
+        (MediaKind::Image, Kind::Image, "image/jpeg", Some("look"), &b"picture"[..]),
+        (MediaKind::Video, Kind::Video, "video/mp4", None, b"film"),
+        (MediaKind::Audio, Kind::Audio, "audio/ogg; codecs=opus", None, b"voice"),
+        (MediaKind::Document, Kind::Document, "application/pdf", Some("read"), &large),
+        (MediaKind::Sticker, Kind::Sticker, "image/webp", None, b"sticker"),
+    ];
+    let mut contents: Vec<Outgoing> = kinds
+        .iter()
+        .map(|(kind, _, mime, caption, bytes)| Outgoing::Media {
+            media: file(folder.path(), *kind, mime, bytes),
+            caption: caption.map(str::to_owned),
+            quote: None,
+        })
+        .collect();
+    contents.push(Outgoing::text("that was all"));
+    let ids = enqueue(folder.path(), contents, &ann).await;
+    // The media host fails once in between: the same message is tried again, nothing overtakes it.
+    world.media().fault(On::Upload, MediaFault::Status(500), 3);
+    let gateway = GatewayFixture::start_in(&world, folder).await;
+    ann.expect_text("that was all").await.expect("all delivered");
+    let inbox = ann.inbox();
+    let seen: Vec<&str> = inbox.iter().map(|r| r.id.as_str()).collect();
+    assert_eq!(seen, ids.iter().map(MessageId::as_str).collect::<Vec<_>>());
+    for ((_, kind, mime, caption, bytes), received) in kinds.iter().zip(&inbox) {
+        let got = world.media().open(&received.message).expect("opens").expect("a file");
+        assert_eq!((got.kind, got.mime.as_deref(), got.caption.as_deref()), (*kind, Some(*mime), *caption));
+        assert!(got.bytes == *bytes, "the bytes of the {mime} are others");
+        assert_eq!(got.file_name.as_deref(), (*kind == Kind::Document).then_some("report.pdf"));
+        assert_eq!(got.voice, *kind == Kind::Audio);
+    }
+    let image = inbox[0].message.image_message.as_option().expect("an image");
+    assert_eq!(
+        (image.width, image.height, image.jpeg_thumbnail.as_deref()),
+        (Some(640), Some(480), Some(&[1, 2, 3][..]))
+    );
+    assert_eq!(inbox[1].message.video_message.gif_playback, Some(true));
+    let voice = inbox[2].message.audio_message.as_option().expect("a voice note");
+    assert_eq!((voice.seconds, voice.waveform.as_ref().map(Vec::len)), (Some(7), Some(64)));
+    gateway.wait("the outbox to be empty", |s| s.accounts[0].outbox.waiting == 0).await;
+    let left = std::fs::read_dir(gateway.state.join("media").join("outbound")).expect("listed").count();
+    assert_eq!(left, 0, "prepared files go with their parts");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_part_that_cannot_be_sent_fails_with_its_cause_and_the_next_ones_go_on() {
+    let world = World::start().await.expect("world");
+    let (work, ann) = (world.phone("+15550001111"), world.contact("+15557654321", "Ann"));
+    let gateway = GatewayFixture::start(&world, OPEN).await;
+    gateway.link("work", &work).await;
+    let folder = gateway.stop().await;
+    let media = file(folder.path(), MediaKind::Image, "image/png", b"x");
+    std::fs::remove_file(&media.path).expect("gone");
+    let contents = vec![Outgoing::Media { media, caption: None, quote: None }, Outgoing::text("goes on")];
+    let ids = enqueue(folder.path(), contents, &ann).await;
+    let gateway = GatewayFixture::start_in(&world, folder).await;
+    ann.expect_text("goes on").await.expect("delivered");
+    gateway.wait("the counts", |s| s.accounts[0].outbox.failed == 1 && s.accounts[0].outbox.waiting == 0).await;
+    let explain = verso::actors::messages::ExplainMessage { id: ids[0].clone() };
+    let why = gateway.port.explain.send(explain).await.expect("answers").expect("known").to_string();
+    assert!(why.contains("the prepared file cannot be read"), "{why}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_whatsapp_swallowed_is_sent_again_with_the_same_id_on_the_next_connection() {
+    let world = World::start().await.expect("world");
+    let (work, ann) = (world.phone("+15550001111"), world.contact("+15557654321", "Ann"));
+    let gateway = GatewayFixture::start(&world, OPEN).await;
+    let device = gateway.link("work", &work).await;
+    device.set_fault(Fault::SwallowMessages);
+    let position = world.trace_position();
+    ann.says(&work, "one");
+    ann.says(&work, "two");
+    let handed_over = |n: usize| {
+        let stanzas = world.trace_since(position);
+        stanzas
+            .iter()
+            .filter(|t| t.direction == wa_simulator::Direction::FromClient && t.xml.starts_with("<message"))
+            .count()
+            >= n
+    };
+    gateway.wait("both answers to be handed over", |_| handed_over(2)).await;
+    assert!(ann.inbox().is_empty());
+    gateway.wait("both to be counted", |s| s.accounts[0].outbox.waiting == 2).await;
+    device.clear_faults();
+    device.kick(Kick::Drop);
+    ann.expect_text("two").await.expect("delivered");
+    let texts: Vec<String> = ann.inbox().into_iter().map(|r| r.text).collect();
+    assert_eq!(texts, ["one", "two"]);
+    gateway.wait("the outbox to be empty", |s| s.accounts[0].outbox.waiting == 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_phone_that_was_installed_anew_reads_what_is_sent_to_it() {
+    let world = World::start().await.expect("world");
+    let (work, ann) = (world.phone("+15550001111"), world.contact("+15557654321", "Ann"));
+    let gateway = GatewayFixture::start(&world, OPEN).await;
+    gateway.link("work", &work).await;
+    ann.says(&work, "before");
+    ann.expect_text("before").await.expect("answered");
+    let folder = gateway.stop().await;
+    // Nobody tells the account: its next message is for keys that are gone.
+    ann.reinstall(false);
+    let ids = enqueue(folder.path(), vec![Outgoing::text("after")], &ann).await;
+    let gateway = GatewayFixture::start_in(&world, folder).await;
+    let got = ann.expect_text("after").await.expect("sent again with a fresh session");
+    assert_eq!(got.id, ids[0].as_str());
+    assert!(ann.undecryptable().iter().any(|u| u.id == got.id && u.recovered), "it was unreadable at first");
+    gateway.wait("the outbox to be empty", |s| s.accounts[0].outbox.waiting == 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_long_answer_arrives_in_order_with_its_fences_whole() {
+    let world = World::start().await.expect("world");
+    let (work, ann) = (world.phone("+15550001111"), world.contact("+15557654321", "Ann"));
+    let gateway = GatewayFixture::start(&world, OPEN).await;
+    gateway.link("work", &work).await;
+    let mut question = String::new();
+    let mut n = 0;
+    while question.len() < 20_000 {
+        question.push_str(&format!("Paragraph {n} says something of no weight at all.\n\n```rust\n"));
+        for line in 0..30 {
+            question.push_str(&format!("let v{n}_{line} = {line};\n"));
+        }
+        question.push_str("```\n\n");
+        n += 1;
+    }
+    question.push_str("the end");
+    ann.says(&work, &question);
+    ann.expect_message(|r| r.text.contains("the end")).await.expect("answered");
+    let parts: Vec<String> = ann.inbox().into_iter().map(|r| r.text).collect();
+    assert!(parts.len() >= 5, "{}", parts.len());
+    let mut wanted = (0..n).flat_map(|n| (0..30).map(move |line| format!("let v{n}_{line} = {line};")));
+    for part in &parts {
+        assert_eq!(part.matches("```").count() % 2, 0, "a fence is open: {part}");
+        assert!(part.encode_utf16().count() <= 4000);
+        for line in part.lines().filter(|l| l.starts_with("let v")) {
+            assert_eq!(Some(line.to_owned()), wanted.next());
+        }
+    }
+    assert_eq!(wanted.next(), None, "no line is lost");
+}
