@@ -37,7 +37,7 @@ pub(super) fn media(
     let mut message = wa::Message::default();
     /// The fields that all kinds share.
     macro_rules! about {
-        ($kind:ident { $($field:ident: $value:expr,)* }) => {
+        ($kind:ident { $($field:ident: $value:expr),* $(,)? }) => {
             MessageField::some(m::$kind {
                 url: Some(stored.url),
                 direct_path: Some(stored.direct_path),
