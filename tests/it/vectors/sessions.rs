@@ -114,13 +114,11 @@ fn dm_limit(input: &Value) -> Outcome {
     } } }))?;
     let rules = &account_of(&config, &Value::Null)?.rules;
     let parts: Vec<&str> = key.rest.split(':').collect();
-    match parts.as_slice() {
-        [channel, kind, ..] if *kind == "direct" || *kind == "dm" || *kind == "group" => {
-            if *channel != "whatsapp" {
-                return Err(LeftOut("Verso serves WhatsApp only"));
-            }
-        }
-        _ => {}
+    if let [channel, kind, ..] = parts.as_slice()
+        && *channel != "whatsapp"
+        && ["direct", "dm", "group"].contains(kind)
+    {
+        return Err(LeftOut("Verso serves WhatsApp only"));
     }
     if parts.contains(&"group") || parts.contains(&"channel") {
         return Ok(Value::Null);
