@@ -44,9 +44,12 @@ struct Walk<'a, R> {
     length: u64,
 }
 
+/// Takes the type, start and end of a box's content.
+type Visit<'v, W> = dyn FnMut(&mut W, [u8; 4], u64, u64) + 'v;
+
 impl<R: Read + Seek> Walk<'_, R> {
     /// Calls `each` with type, start and end of the content of every box between two places.
-    fn boxes(&mut self, mut at: u64, end: u64, each: &mut dyn FnMut(&mut Self, [u8; 4], u64, u64)) {
+    fn boxes(&mut self, mut at: u64, end: u64, each: &mut Visit<Self>) {
         while at.saturating_add(8) <= end && self.left > 0 {
             self.left -= 1;
             let Some(head) = self.bytes::<8>(at) else { return };

@@ -49,12 +49,8 @@ pub(super) fn convert(from: &Path, extension: Option<&str>, to: &NamedTempFile, 
     let mut writer = opus::Writer::new(to.as_file()).map_err(|e| unknown(&e))?;
     let mut resampler: Option<Resampler> = None;
     let (mut samples, mut mono, mut out) = (Vec::<f32>::new(), Vec::new(), Vec::new());
-    loop {
-        let packet = match format.next_packet() {
-            Ok(Some(packet)) => packet,
-            // What follows damage is left out; what came before is sound.
-            Ok(None) | Err(_) => break,
-        };
+    // What follows damage is left out; what came before is sound.
+    while let Ok(Some(packet)) = format.next_packet() {
         if packet.track_id != id {
             continue;
         }

@@ -7,7 +7,6 @@ use crate::command::reply;
 use crate::command::status::Status;
 use crate::config::model::{ModelRef, ProviderApi};
 use crate::event::{Body, Content};
-use crate::ids::MessageId;
 use crate::session::entry::Entry;
 use crate::session::model_hint;
 use crate::store::StoreError;
