@@ -4,6 +4,8 @@
 //! so that a late message of an older socket is recognised and dropped. Inbound messages take the durable way: the link's
 //! sink commits them to the journal first (only then WhatsApp is acked) and hands the new ones to the router.
 
+mod media;
+
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -21,6 +23,8 @@ use crate::ids::{AccountId, E164, Jid, MessageId};
 use crate::store::journal::{Journal, OutboxState};
 use crate::store::lock::AccountLock;
 use crate::whatsapp::{CommitFailed, Link, LinkError, LinkSink, LinkSpec, Links};
+
+pub use media::FetchMedia;
 
 /// What a socket needs besides its link specification.
 #[derive(Clone)]

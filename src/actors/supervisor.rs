@@ -3,6 +3,7 @@
 //! It feeds [`LinkMachine`] with what happens and carries out the actions, one after the other: a socket is opened only after the
 //! one before it is closed and has let go of the account's files. Siblings never hear of it.
 
+mod media;
 mod requests;
 mod status;
 

@@ -10,6 +10,7 @@
 mod backend;
 mod convert;
 mod dial;
+mod download;
 mod ending;
 mod endpoint;
 mod http;
@@ -27,6 +28,7 @@ use futures::future::BoxFuture;
 
 #[cfg(feature = "demo")]
 pub use convert::probe;
+pub use download::DownloadError;
 pub use endpoint::{Endpoint, EndpointError};
 pub use link::{Link, Links};
 

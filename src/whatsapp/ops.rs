@@ -43,7 +43,7 @@ impl Link {
     }
 
     /// The same for calls that need a login.
-    async fn online<T, F, Fut>(&self, limit: Duration, call: F) -> Result<T, LinkError>
+    pub(super) async fn online<T, F, Fut>(&self, limit: Duration, call: F) -> Result<T, LinkError>
     where
         T: Send + 'static,
         F: FnOnce(Arc<Client>) -> Fut,

@@ -37,7 +37,7 @@ fn body(msg: &Value) -> Body {
     let sender = jid(text(&msg["replyToSenderJid"]));
     let sender = sender.or_else(|| E164::normalize(text(&msg["replyToSenderE164"])).map(|n| Jid::of_number(&n)));
     let quote =
-        sender.map(|sender| Quote { id: None, sender: Some(sender), body: text(&msg["replyToBody"]).to_owned() });
+        sender.map(|sender| Quote { id: None, sender: Some(sender), body: text(&msg["replyToBody"]).to_owned(), media: None });
     Body {
         text: Some(text(&msg["body"]).to_owned()),
         media: None,
