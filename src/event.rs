@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::UnixMs;
 use crate::ids::{AccountId, E164, Jid, MessageId};
 
-pub use media::{MediaKey, MediaKind, MediaRef, MediaSource, RemoteFile};
+pub use media::{MediaKey, MediaKind, MediaRef, MediaSource, RemoteFile, SavedMedia};
 
 /// One decrypted message, as it is journalled and judged.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

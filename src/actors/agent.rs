@@ -4,6 +4,9 @@
 //! the message answered; only then the account is told that something waits. So a crash costs at most a repeated run whose answer
 //! was never sent.
 
+mod media;
+mod mime;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -25,11 +28,14 @@ use crate::ids::{E164, Jid, MessageId, SessionKey};
 use crate::policy::decide::{ChatKind, Dispatch, Run};
 use crate::session::lane::Lanes;
 use crate::session::pending::PendingMessage;
+use crate::store::inbox::Inbox;
 use crate::store::journal::{Journal, OutboxPart};
 use crate::store::paths::StatePaths;
 use crate::store::transcripts::{self, Transcripts};
 use crate::store::zoneinfo;
 use crate::text::{envelope, history};
+
+use media::{Brought, Fetcher};
 
 /// Turns of a session that the model is shown when nothing limits them.
 const HISTORY_TURNS: usize = 40;
@@ -80,6 +86,7 @@ pub struct AgentActor {
     clock: Clock,
     config: Arc<Config>,
     agents: Agents,
+    fetcher: Fetcher,
     options: Arc<envelope::Options>,
     lanes: Lanes<Work>,
     /// Of every session with work: tells it to end.
@@ -98,13 +105,14 @@ impl AgentActor {
         Ok(Self {
             journal,
             transcripts: Transcripts::new(paths.clone()),
-            paths,
             clock,
             lanes: Lanes::new(config.agents.max_concurrent),
             aborts: HashMap::new(),
             options: Arc::new(envelope_options(&config)),
             config,
             agents: Agents::new()?,
+            fetcher: Fetcher::new(Inbox::new(paths.media_inbound())),
+            paths,
             stopping: Vec::new(),
             stopped: false,
             _exit: LoudExit("agent"),
@@ -144,6 +152,7 @@ impl AgentActor {
             clock: self.clock.clone(),
             config: self.config.clone(),
             agents: self.agents.clone(),
+            fetcher: self.fetcher.clone(),
             options: self.options.clone(),
             work,
         };
@@ -213,6 +222,7 @@ struct AgentRun {
     clock: Clock,
     config: Arc<Config>,
     agents: Agents,
+    fetcher: Fetcher,
     options: Arc<envelope::Options>,
     work: Work,
 }
@@ -287,6 +297,7 @@ impl AgentRun {
             tracing::error!(target: "agent", %error, "the transcript cannot be read; the run starts without it");
             Vec::new()
         });
+        let brought = self.fetcher.bring(order).await;
         let text = match &order.message.content {
             Content::Body(body) => body.text_or_placeholder(),
             Content::Reaction { .. } | Content::Other { .. } => String::new(),
@@ -297,8 +308,9 @@ impl AgentRun {
             session: run.session.clone(),
             system,
             history: history.into_iter().map(turn).collect(),
-            line: self.line(agent, &text),
+            line: self.line(agent, &text, &brought),
             text,
+            media: brought.files,
         };
         let reply = self.agents.run(&job, provider, self.config.agents.timeout).await?;
         self.remember(agent, &session_id, &job.line, &reply.text).await;
@@ -306,7 +318,7 @@ impl AgentRun {
     }
 
     /// The message as the model sees it.
-    fn line(&self, agent: &AgentConfig, text: &str) -> String {
+    fn line(&self, agent: &AgentConfig, text: &str, brought: &Brought) -> String {
         let order = &self.work.order;
         let (message, rules) = (&order.message, &order.account.rules);
         let number = message.sender_number.as_ref().map(E164::as_str);
@@ -331,18 +343,20 @@ impl AgentRun {
         let line = envelope::Line {
             from: &order.dispatch.peer,
             body: text,
+            attached: brought.own.as_deref(),
             prefix: &prefix,
             sender,
             quote: quote.map(|q| envelope::Quoted {
                 sender: quoted_by.as_deref(),
                 id: q.id.as_ref().map(MessageId::as_str),
                 body: &q.body,
+                attached: brought.quoted.as_deref(),
             }),
             timestamp: Some(message.timestamp).filter(|at| *at > 0),
             previous: None,
         };
         history::with_pending(
-            &order.history,
+            &brought.history,
             &order.dispatch.peer,
             &line.render_for_agent(&self.options),
             &self.options,

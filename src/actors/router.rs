@@ -268,6 +268,8 @@ impl RouterActor {
             body: body.text_or_placeholder(),
             timestamp: Some(message.timestamp).filter(|at| *at > 0),
             id: Some(message.id.clone()),
+            media: message.media().0,
+            attached: None,
         };
         self.pending.hold(&hold.history_key, kept, hold.limit);
     }

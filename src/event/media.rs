@@ -1,13 +1,14 @@
 //! Media that came in: what is known of it before, and to fetch it after, it was downloaded.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{Jid, MessageId};
 
 /// Attached media, not yet downloaded. Everything in it was written by its sender.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct MediaRef {
     /// image, video, audio, document or sticker.
@@ -91,7 +92,7 @@ impl fmt::Debug for MediaKey {
 }
 
 /// Media together with the message that brought it, by which a file that is gone can be asked for again.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct MediaSource {
     /// The media.
@@ -104,6 +105,19 @@ pub struct MediaSource {
     pub id: Option<MessageId>,
     /// This account wrote it.
     pub from_me: bool,
+}
+
+/// Media that lies on this machine's disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SavedMedia {
+    /// The file.
+    pub path: PathBuf,
+    /// The declared MIME type without parameters, else what its bytes look like.
+    pub mime: String,
+    /// Its size.
+    pub bytes: u64,
+    /// What its message says of it.
+    pub media: MediaRef,
 }
 
 /// The kinds of media that WhatsApp knows.

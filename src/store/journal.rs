@@ -8,6 +8,7 @@
 //!             \-> held, dropped                            \-> failed, expired
 //! ```
 
+mod media;
 mod rows;
 mod writer;
 
@@ -320,6 +321,7 @@ impl Journal {
                 .collect::<rusqlite::Result<_>>()?;
             let mut found = Vec::new();
             for (seq, mut row) in inbound {
+                row.message = row.message.without_media_keys();
                 row.parts = db
                     .prepare_cached("SELECT * FROM outbox WHERE answers = ?1 ORDER BY seq")?
                     .query_map(params![seq], outbox_row)?

@@ -9,9 +9,7 @@ use whatsapp_rust::wacore::types::presence::ReceiptType;
 use whatsapp_rust::waproto::whatsapp as wa;
 
 use super::ending::Verdict;
-use crate::event::{
-    Body, Content, Identity, InboundMessage, LinkEvent, PairingFailure, Quote, ReceiptKind,
-};
+use crate::event::{Body, Content, Identity, InboundMessage, LinkEvent, PairingFailure, Quote, ReceiptKind};
 use crate::ids::{AccountId, E164, Jid, MessageId, Server};
 
 mod contact;

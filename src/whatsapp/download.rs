@@ -94,7 +94,8 @@ async fn fetch(
     );
     let into = into.try_clone().map_err(|e| DownloadError::Disk(e.to_string()))?;
     let sink = Sink { file: BufWriter::new(into), sha256: Sha256::new(), bytes: 0, max_bytes, full: false };
-    let written = client.download_from_params_to_writer(&params, sink).await.map_err(|error| reason(&error, max_bytes))?;
+    let written =
+        client.download_from_params_to_writer(&params, sink).await.map_err(|error| reason(&error, max_bytes))?;
     // The MAC proves that the sender's key made it; this, that it is the file that the message means.
     if written.sha256.finalize().as_slice() != sha256 {
         return Err(DownloadError::Corrupt("its hash is another one".to_owned()));
@@ -136,7 +137,8 @@ async fn put_back(client: &Client, file: &RemoteFile, source: &MediaSource) -> R
         Ok(Ok(_)) => Err("the phone could not upload it again".to_owned()),
         Ok(Err(error)) => {
             let cause: &(dyn std::error::Error + 'static) = &error;
-            Err(if cause.is_transport_unavailable() { "the connection ended" } else { "the phone did not answer" }.to_owned())
+            Err(if cause.is_transport_unavailable() { "the connection ended" } else { "the phone did not answer" }
+                .to_owned())
         }
         Err(_) => Err("the phone did not answer".to_owned()),
     }

@@ -152,7 +152,9 @@ fn media_keeps_what_a_download_needs() {
     assert_eq!(heard(AudioMessage { direct_path: owned("@evil.example/x"), ..note.clone() }).file, None);
     assert_eq!(heard(AudioMessage { media_key: None, ..note }).file, None);
 
-    let Content::Body(Body { media: Some(named), .. }) = content(&document(None)) else { panic!("a document is media") };
+    let Content::Body(Body { media: Some(named), .. }) = content(&document(None)) else {
+        panic!("a document is media")
+    };
     assert_eq!(named.file_name.as_deref(), Some("a.pdf"));
 }
 
