@@ -7,6 +7,7 @@ mod commands;
 mod crash;
 mod groups;
 mod login;
+mod media_in;
 mod pairing;
 mod process;
 mod supervision;
