@@ -13,3 +13,4 @@ mod process;
 mod supervision;
 mod support;
 mod vectors;
+mod why;

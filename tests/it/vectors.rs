@@ -5,6 +5,7 @@
 //! at the case and names the section of the specification whose "Verso:" line says otherwise.
 
 mod access;
+mod commands;
 mod common;
 mod config;
 mod connection;
@@ -28,6 +29,7 @@ type Topic = fn(&str) -> Option<(Run, Deviation)>;
 /// The topics; a function belongs to one of them.
 const TOPICS: &[Topic] = &[
     access::functions,
+    commands::functions,
     connection::functions,
     config::functions,
     extract::functions,
