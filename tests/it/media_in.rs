@@ -259,7 +259,7 @@ fn most_memory(state: &Path) -> usize {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_large_file_is_never_in_memory_as_a_whole() {
-    let world = World::start().await.expect("world");
+    let world = World::builder().deadline(Duration::from_secs(60)).start().await.expect("world");
     let (work, ann) = (world.phone("+15550001111"), world.contact("+15557654321", "Ann"));
     let config = "channels: { whatsapp: { dmPolicy: 'open', allowFrom: ['*'], accounts: { work: {} } } }";
     let gateway = Process::start(&world, process::state(config)).await;
@@ -273,8 +273,7 @@ async fn a_large_file_is_never_in_memory_as_a_whole() {
     let before = most_memory(gateway.folder());
     send(45 * MIB, "large");
     ann.expect_text("large").await.expect("answered");
-    let sizes: Vec<u64> =
-        saved(gateway.folder()).iter().map(|p| std::fs::metadata(p).expect("exists").len()).collect();
+    let sizes: Vec<u64> = saved(gateway.folder()).iter().map(|p| std::fs::metadata(p).expect("exists").len()).collect();
     assert!(sizes.contains(&(45 * MIB as u64)), "{sizes:?}");
     let grown = most_memory(gateway.folder()) - before;
     assert!(grown < 20 * 1024, "{grown} kB more for a file of 45 MB");

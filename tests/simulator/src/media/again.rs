@@ -39,7 +39,8 @@ impl State {
     /// The own phone of a companion is asked for a file.
     pub fn media_asked_again(&mut self, from: Addr, receipt: &Node) {
         let id = receipt.text_or_empty("id");
-        let answer = el("notification").attr("type", "mediaretry").attr("id", id.as_str()).attr("t", unix_now().to_string());
+        let answer =
+            el("notification").attr("type", "mediaretry").attr("id", id.as_str()).attr("t", unix_now().to_string());
         let answer = match receipt.attrs.get("to") {
             Some(me) => answer.attr("from", me.clone()),
             None => answer,

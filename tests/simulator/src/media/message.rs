@@ -164,8 +164,12 @@ impl MediaHost {
         let mut message = wa::Message::default();
         match kind {
             Kind::Image => message.image_message = media_message!(ImageMessage, file, { caption: caption }),
-            Kind::Video => message.video_message = media_message!(VideoMessage, file, { caption: caption, seconds: seconds }),
-            Kind::Audio => message.audio_message = media_message!(AudioMessage, file, { ptt: Some(voice), seconds: seconds }),
+            Kind::Video => {
+                message.video_message = media_message!(VideoMessage, file, { caption: caption, seconds: seconds })
+            }
+            Kind::Audio => {
+                message.audio_message = media_message!(AudioMessage, file, { ptt: Some(voice), seconds: seconds })
+            }
             Kind::Document => {
                 let title = file_name.clone();
                 message.document_message = media_message!(DocumentMessage, file, {
