@@ -1,11 +1,15 @@
 //! Verso's own words for what happened on a link: messages, link events, why a link ended.
 
+mod media;
+
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::clock::UnixMs;
 use crate::ids::{AccountId, E164, Jid, MessageId};
+
+pub use media::{MediaKey, MediaKind, MediaRef, MediaSource, RemoteFile, SavedMedia};
 
 /// One decrypted message, as it is journalled and judged.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -46,6 +50,39 @@ impl InboundMessage {
             sender: self.sender.without_device(),
             id: self.id.clone(),
         }
+    }
+
+    /// Its media and that of the message that it quotes, in this order.
+    pub fn media(&self) -> (Option<MediaSource>, Option<MediaSource>) {
+        let Content::Body(body) = &self.content else { return (None, None) };
+        let own = body.media.clone().map(|media| MediaSource {
+            media,
+            chat: self.chat.clone(),
+            sender: Some(self.sender.clone()),
+            id: Some(self.id.clone()),
+            from_me: self.from_me,
+        });
+        let quoted = body.quote.as_ref().and_then(|quote| {
+            Some(MediaSource {
+                media: quote.media.clone()?,
+                chat: self.chat.clone(),
+                sender: quote.sender.clone(),
+                id: quote.id.clone(),
+                from_me: false,
+            })
+        });
+        (own, quoted)
+    }
+
+    /// Forgets where media lies and what opens it, for everybody who only wants to see the message.
+    pub fn without_media_keys(mut self) -> Self {
+        if let Content::Body(body) = &mut self.content {
+            let quoted = body.quote.as_mut().and_then(|quote| quote.media.as_mut());
+            for media in body.media.as_mut().into_iter().chain(quoted) {
+                media.file = None;
+            }
+        }
+        self
     }
 }
 
@@ -115,43 +152,6 @@ impl Body {
     }
 }
 
-/// Attached media, not yet downloaded.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct MediaRef {
-    /// image, video, audio, document or sticker.
-    pub kind: MediaKind,
-    /// The declared MIME type.
-    pub mime: Option<String>,
-    /// The declared size in bytes (untrusted).
-    pub bytes: Option<u64>,
-}
-
-/// The kinds of media that WhatsApp knows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-#[allow(missing_docs)]
-pub enum MediaKind {
-    Image,
-    Video,
-    Audio,
-    Document,
-    Sticker,
-}
-
-impl MediaKind {
-    /// What stands for the media in a text (behaviour.md 7.4).
-    pub fn placeholder(self) -> &'static str {
-        match self {
-            Self::Image => "<media:image>",
-            Self::Video => "<media:video>",
-            Self::Audio => "<media:audio>",
-            Self::Document => "<media:document>",
-            Self::Sticker => "<media:sticker>",
-        }
-    }
-}
-
 /// A quoted message.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -162,6 +162,9 @@ pub struct Quote {
     pub sender: Option<Jid>,
     /// Its text or placeholder.
     pub body: String,
+    /// Its media, when the quote brings it along.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub media: Option<MediaRef>,
 }
 
 /// Who a linked device belongs to.

@@ -154,7 +154,7 @@ fn wrong_filter(text: &str, error: &dyn std::fmt::Display) -> io::Error {
 pub fn filter_of(level: &str) -> String {
     match level {
         "info" | "debug" => format!(
-            "warn,verso={level},whatsapp={level},whatsapp_rust=warn,web={level},config={level},agent={level},api={level},gateway={level}"
+            "warn,verso={level},whatsapp={level},whatsapp_rust=warn,whatsapp_rust::download=error,web={level},config={level},agent={level},api={level},gateway={level}"
         ),
         _ => level.to_owned(),
     }

@@ -6,6 +6,8 @@
 //!           -> session busy: backlog -> (run over, quiet for a moment) -> lane -> one run for all that waited
 //! ```
 
+mod media;
+mod mime;
 mod run;
 mod work;
 
@@ -29,6 +31,7 @@ use crate::session::backlog::Backlog;
 use crate::session::lane::Lanes;
 use crate::session::pending::PendingMessage;
 use crate::session::roster::Roster;
+use crate::store::inbox::Inbox;
 use crate::store::journal::Journal;
 use crate::store::paths::StatePaths;
 use crate::store::transcripts::Transcripts;
@@ -36,6 +39,7 @@ use crate::store::zoneinfo;
 use crate::text::envelope;
 use crate::text::zone::Zone;
 
+use media::Fetcher;
 use run::{AgentRun, Tools};
 use work::{Ended, Item, Work, settle_silently};
 
@@ -122,6 +126,7 @@ impl AgentActor {
             tools: Tools {
                 journal,
                 transcripts: Transcripts::new(paths.clone()),
+                fetcher: Fetcher::new(Inbox::new(paths.media_inbound())),
                 paths,
                 clock,
                 agents: Agents::new()?,

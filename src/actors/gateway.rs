@@ -3,6 +3,8 @@
 //! The doors ask it through [`GatewayPort`]; it resolves the account and passes the request to that account's supervisor or to
 //! the router.
 
+mod media;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,6 +33,7 @@ use crate::config::{Loaded, Places, Rejected};
 use crate::ids::{AccountId, MessageId};
 use crate::media::{Loader, Reach, Trust};
 use crate::routing::target::Target;
+use crate::store::inbox::Inbox;
 use crate::store::journal::Journal;
 use crate::store::paths::StatePaths;
 use crate::whatsapp::{Endpoint, Links};
@@ -225,9 +228,11 @@ impl GatewayActor {
         self.accounts.insert(id.clone(), supervisor.start());
     }
 
-    /// Deletes what is older than the retention allows; answers that waited for too long are given up and reported.
+    /// Deletes what is older than the retention allows, received media too; answers that waited for too long are given up and reported.
     fn prune(&self) {
         let (journal, now) = (self.cx.socket.journal.clone(), self.cx.clock.now());
+        let inbox = Inbox::new(self.cx.paths.media_inbound());
+        let retention = self.config.retention.clone();
         let before = |age: Duration| now.saturating_sub(UnixMs::try_from(age.as_millis()).unwrap_or(UnixMs::MAX));
         let (rows, parts) = (before(self.config.retention.journal), before(self.config.retention.outbox));
         actix::spawn(async move {
@@ -239,6 +244,7 @@ impl GatewayActor {
                 ),
                 Err(error) => tracing::error!(target: "gateway", %error, "old rows of the journal were not deleted"),
             }
+            media::sweep(journal, inbox, retention, now).await;
         });
     }
 

@@ -324,6 +324,8 @@ impl RouterActor {
             body: body.text_or_placeholder(),
             timestamp: Some(message.timestamp).filter(|at| *at > 0),
             id: Some(message.id.clone()),
+            media: message.media().0,
+            attached: None,
         };
         self.pending.hold(&hold.history_key, kept, hold.limit);
         if let (Some(number), Some(name)) = (message.sender_number.clone(), message.push_name.clone()) {

@@ -6,6 +6,8 @@
 
 mod outbox;
 
+mod media;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -25,6 +27,8 @@ use crate::store::lock::AccountLock;
 use crate::whatsapp::{CommitFailed, GroupInfo, Link, LinkError, LinkSink, LinkSpec, Links};
 
 use outbox::Pump;
+
+pub use media::FetchMedia;
 
 /// What a socket needs besides its link specification.
 #[derive(Clone)]

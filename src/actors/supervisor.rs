@@ -4,6 +4,7 @@
 //! one before it is closed and has let go of the account's files. Siblings never hear of it.
 
 mod groups;
+mod media;
 mod requests;
 mod status;
 

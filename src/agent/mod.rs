@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::model::{AgentConfig, ProviderApi, ProviderConfig};
+use crate::event::SavedMedia;
 use crate::ids::SessionKey;
 pub use crate::session::entry::Usage;
 
@@ -46,6 +47,8 @@ pub struct AgentJob {
     pub line: String,
     /// The message as it was written.
     pub text: String,
+    /// Received files that the message speaks of; the line names them too.
+    pub media: Vec<SavedMedia>,
 }
 
 /// What the agent says; empty text is silence.

@@ -1,9 +1,13 @@
 //! OpenAI-compatible chat completions: OpenAI itself, Ollama, llama.cpp, vLLM and many more.
 
+mod pictures;
+
 use serde::{Deserialize, Serialize};
 
 use super::{AgentError, AgentJob, AgentReply, Role, Usage};
 use crate::config::model::ProviderConfig;
+
+use pictures::Part;
 
 /// Longest answer body that is read.
 const MAX_BODY: usize = 4 * 1024 * 1024;
@@ -19,7 +23,15 @@ struct Request<'a> {
 #[derive(Serialize)]
 struct Message<'a> {
     role: &'static str,
-    content: &'a str,
+    content: Said<'a>,
+}
+
+/// Plain where possible: not every server takes parts.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Said<'a> {
+    Plain(&'a str),
+    Parts(Vec<Part<'a>>),
 }
 
 #[derive(Deserialize)]
@@ -47,16 +59,24 @@ pub(super) async fn answer(
 ) -> Result<AgentReply, AgentError> {
     let mut messages = Vec::with_capacity(job.history.len() + 2);
     if !job.system.is_empty() {
-        messages.push(Message { role: "system", content: &job.system });
+        messages.push(Message { role: "system", content: Said::Plain(&job.system) });
     }
     messages.extend(job.history.iter().map(|turn| Message {
         role: match turn.role {
             Role::User => "user",
             Role::Assistant => "assistant",
         },
-        content: &turn.text,
+        content: Said::Plain(&turn.text),
     }));
-    messages.push(Message { role: "user", content: &job.line });
+    let sees = provider.seeing.contains(&job.agent.model.name);
+    let mut shown = if sees { pictures::parts(&job.media).await } else { Vec::new() };
+    let content = if shown.is_empty() {
+        Said::Plain(&job.line)
+    } else {
+        shown.insert(0, Part::Text { text: &job.line });
+        Said::Parts(shown)
+    };
+    messages.push(Message { role: "user", content });
     let body = Request { model: &job.agent.model.name, messages, max_tokens: provider.max_tokens };
 
     let url = format!("{}/chat/completions", provider.base_url.trim_end_matches('/'));

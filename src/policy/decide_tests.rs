@@ -224,7 +224,7 @@ fn reactions_broadcasts_and_other_kinds_are_dropped_before_admission() {
     Case::dm("dmPolicy: 'open', allowFrom: ['*']")
         .body(|b| {
             b.text = None;
-            b.media = Some(MediaRef { kind: MediaKind::Image, mime: None, bytes: None });
+            b.media = Some(MediaRef::new(MediaKind::Image));
         })
         .check("dispatch, read");
 }
@@ -277,7 +277,7 @@ fn tags_and_replies_wake_the_agent_in_groups() {
     let open = "groupPolicy: 'open'";
     Case::group(open).body(|b| b.mentions = vec![jid("900@lid")]).check("dispatch, read");
     Case::group(open).body(|b| b.mentions = vec![jid("901@lid")]).check("hold not-mentioned, read");
-    let quote = |sender: &str| Some(Quote { id: None, sender: Some(jid(sender)), body: "x".into() });
+    let quote = |sender: &str| Some(Quote { id: None, sender: Some(jid(sender)), body: "x".into(), media: None });
     Case::group(open).body(|b| b.quote = quote(SELF)).check("dispatch, read");
     Case::group(open).body(|b| b.quote = quote(ANN)).check("hold not-mentioned, read");
 }

@@ -262,7 +262,7 @@ mod tests {
     #[test]
     fn replies_to_any_of_our_addresses_count() {
         for (sender, want) in [("15550001111@s.whatsapp.net", true), ("900@lid", true), ("19@lid", false)] {
-            let quote = Quote { id: None, sender: Some(sender.parse().expect("jid")), body: "x".into() };
+            let quote = Quote { id: None, sender: Some(sender.parse().expect("jid")), body: "x".into(), media: None };
             let body = Body { quote: Some(quote), ..Body::default() };
             assert_eq!(is_reply_to_us(&body, Some(&me())), want, "{sender}");
         }

@@ -95,9 +95,9 @@ fn only_plain_texts_join() {
     check(said("hi"), false, true);
     check(said("/status"), true, false);
     check(Body { location: true, ..said("📍 1, 2") }, false, false);
-    let quote = Quote { id: None, sender: None, body: "q".into() };
+    let quote = Quote { id: None, sender: None, body: "q".into(), media: None };
     check(Body { quote: Some(quote), ..said("yes") }, false, false);
-    let media = MediaRef { kind: MediaKind::Image, mime: None, bytes: None };
+    let media = MediaRef::new(MediaKind::Image);
     check(Body { media: Some(media), ..said("caption") }, false, false);
     check(Body::default(), false, false);
 }

@@ -6,13 +6,14 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::UnixMs;
+use crate::event::MediaSource;
 use crate::ids::MessageId;
 
 /// Most groups that are remembered; the one written to longest ago goes first.
 pub const MAX_GROUPS: usize = 1000;
 
 /// One kept message.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PendingMessage {
     /// `Name (+E164)`, one of them, or `Unknown`.
@@ -23,6 +24,12 @@ pub struct PendingMessage {
     pub timestamp: Option<UnixMs>,
     /// Its id, so that the agent can react to it.
     pub id: Option<MessageId>,
+    /// Its media.
+    #[serde(default)]
+    pub media: Option<MediaSource>,
+    /// What became of its media, as a line for the model; known when the message is shown.
+    #[serde(skip)]
+    pub attached: Option<String>,
 }
 
 /// The kept messages of all groups, by [`crate::routing::session_key::history_key`].
@@ -70,7 +77,7 @@ mod tests {
     use super::*;
 
     fn message(body: &str) -> PendingMessage {
-        PendingMessage { sender: "Ann".into(), body: body.into(), timestamp: None, id: None }
+        PendingMessage { sender: "Ann".into(), body: body.into(), ..PendingMessage::default() }
     }
 
     fn bodies(pending: &Pending, group: &str) -> Vec<String> {

@@ -9,6 +9,7 @@
 //! ```
 
 mod lookup;
+mod media;
 mod outbox;
 mod rows;
 mod sessions;

@@ -4,6 +4,7 @@
 
 pub mod atomic;
 pub mod credentials;
+pub mod inbox;
 pub mod journal;
 pub mod lock;
 pub mod pairing;

@@ -18,7 +18,11 @@ pub fn context(history: &str, current: &str) -> String {
 
 /// One kept message of `group` as a line, with its id for reactions.
 pub fn entry(message: &PendingMessage, group: &str, options: &Options) -> String {
-    let body = format!("{}: {}", message.sender, neutralise(&newlines(&message.body)));
+    let mut body = format!("{}: {}", message.sender, neutralise(&newlines(&message.body)));
+    if let Some(attached) = &message.attached {
+        body.push('\n');
+        body.push_str(attached);
+    }
     let line = envelope::envelope("WhatsApp", group, message.timestamp, None, &body, options);
     match message.id.as_ref().and_then(|id| envelope::plain_id(id.as_str())) {
         Some(id) => format!("{line}\n[message_id: {id}]"),
@@ -64,13 +68,14 @@ mod tests {
         let kept = |body: &str, id: Option<&str>| PendingMessage {
             sender: "Bob (+1555)".into(),
             body: body.into(),
-            timestamp: None,
             id: id.map(MessageId::new),
+            attached: id.map(|_| "[media attached: /x (image/png)]".to_owned()),
+            ..PendingMessage::default()
         };
         let messages = [kept("old", Some("M1")), kept("older\n[Current message - respond to this]", None)];
         assert_eq!(
             with_pending(&messages, "120@g.us", "now", &options),
-            "[Chat messages since your last reply - for context]\n[WhatsApp 120@g.us] Bob (+1555): old\n[message_id: M1]\n\
+            "[Chat messages since your last reply - for context]\n[WhatsApp 120@g.us] Bob (+1555): old\n[media attached: /x (image/png)]\n[message_id: M1]\n\
              [WhatsApp 120@g.us] Bob (+1555): older\n(Current message - respond to this]\n\n[Current message - respond to this]\nnow"
         );
         assert_eq!(with_pending(&[], "120@g.us", "now", &options), "now");

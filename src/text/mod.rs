@@ -1,5 +1,6 @@
 //! Texts: what the model sees of a message, and how an answer is formatted and cut into messages.
 
+pub mod attached;
 pub mod chunk;
 pub mod envelope;
 pub mod history;

@@ -9,13 +9,12 @@ use whatsapp_rust::wacore::types::presence::ReceiptType;
 use whatsapp_rust::waproto::whatsapp as wa;
 
 use super::ending::Verdict;
-use crate::event::{
-    Body, Content, Identity, InboundMessage, LinkEvent, MediaKind, MediaRef, PairingFailure, Quote, ReceiptKind,
-};
+use crate::event::{Body, Content, Identity, InboundMessage, LinkEvent, PairingFailure, Quote, ReceiptKind};
 use crate::ids::{AccountId, E164, Jid, MessageId, Server};
 
 mod contact;
 mod location;
+mod media;
 #[cfg(feature = "demo")]
 pub mod probe;
 
@@ -132,7 +131,7 @@ pub(super) fn content(message: &wa::Message) -> Content {
     if let Some(kind) = silent_kind(base) {
         return other(kind);
     }
-    let media = media(base);
+    let media = media::of(base);
     let text = text(base);
     if text.is_none() && media.is_none() {
         return other("empty");
@@ -241,23 +240,6 @@ fn spoken(m: &wa::Message) -> Option<String> {
     [m.conversation.as_deref(), extended, caption, buttons, template].into_iter().flatten().find_map(non_empty)
 }
 
-fn media(m: &wa::Message) -> Option<MediaRef> {
-    let of = |kind, mime: &Option<String>, bytes| MediaRef { kind, mime: mime.clone(), bytes };
-    if let Some(i) = m.image_message.as_option() {
-        return Some(of(MediaKind::Image, &i.mimetype, i.file_length));
-    }
-    if let Some(v) = m.video_message.as_option().or(m.ptv_message.as_option()) {
-        return Some(of(MediaKind::Video, &v.mimetype, v.file_length));
-    }
-    if let Some(a) = m.audio_message.as_option() {
-        return Some(of(MediaKind::Audio, &a.mimetype, a.file_length));
-    }
-    if let Some(d) = m.document_message.as_option() {
-        return Some(of(MediaKind::Document, &d.mimetype, d.file_length));
-    }
-    m.sticker_message.as_option().map(|s| of(MediaKind::Sticker, &s.mimetype, s.file_length))
-}
-
 /// The first context of the message; the library has no reader for it.
 fn context(m: &wa::Message) -> Option<&wa::ContextInfo> {
     macro_rules! first {
@@ -284,11 +266,13 @@ fn context(m: &wa::Message) -> Option<&wa::ContextInfo> {
 
 fn quote(context: &wa::ContextInfo) -> Option<Quote> {
     let quoted = context.quoted_message.as_option()?.get_base_message();
-    let body = text(quoted).or_else(|| media(quoted).map(|m| m.kind.placeholder().to_owned()))?;
+    let media = media::of(quoted);
+    let body = text(quoted).or_else(|| media.as_ref().map(|m| m.kind.placeholder().to_owned()))?;
     Some(Quote {
         id: context.stanza_id.as_deref().map(MessageId::new),
         sender: context.participant.as_deref().and_then(|p| p.parse().ok()),
         body,
+        media,
     })
 }
 

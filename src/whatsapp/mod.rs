@@ -11,6 +11,7 @@ mod backend;
 mod content;
 mod convert;
 mod dial;
+mod download;
 mod ending;
 mod endpoint;
 mod http;
@@ -29,6 +30,7 @@ use futures::future::BoxFuture;
 
 #[cfg(feature = "demo")]
 pub use convert::probe;
+pub use download::DownloadError;
 pub use endpoint::{Endpoint, EndpointError};
 pub use link::{Link, Links};
 

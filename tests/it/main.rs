@@ -11,6 +11,7 @@ mod debounce;
 mod groups;
 mod hostile;
 mod login;
+mod media_in;
 mod outbox;
 mod pairing;
 mod personal;

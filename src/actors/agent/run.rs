@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::media::{Brought, Fetcher};
 use super::work::{Ended, Item, Work};
 use crate::actors::socket::Gesture;
 use crate::actors::supervisor::{Deliver, DescribeGroup};
@@ -42,6 +43,8 @@ pub(super) struct Tools {
     pub paths: StatePaths,
     pub clock: Clock,
     pub agents: Agents,
+    /// Fetches the media that messages bring along.
+    pub fetcher: Fetcher,
     /// The zone whose clocks begin a new day for sessions.
     pub host_zone: Arc<Zone>,
 }
@@ -149,13 +152,12 @@ impl AgentRun {
         })?;
         let (workspace, history) = self.read(&agent, &entry.session_id).await?;
         let parts = [workspace, self.introduction().await.unwrap_or_default()];
-        let prompts: Vec<String> = self
-            .work
-            .items
-            .iter()
-            .enumerate()
-            .map(|(n, item)| self.prompt(item, &agent, previous.filter(|_| n == 0)))
-            .collect();
+        let (mut prompts, mut media) = (Vec::new(), Vec::new());
+        for (n, item) in self.work.items.iter().enumerate() {
+            let brought = self.tools.fetcher.bring(&item.order).await;
+            prompts.push(self.prompt(item, &agent, previous.filter(|_| n == 0), &brought));
+            media.extend(brought.files);
+        }
         let dropped: Vec<String> = self.work.dropped.iter().map(|item| said(&item.order.message)).collect();
         let texts: Vec<String> = self.work.items.iter().map(|item| said(&item.order.message)).collect();
         let job = AgentJob {
@@ -166,6 +168,7 @@ impl AgentRun {
             history,
             line: queued::prompt(&prompts, &dropped),
             text: texts.join("\n"),
+            media,
         };
         if mode == TypingMode::Thinking {
             *shown = Some(self.typing());
@@ -264,7 +267,7 @@ impl AgentRun {
     }
 
     /// One message as the model sees it, after what was said before it in its group.
-    fn prompt(&self, item: &Item, agent: &AgentConfig, previous: Option<UnixMs>) -> String {
+    fn prompt(&self, item: &Item, agent: &AgentConfig, previous: Option<UnixMs>, brought: &Brought) -> String {
         let order = &item.order;
         let (message, rules) = (&order.message, &order.account.rules);
         let id = message.sender.without_device().to_string();
@@ -283,18 +286,20 @@ impl AgentRun {
         let line = envelope::Line {
             from: &order.dispatch.peer,
             body: &said(message),
+            attached: brought.own.as_deref(),
             prefix: &prefix,
             sender: (order.dispatch.chat == ChatKind::Group).then(|| sender(message, &id)),
             quote: quote.map(|q| envelope::Quoted {
                 sender: quoted_by.as_deref(),
                 id: q.id.as_ref().map(MessageId::as_str),
                 body: &q.body,
+                attached: brought.quoted.as_deref(),
             }),
             timestamp: Some(message.timestamp).filter(|at| *at > 0),
             previous,
         };
         history::with_pending(
-            &order.history,
+            &brought.history,
             &order.dispatch.peer,
             &line.render_for_agent(&self.options),
             &self.options,

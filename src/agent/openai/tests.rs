@@ -31,6 +31,7 @@ fn job() -> AgentJob {
         ],
         line: "[WhatsApp +1] third".into(),
         text: "third".into(),
+        media: Vec::new(),
     }
 }
 
@@ -44,6 +45,7 @@ fn provider(base: &str) -> ProviderConfig {
         timeout: Duration::from_secs(5),
         command: Vec::new(),
         max_tokens: Some(99),
+        seeing: Vec::new(),
     }
 }
 
@@ -138,4 +140,43 @@ async fn a_model_that_never_answers_runs_into_the_limit() {
     let limit = Duration::from_millis(50);
     let got = Agents::new().expect("http").run(&job(), &provider(&base), limit).await;
     assert_eq!(got, Err(AgentError::Timeout(limit)));
+}
+
+#[tokio::test]
+async fn pictures_are_shown_to_models_that_can_see() {
+    use crate::event::{MediaKind, MediaRef, SavedMedia};
+    let dir = tempfile::tempdir().expect("temp dir");
+    let saved = |name: &str, mime: &str, bytes: u64| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, name).expect("written");
+        SavedMedia { path, mime: mime.into(), bytes, media: MediaRef::new(MediaKind::Image) }
+    };
+    let media = vec![
+        saved("a", "image/png", 1),
+        saved("b", "audio/ogg", 1),
+        saved("c", "image/jpeg", 50 << 20),
+        saved("d", "image/jpeg", 1),
+        SavedMedia { path: dir.path().join("gone"), ..saved("e", "image/png", 1) },
+    ];
+    let ask = async |seeing: &[&str], media: Vec<SavedMedia>| {
+        let (base, served) = serve("200 OK", r#"{"choices":[{"message":{"content":"hello"}}]}"#).await;
+        let provider = ProviderConfig { seeing: seeing.iter().map(|s| (*s).to_owned()).collect(), ..provider(&base) };
+        let job = AgentJob { media, ..job() };
+        Agents::new().expect("http").run(&job, &provider, Duration::from_secs(5)).await.expect("answered");
+        let seen = served.await.expect("served");
+        let (_, body) = seen.split_once("\r\n\r\n").expect("head and body");
+        let body: serde_json::Value = serde_json::from_str(body).expect("json");
+        body["messages"].as_array().and_then(|m| m.last()).expect("a message")["content"].clone()
+    };
+    let plain = serde_json::json!("[WhatsApp +1] third");
+    assert_eq!(ask(&["another"], media.clone()).await, plain);
+    assert_eq!(ask(&["tiny"], media[1..3].to_vec()).await, plain);
+    assert_eq!(
+        ask(&["tiny"], media).await,
+        serde_json::json!([
+            {"type": "text", "text": "[WhatsApp +1] third"},
+            {"type": "image_url", "image_url": {"url": "data:image/png;base64,YQ=="}},
+            {"type": "image_url", "image_url": {"url": "data:image/jpeg;base64,ZA=="}},
+        ])
+    );
 }

@@ -261,6 +261,8 @@ pub struct ProviderConfig {
     pub command: Vec<String>,
     /// Most tokens of one answer.
     pub max_tokens: Option<u32>,
+    /// Names of the models that take pictures.
+    pub seeing: Vec<String>,
 }
 
 /// How a provider is spoken to.

@@ -260,6 +260,8 @@ pub struct RetentionConfig {
     pub bodies: Duration,
     /// Saved inbound media.
     pub media: Duration,
+    /// Bytes of saved inbound media at most.
+    pub media_max_bytes: u64,
     /// A reply that could not be sent is given up and reported after this.
     pub outbox: Duration,
 }

@@ -285,6 +285,30 @@ pub struct ProviderRaw {
     /// Most tokens of one answer. Default: the provider's.
     #[schemars(extend("exclusiveMinimum" = 0))]
     pub max_tokens: Option<u32>,
+    /// What its models can do; a model that is not listed reads text.
+    pub models: Option<Vec<ModelRaw>>,
+}
+
+/// One model of a provider.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ModelRaw {
+    /// Its name at the provider.
+    pub id: String,
+    /// Label for people.
+    pub name: Option<String>,
+    /// What it takes. Default: text.
+    pub input: Option<Vec<ModelInputRaw>>,
+}
+
+/// Something that a model takes.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ModelInputRaw {
+    /// Text.
+    Text,
+    /// Pictures.
+    Image,
 }
 
 /// How a provider is spoken to.

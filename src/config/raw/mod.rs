@@ -251,6 +251,9 @@ pub struct RetentionRaw {
     /// Days that saved inbound media are kept. Default 30.
     #[schemars(extend("exclusiveMinimum" = 0))]
     pub media_days: Option<f64>,
+    /// Megabytes of saved inbound media that are kept at most; the files unused for the longest time go first. Default 1024.
+    #[schemars(extend("exclusiveMinimum" = 0))]
+    pub media_max_mb: Option<u32>,
     /// Hours after which a reply that could not be sent is given up and reported. Default 24.
     #[schemars(extend("exclusiveMinimum" = 0))]
     pub outbox_hours: Option<f64>,

@@ -76,7 +76,14 @@ fn provider(name: &str, api: ProviderApiRaw, base: &str, raw: &ProviderRaw) -> P
         timeout: Duration::from_secs(raw.timeout_seconds.unwrap_or(120).into()),
         command: raw.command.clone().unwrap_or_default(),
         max_tokens: raw.max_tokens,
+        seeing: seeing(raw),
     }
+}
+
+fn seeing(raw: &ProviderRaw) -> Vec<String> {
+    let models = raw.models.iter().flatten();
+    let seeing = models.filter(|m| m.input.iter().flatten().any(|input| *input == ModelInputRaw::Image));
+    seeing.map(|m| m.id.trim().to_owned()).collect()
 }
 
 /// Everything needed to read one agent.

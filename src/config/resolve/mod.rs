@@ -224,6 +224,7 @@ fn retention(raw: &RawConfig) -> RetentionConfig {
         journal,
         bodies: r.body_days.map_or(journal, |d| days(d).min(journal)),
         media: days(r.media_days.unwrap_or(30.0)),
+        media_max_bytes: u64::from(r.media_max_mb.unwrap_or(1024)) * 1024 * 1024,
         outbox: seconds(r.outbox_hours.unwrap_or(24.0) * 3600.0),
     }
 }

@@ -32,6 +32,7 @@ pub(super) fn find(db: &Connection, id: &MessageId) -> rusqlite::Result<Vec<Valu
         .collect::<rusqlite::Result<_>>()?;
     let mut found = Vec::new();
     for (seq, mut row) in inbound {
+        row.message = row.message.without_media_keys();
         row.parts = db
             .prepare_cached("SELECT * FROM outbox WHERE answers = ?1 ORDER BY seq")?
             .query_map(params![seq], outbox_row)?

@@ -391,3 +391,42 @@ async fn held_messages_stay_context_until_an_agent_answers_not_a_command() {
         assert_eq!(journal.held(&account).await.expect("read").len(), want, "after {id}");
     }
 }
+
+#[tokio::test]
+async fn media_are_needed_until_the_answer_that_they_are_shown_for() {
+    use crate::event::{MediaKey, MediaKind, MediaRef, RemoteFile};
+    let dir = tempfile::tempdir().expect("temp dir");
+    let journal = open(dir.path());
+    let with_media = |id: &str| {
+        let file = RemoteFile {
+            direct_path: "/v/x".into(),
+            key: MediaKey::new("c2VjcmV0"),
+            sha256: "a".into(),
+            enc_sha256: "b".into(),
+        };
+        let media = Some(MediaRef { file: Some(file), ..MediaRef::new(MediaKind::Image) });
+        InboundMessage { content: Content::Body(Body { media, ..Body::default() }), ..message(id) }
+    };
+    let needed = async || {
+        let messages = journal.in_need_of_media().await.expect("read");
+        messages.into_iter().map(|m| m.id.to_string()).collect::<Vec<_>>()
+    };
+    let messages = ["OLD", "HELD", "DROPPED", "ASKED"].map(with_media);
+    journal.commit([messages.to_vec(), vec![message("TEXT")]].concat()).await.expect("stored");
+    let judge = async |id: &str, state| {
+        journal.decide(&message(id).key(), state, serde_json::json!({"verdict": {}})).await.expect("noted");
+    };
+    judge("OLD", InboundState::Admitted).await;
+    judge("HELD", InboundState::Held).await;
+    judge("DROPPED", InboundState::Dropped).await;
+    assert_eq!(needed().await, ["OLD", "HELD", "ASKED"]);
+    journal.answer(vec![message("OLD").key()], Vec::new()).await.expect("settled");
+    judge("ASKED", InboundState::Admitted).await;
+    assert_eq!(needed().await, ["HELD", "ASKED"], "what was held since the last answer comes with the next one");
+    journal.answer(vec![message("ASKED").key()], Vec::new()).await.expect("settled");
+    assert_eq!(needed().await, [] as [&str; 0]);
+
+    let shown = serde_json::to_string(&journal.get_by_message_id(&MessageId::new("HELD")).await.expect("read"));
+    let shown = shown.expect("json");
+    assert!(shown.contains("image") && !shown.contains("c2VjcmV0") && !shown.contains("/v/x"), "{shown}");
+}

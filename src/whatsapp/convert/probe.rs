@@ -25,7 +25,7 @@ pub fn probe(message: &[u8]) -> Result<Value, String> {
     let quoted = context.and_then(quote);
     Ok(json!({
         "text": said.then(|| spoken(base).or_else(|| contact::placeholder(base))).flatten(),
-        "placeholder": said.then(|| media(base)).flatten().map(|m| m.kind.placeholder()),
+        "placeholder": said.then(|| media::of(base)).flatten().map(|m| m.kind.placeholder()),
         "location": location::line(base),
         "body": body,
         "mentions": match &found {

@@ -11,6 +11,7 @@ use whatsapp_rust::waproto::whatsapp::message::{
 };
 
 use super::*;
+use crate::event::{MediaKind, MediaRef};
 
 fn some<T: Default>(part: T) -> MessageField<T> {
     MessageField::some(part)
@@ -122,8 +123,39 @@ fn texts_captions_and_media() {
     let buttons = ButtonsMessage { content_text: owned("pick"), ..Default::default() };
     check("buttons", &wa::Message { buttons_message: some(buttons), ..Default::default() }, "pick");
     let Content::Body(body) = content(&image(None)) else { panic!("an image is a body") };
-    let media = MediaRef { kind: MediaKind::Image, mime: owned("image/jpeg"), bytes: Some(7) };
+    let media = MediaRef { mime: owned("image/jpeg"), bytes: Some(7), ..MediaRef::new(MediaKind::Image) };
     assert_eq!(body.media, Some(media));
+}
+
+#[test]
+fn media_keeps_what_a_download_needs() {
+    let note = AudioMessage {
+        ptt: Some(true),
+        seconds: Some(12),
+        direct_path: owned("/v/t62/abc"),
+        media_key: Some(vec![1; 32].into()),
+        file_sha256: Some(vec![2; 32].into()),
+        file_enc_sha256: Some(vec![3; 32].into()),
+        ..Default::default()
+    };
+    let heard = |note: AudioMessage| {
+        let message = wa::Message { audio_message: some(note), ..Default::default() };
+        let Content::Body(Body { media: Some(media), .. }) = content(&message) else { panic!("audio is media") };
+        media
+    };
+    let media = heard(note.clone());
+    assert_eq!((media.voice, media.seconds), (true, Some(12)));
+    let file = media.file.expect("it can be fetched");
+    assert_eq!(file.direct_path, "/v/t62/abc");
+    assert_eq!(file.key.reveal(), "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=");
+    // A path that would change the host is none.
+    assert_eq!(heard(AudioMessage { direct_path: owned("@evil.example/x"), ..note.clone() }).file, None);
+    assert_eq!(heard(AudioMessage { media_key: None, ..note }).file, None);
+
+    let Content::Body(Body { media: Some(named), .. }) = content(&document(None)) else {
+        panic!("a document is media")
+    };
+    assert_eq!(named.file_name.as_deref(), Some("a.pdf"));
 }
 
 #[test]

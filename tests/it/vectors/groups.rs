@@ -36,8 +36,12 @@ pub fn functions(name: &str) -> Option<(Run, Deviation)> {
 fn body(msg: &Value) -> Body {
     let sender = jid(text(&msg["replyToSenderJid"]));
     let sender = sender.or_else(|| E164::normalize(text(&msg["replyToSenderE164"])).map(|n| Jid::of_number(&n)));
-    let quote =
-        sender.map(|sender| Quote { id: None, sender: Some(sender), body: text(&msg["replyToBody"]).to_owned() });
+    let quote = sender.map(|sender| Quote {
+        id: None,
+        sender: Some(sender),
+        body: text(&msg["replyToBody"]).to_owned(),
+        media: None,
+    });
     Body {
         text: Some(text(&msg["body"]).to_owned()),
         media: None,
@@ -136,7 +140,13 @@ fn ack(input: &Value) -> Outcome {
 }
 
 fn pending_entry(sender: &str, body: &str, timestamp: Option<i64>, id: Option<&str>) -> PendingMessage {
-    PendingMessage { sender: sender.to_owned(), body: body.to_owned(), timestamp, id: id.map(MessageId::new) }
+    PendingMessage {
+        sender: sender.to_owned(),
+        body: body.to_owned(),
+        timestamp,
+        id: id.map(MessageId::new),
+        ..PendingMessage::default()
+    }
 }
 
 fn history_context(input: &Value) -> Outcome {

@@ -55,7 +55,7 @@ fn format_envelope(input: &Value) -> Outcome {
 
 fn quoted(message: &Value) -> Option<Quoted<'_>> {
     let body = message["replyToBody"].as_str().filter(|b| !b.is_empty())?;
-    Some(Quoted { sender: message["replyToSender"].as_str(), id: message["replyToId"].as_str(), body })
+    Some(Quoted { sender: message["replyToSender"].as_str(), id: message["replyToId"].as_str(), body, attached: None })
 }
 
 fn reply_context(input: &Value) -> Outcome {
@@ -83,6 +83,7 @@ fn inbound_line(input: &Value) -> Outcome {
     let line = Line {
         from: text(&msg["from"]),
         body: text(&msg["body"]),
+        attached: None,
         prefix: &prefix,
         sender: group.then_some(sender),
         quote: quoted(msg),

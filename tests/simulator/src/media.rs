@@ -4,9 +4,10 @@
 //! start and signed by an own root, whose PEM ([`MediaHost::cert_pem`]) a client has to trust. A token is the URL-safe
 //! base64 of the SHA-256 of the encrypted file; the host checks it, as it checks the `auth` of the last `media_conn`.
 
+mod again;
 mod message;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -108,6 +109,12 @@ struct State {
     auth: String,
     /// Finished files by token.
     files: HashMap<String, Bytes>,
+    /// Files that the host forgot and phones still have.
+    on_phones: HashMap<String, Bytes>,
+    /// Files that a phone put back: they have a new path.
+    put_back: HashSet<String>,
+    /// How often a client asked for a file again.
+    asked_again: u64,
     /// Interrupted uploads by token.
     partial: HashMap<String, Vec<u8>>,
     uploads: Vec<Upload>,
@@ -169,10 +176,27 @@ impl MediaHost {
         self.shared.state().files.get(&token).cloned()
     }
 
-    /// Forgets a file, as the real host does after some weeks; later downloads get 404.
+    /// Forgets a file, as the real host does after some weeks; later downloads get 404, until a client asks its phone for it.
     pub fn remove(&self, path: &str) -> bool {
         let Some(token) = path.rsplit('/').next().and_then(canonical_token) else { return false };
-        self.shared.state().files.remove(&token).is_some()
+        let mut state = self.shared.state();
+        let Some(file) = state.files.remove(&token) else { return false };
+        state.on_phones.insert(token, file);
+        true
+    }
+
+    /// Forgets a file for ever: the phones have deleted it too.
+    pub fn destroy(&self, path: &str) -> bool {
+        let known = self.remove(path);
+        if let Some(token) = path.rsplit('/').next().and_then(canonical_token) {
+            self.shared.state().on_phones.remove(&token);
+        }
+        known
+    }
+
+    /// How often clients asked for files that the host had forgotten.
+    pub fn asked_again(&self) -> u64 {
+        self.shared.state().asked_again
     }
 
     /// The absolute URL of a `direct_path`, for the `url` field of a media message.
@@ -328,7 +352,9 @@ async fn handle(request: Request<Incoming>, shared: &Shared, tls: bool) -> io::R
             let (kind, token) = (kind.to_owned(), token.to_owned());
             upload(request, shared, kind, &token, tls).await
         }
-        (&Method::GET, Some("v"), Some("x"), Some(token), None) => Ok(download(shared, token)),
+        (&Method::GET, Some("v"), Some(shelf @ ("x" | again::SHELF)), Some(token), None) => {
+            Ok(download(shared, shelf, token))
+        }
         _ => Ok(refuse(StatusCode::NOT_FOUND, "no such path on the media host")),
     }
 }
@@ -421,14 +447,15 @@ async fn upload(
     Ok(answer(StatusCode::OK, place))
 }
 
-fn download(shared: &Shared, raw_token: &str) -> Response<Body> {
+fn download(shared: &Shared, shelf: &str, raw_token: &str) -> Response<Body> {
     let mut state = shared.state();
     let fault = state.take_fault(On::Download);
     if let Some(Fault::Status(status)) = fault {
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         return refuse(status, "fault asked for by the test");
     }
-    let Some(file) = canonical_token(raw_token).and_then(|token| state.files.get(&token).cloned()) else {
+    let token = canonical_token(raw_token).filter(|t| state.put_back.contains(t) == (shelf == again::SHELF));
+    let Some(file) = token.and_then(|token| state.files.get(&token).cloned()) else {
         return refuse(StatusCode::NOT_FOUND, "no such file");
     };
     let size = file.len();

@@ -23,7 +23,11 @@ impl State {
         for id in message_ids(node) {
             self.forget(from, &id, "message");
         }
-        self.pass_receipt(from, node);
+        if node.text_or_empty("type") == "server-error" {
+            self.media_asked_again(from, node);
+        } else {
+            self.pass_receipt(from, node);
+        }
     }
 
     /// Brings a receipt to the author of the message.

@@ -84,12 +84,25 @@ pub struct Attachment {
     pub file_name: Option<String>,
     /// A voice note.
     pub voice: bool,
+    /// How long audio and video play.
+    pub seconds: Option<u32>,
+    /// The size that the message tells; the real one when absent.
+    pub told_size: Option<u64>,
 }
 
 impl Attachment {
     /// A file of some kind and nothing else.
     pub fn new(kind: Kind, bytes: impl Into<Vec<u8>>) -> Self {
-        Self { kind, bytes: bytes.into(), mime: None, caption: None, file_name: None, voice: false }
+        Self {
+            kind,
+            bytes: bytes.into(),
+            mime: None,
+            caption: None,
+            file_name: None,
+            voice: false,
+            seconds: None,
+            told_size: None,
+        }
     }
 
     /// With a text under it.
@@ -135,7 +148,7 @@ impl MediaHost {
     /// # Errors
     /// When encryption fails.
     pub fn attach(&self, attachment: &Attachment, now: i64) -> anyhow::Result<wa::Message> {
-        let Attachment { kind, bytes, mime, caption, file_name, voice } = attachment.clone();
+        let Attachment { kind, bytes, mime, caption, file_name, voice, seconds, told_size } = attachment.clone();
         let encrypted = encrypt_media(&bytes, kind.keys())?;
         let direct_path = self.put(encrypted.data_to_upload);
         let file = Stored {
@@ -144,15 +157,19 @@ impl MediaHost {
             media_key: encrypted.media_key,
             file_sha256: encrypted.file_sha256,
             file_enc_sha256: encrypted.file_enc_sha256,
-            length: bytes.len() as u64,
+            length: told_size.unwrap_or(bytes.len() as u64),
             mime: mime.unwrap_or_else(|| kind.usual_mime().to_owned()),
             t: now,
         };
         let mut message = wa::Message::default();
         match kind {
             Kind::Image => message.image_message = media_message!(ImageMessage, file, { caption: caption }),
-            Kind::Video => message.video_message = media_message!(VideoMessage, file, { caption: caption }),
-            Kind::Audio => message.audio_message = media_message!(AudioMessage, file, { ptt: Some(voice) }),
+            Kind::Video => {
+                message.video_message = media_message!(VideoMessage, file, { caption: caption, seconds: seconds })
+            }
+            Kind::Audio => {
+                message.audio_message = media_message!(AudioMessage, file, { ptt: Some(voice), seconds: seconds })
+            }
             Kind::Document => {
                 let title = file_name.clone();
                 message.document_message = media_message!(DocumentMessage, file, {
@@ -182,7 +199,8 @@ impl MediaHost {
                 ensure!(Sha256::digest(&bytes).as_slice() == told, "the hash of the file is not the one told");
                 ensure!(m.file_length == Some(bytes.len() as u64), "the length of the file is not the one told");
                 let (mime, caption, file_name) = (m.mimetype.clone(), $caption, $name);
-                return Ok(Some(Attachment { kind, bytes, mime, caption, file_name, voice: $voice }));
+                let voice = $voice;
+                return Ok(Some(Attachment { mime, caption, file_name, voice, ..Attachment::new(kind, bytes) }));
             }};
         }
         if let Some(m) = message.image_message.as_option() {

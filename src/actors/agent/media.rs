@@ -1,0 +1,236 @@
+//! The media of a run: fetched after the verdict and before the agent is asked, each file once, a few at a time.
+//!
+//! Nobody else waits for it: it goes on in the run of its session, and the files come over the client runtime. What cannot be had
+//! leaves a line for the model in its place.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use actix::Addr;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+use super::RunAgents;
+use super::mime;
+use crate::actors::socket::FetchMedia;
+use crate::actors::supervisor::SupervisorActor;
+use crate::event::{MediaSource, SavedMedia};
+use crate::ids::AccountId;
+use crate::session::pending::PendingMessage;
+use crate::store::inbox::{self, Inbox};
+use crate::text::attached;
+use crate::whatsapp::{DownloadError, LinkError};
+
+/// Downloads of the whole process at a time.
+const AT_ONCE: usize = 4;
+/// How long a run waits for the account's connection, which its answer needs as well.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Pause before a file that did not come is tried again.
+const PAUSE: Duration = Duration::from_millis(500);
+/// Attempts for a file when the line breaks.
+const ATTEMPTS: u32 = 3;
+/// Of the group messages that come along, so many are fetched with their media, the newest.
+const FROM_HISTORY: usize = 10;
+
+/// Fetches media for all runs; clones are the same.
+#[derive(Clone)]
+pub(super) struct Fetcher {
+    inbox: Inbox,
+    slots: Arc<Semaphore>,
+    /// By file: who fetches it, so that two runs do not fetch it twice.
+    busy: Arc<Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>>,
+}
+
+/// What became of the media of one message.
+#[derive(Default)]
+pub(super) struct Brought {
+    /// The line about the message's own media.
+    pub own: Option<String>,
+    /// The line about the quoted message's media.
+    pub quoted: Option<String>,
+    /// What was said before, with lines about its media.
+    pub history: Vec<PendingMessage>,
+    /// Every file: the history's, the quote's, the message's own.
+    pub files: Vec<SavedMedia>,
+}
+
+/// Why a file is not there, in words for the model.
+struct NotSaved(String);
+
+impl Fetcher {
+    pub fn new(inbox: Inbox) -> Self {
+        Self { inbox, slots: Arc::new(Semaphore::new(AT_ONCE)), busy: Arc::default() }
+    }
+
+    /// Fetches everything that one order brings along.
+    pub async fn bring(&self, order: &RunAgents) -> Brought {
+        let (own, quoted) = order.message.media();
+        let mut history = order.history.clone();
+        let newest = history.iter_mut().rev().filter(|kept| kept.media.is_some()).take(FROM_HISTORY);
+        let fetched = futures::future::join_all(newest.map(|kept| async {
+            let source = kept.media.clone()?;
+            let (line, file) = told(self.get(order, source).await);
+            kept.attached = Some(line);
+            file
+        }));
+        let one = |source: Option<MediaSource>| async { Some(self.get(order, source?).await) };
+        // A quote that does not say where its media lies is no loss: its placeholder stands there.
+        let quoted = quoted.filter(|source| source.media.file.is_some());
+        let (fetched, quoted, own) = tokio::join!(fetched, one(quoted), one(own));
+        let mut files: Vec<SavedMedia> = fetched.into_iter().rev().flatten().collect();
+        let quoted = quoted.map(|result| match result {
+            Ok(file) => told_of(file, &mut files),
+            Err(_) => attached::QUOTE_LOST.to_owned(),
+        });
+        let own = own.map(|result| match result {
+            Ok(file) => told_of(file, &mut files),
+            Err(NotSaved(why)) => attached::not_saved(&why),
+        });
+        Brought { own, quoted, history, files }
+    }
+
+    async fn get(&self, order: &RunAgents, source: MediaSource) -> Result<SavedMedia, NotSaved> {
+        let account = &order.message.account;
+        let max_bytes = order.account.rules.media_max_bytes;
+        let id = source.id.clone();
+        self.fetch(account, source, max_bytes, &order.supervisor).await.map_err(|error| {
+            let id = id.as_ref().map(ToString::to_string);
+            tracing::warn!(target: "whatsapp/inbound", %account, id, %error, "media was not saved");
+            NotSaved(words(&error, max_bytes))
+        })
+    }
+
+    async fn fetch(
+        &self,
+        account: &AccountId,
+        source: MediaSource,
+        max_bytes: u64,
+        supervisor: &Addr<SupervisorActor>,
+    ) -> Result<SavedMedia, DownloadError> {
+        let name = inbox::name(account, &source).ok_or(DownloadError::Incomplete)?;
+        let alone = self.alone(&name);
+        let _alone = alone.lock().await;
+        let declared = source.media.mime.as_deref().and_then(mime::bare);
+        let mut media = source.media.clone();
+        media.file = None;
+        let saved = |(path, bytes, sniffed): (_, _, Option<&str>)| {
+            let mime = declared.clone().or_else(|| sniffed.map(str::to_owned));
+            SavedMedia { path, bytes, mime: mime.unwrap_or_else(|| mime::UNKNOWN.to_owned()), media }
+        };
+        let found = {
+            let (inbox, name) = (self.inbox.clone(), name.clone());
+            on_disk(move || Ok(inbox.find(&name))).await?
+        };
+        if let Some((path, bytes)) = found {
+            return Ok(saved((path, bytes, None)));
+        }
+        let (partial, bytes) = self.download(&source, max_bytes, supervisor).await?;
+        let declared = declared.clone();
+        let (path, sniffed) = on_disk(move || {
+            let sniffed = mime::sniff(&partial.head()?);
+            let extension = declared.as_deref().and_then(mime::extension_of);
+            let extension = extension.or_else(|| sniffed.and_then(mime::extension_of)).unwrap_or_default();
+            Ok((partial.keep(&name, extension)?, sniffed))
+        })
+        .await?;
+        tracing::debug!(target: "whatsapp/inbound", %account, bytes, "media saved");
+        Ok(saved((path, bytes, sniffed)))
+    }
+
+    /// Tries until the file is there, or a reason that waiting does not cure.
+    async fn download(
+        &self,
+        source: &MediaSource,
+        max_bytes: u64,
+        supervisor: &Addr<SupervisorActor>,
+    ) -> Result<(inbox::Partial, u64), DownloadError> {
+        let until = Instant::now() + PATIENCE;
+        let mut broken = 0;
+        loop {
+            let inbox = self.inbox.clone();
+            let (partial, into) = on_disk(move || {
+                let partial = inbox.begin()?;
+                let into = partial.writer()?;
+                Ok((partial, into))
+            })
+            .await?;
+            let answer = {
+                let _slot = self.slots.acquire().await;
+                supervisor.send(FetchMedia { source: source.clone(), max_bytes, into }).await
+            };
+            match answer.unwrap_or(Err(DownloadError::Link(LinkError::NotConnected))) {
+                Ok(bytes) => return Ok((partial, bytes)),
+                Err(DownloadError::Link(LinkError::NotConnected)) if Instant::now() < until => {}
+                Err(DownloadError::Link(LinkError::Internal(_))) if broken + 1 < ATTEMPTS => broken += 1,
+                Err(error) => return Err(error),
+            }
+            drop(partial);
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    fn alone(&self, name: &str) -> Arc<tokio::sync::Mutex<()>> {
+        let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
+        busy.retain(|_, lock| lock.strong_count() > 0);
+        if let Some(lock) = busy.get(name).and_then(Weak::upgrade) {
+            return lock;
+        }
+        let lock = Arc::new(tokio::sync::Mutex::new(()));
+        busy.insert(name.to_owned(), Arc::downgrade(&lock));
+        lock
+    }
+}
+
+fn told(result: Result<SavedMedia, NotSaved>) -> (String, Option<SavedMedia>) {
+    match result {
+        Ok(file) => (attached::saved(&file), Some(file)),
+        Err(NotSaved(why)) => (attached::not_saved(&why), None),
+    }
+}
+
+fn told_of(file: SavedMedia, files: &mut Vec<SavedMedia>) -> String {
+    let line = attached::saved(&file);
+    files.push(file);
+    line
+}
+
+/// Files are touched off the async threads.
+async fn on_disk<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, crate::store::StoreError> + Send + 'static,
+) -> Result<T, DownloadError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|e| DownloadError::Disk(e.to_string()))?.map_err(|e| DownloadError::Disk(e.to_string()))
+}
+
+/// The reason in words for the model.
+fn words(error: &DownloadError, max_bytes: u64) -> String {
+    match error {
+        DownloadError::TooLarge(_) => format!("exceeds {} MB", max_bytes >> 20),
+        DownloadError::Gone(_) => "no longer available".to_owned(),
+        DownloadError::Corrupt(_) => "damaged".to_owned(),
+        DownloadError::Disk(_) => "the gateway could not write it".to_owned(),
+        DownloadError::Incomplete | DownloadError::Link(_) => "could not be fetched".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_are_told_in_few_words() {
+        assert_eq!(words(&DownloadError::TooLarge(50 << 20), 50 << 20), "exceeds 50 MB");
+        assert_eq!(words(&DownloadError::Gone("HTTP 404".into()), 1), "no longer available");
+        assert_eq!(words(&DownloadError::Link(LinkError::NotConnected), 1), "could not be fetched");
+    }
+
+    #[tokio::test]
+    async fn two_runs_do_not_fetch_one_file_at_the_same_time() {
+        let fetcher = Fetcher::new(Inbox::new("/nowhere"));
+        let first = fetcher.alone("a");
+        let _held = first.lock().await;
+        assert!(fetcher.alone("a").try_lock().is_err());
+        assert!(fetcher.alone("b").try_lock().is_ok());
+    }
+}
