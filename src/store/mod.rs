@@ -7,6 +7,7 @@ pub mod credentials;
 pub mod journal;
 pub mod lock;
 pub mod pairing;
+pub mod original;
 pub mod paths;
 pub mod transcripts;
 pub mod zoneinfo;

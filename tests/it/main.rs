@@ -11,4 +11,5 @@ mod pairing;
 mod process;
 mod supervision;
 mod support;
+mod transfer;
 mod vectors;

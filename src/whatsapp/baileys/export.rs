@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -229,9 +229,4 @@ impl Contents {
         self.report.tokens = chats.len();
         Ok(())
     }
-}
-
-/// Where a link that was exported left its own files.
-pub fn exported_marker(auth_dir: &Path) -> PathBuf {
-    auth_dir.join("creds.json.exported")
 }

@@ -84,6 +84,15 @@ pub async fn import(from: &Path, auth_dir: &Path, partial: bool, now: UnixMs) ->
     Ok(report)
 }
 
+/// Says what [`import`] would move; nothing is written.
+///
+/// # Errors
+/// As there.
+pub async fn inspect(from: &Path, now: UnixMs) -> Result<Imported, BaileysError> {
+    let (folder, link) = read(from, now, false).await?;
+    Ok(report(&folder, &link))
+}
+
 async fn read(dir: &Path, now: UnixMs, partial: bool) -> Result<(Folder, Link), BaileysError> {
     let dir = dir.to_path_buf();
     blocking(move || {

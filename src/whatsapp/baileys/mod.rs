@@ -26,8 +26,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-pub use export::{export, exported_marker};
-pub use import::import;
+pub use export::export;
+pub use import::{import, inspect};
 pub(super) use import::in_place;
 
 /// What moved in.
