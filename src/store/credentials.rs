@@ -97,7 +97,9 @@ fn is_session_file(name: &str) -> bool {
         "tctoken-",
         "identity-key-",
     ];
-    matches!(name, "creds.json" | "creds.json.bak" | "creds.json.exported" | "creds.json.replaced")
+    const SET_ASIDE: [&str; 2] = [".exported", ".replaced"];
+    let plain = SET_ASIDE.iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name);
+    matches!(plain, "creds.json" | "creds.json.bak")
         || name.starts_with("signal.db")
         || (name.ends_with(".json") && PREFIXES.iter().any(|p| name.starts_with(p)))
 }
@@ -191,6 +193,7 @@ mod tests {
         for name in [
             "creds.json",
             "creds.json.bak",
+            "creds.json.bak.exported",
             "signal.db",
             "signal.db-wal",
             "pre-key-1.json",

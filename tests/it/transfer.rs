@@ -98,7 +98,7 @@ fn names(dir: &Path) -> Vec<String> {
 async fn a_link_goes_out_and_comes_in_again_with_its_chats() {
     let moved = Moved::out().await;
     let left = names(&account(moved.old.path(), "work"));
-    assert_eq!(left, ["account.lock", "creds.json.exported", "signal.db.exported"], "Verso does not go on by accident");
+    assert_eq!(left, ["account.lock", "creds.json.bak.exported", "creds.json.exported", "signal.db.exported"], "Verso does not go on by accident");
     let again = export(&account(moved.old.path(), "work"), &moved.baileys.path().join("b")).await.expect_err("nothing");
     assert!(matches!(again, BaileysError::NothingToExport(_)), "{again}");
     let mode = |path: &Path| fs::metadata(path).expect("there").permissions().mode() & 0o777;

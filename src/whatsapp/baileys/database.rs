@@ -26,11 +26,7 @@ pub(super) async fn build(path: &Path, link: &Link) -> Result<(), BaileysError> 
     fill(&store, link).await.map_err(|e| failed(e.to_string()))?;
     drop(store);
     let path = path.to_path_buf();
-    let settled = tokio::task::spawn_blocking({
-        let path = path.clone();
-        move || settle(&path)
-    });
-    settled.await.map_err(|e| failed(e.to_string()))?.map_err(|e| BaileysError::Database { path, cause: e })
+    super::import::blocking(move || settle(&path)).await
 }
 
 async fn fill(store: &dyn Backend, link: &Link) -> Result<(), whatsapp_rust::anyhow::Error> {
@@ -59,11 +55,12 @@ async fn fill(store: &dyn Backend, link: &Link) -> Result<(), whatsapp_rust::any
 }
 
 /// Brings the write-ahead log into the file and the file to disk.
-fn settle(path: &Path) -> Result<(), String> {
-    let database = Connection::open(path).map_err(|e| e.to_string())?;
-    database.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).map_err(|e| e.to_string())?;
+pub(super) fn settle(path: &Path) -> Result<(), BaileysError> {
+    let failed = |e: rusqlite::Error| BaileysError::Database { path: path.to_path_buf(), cause: e.to_string() };
+    let database = Connection::open(path).map_err(failed)?;
+    database.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).map_err(failed)?;
     drop(database);
-    File::open(path).and_then(|file| file.sync_all()).map_err(|e| e.to_string())
+    File::open(path).and_then(|file| file.sync_all()).map_err(BaileysError::io("sync", path))
 }
 
 /// The keys of everything in a database.

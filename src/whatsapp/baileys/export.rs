@@ -37,8 +37,8 @@ pub async fn export(auth_dir: &Path, to: &Path) -> Result<Exported, BaileysError
     let failed = |cause: String| BaileysError::Database { path: path.clone(), cause };
     let mut folder = Contents { store: Arc::clone(&store), files: BTreeMap::new(), report: Exported::default() };
     let device = folder.fill(keys).await.map_err(|e| failed(e.to_string()))?;
-    let Contents { files, mut report, .. } = folder;
-    drop(store);
+    let Contents { files, mut report, store: used } = folder;
+    drop((store, used));
     let device = device.filter(|d| d.pn.is_some()).ok_or(BaileysError::NothingToExport(auth_dir.to_path_buf()))?;
     let sync_key = files.keys().filter_map(|name| name.strip_prefix("app-state-sync-key-")).next_back().map(str::to_owned);
     let sync_key = sync_key
@@ -55,6 +55,7 @@ pub async fn export(auth_dir: &Path, to: &Path) -> Result<Exported, BaileysError
         // Without it the folder is no link: it comes last.
         write(&target.join(CREDENTIALS), &credentials)?;
         File::open(&target).and_then(|d| d.sync_all()).map_err(BaileysError::io("sync", &target))?;
+        database::settle(&dir.join("signal.db"))?;
         set_aside::aside(&dir, &["creds.json.bak", CREDENTIALS, "signal.db"], "exported")
             .map_err(BaileysError::io("rename in", &dir))
     })
