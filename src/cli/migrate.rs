@@ -13,7 +13,7 @@ use super::place::Place;
 use super::{show, transfer};
 use crate::clock::Clock;
 use crate::config::file::{self, Environment};
-use crate::config::{Config, Loaded, edit};
+use crate::config::{Config, Loaded, edit, parse_text};
 use crate::ids::AccountId;
 use crate::routing::session_key;
 use crate::store::atomic;
@@ -137,7 +137,7 @@ impl Migration<'_> {
         if !old_dirs.is_empty() {
             for path in paths {
                 let path: Vec<String> = path.into_iter().map(str::to_owned).collect();
-                if let Ok(Some(shorter)) = edit::unset(&text, &path) {
+                if let Some(shorter) = without(&text, &path) {
                     text = shorter;
                 }
             }
@@ -145,7 +145,11 @@ impl Migration<'_> {
         let there = file::exists(location);
         if there && !self.force {
             let config = mine()?;
-            self.leave("config", "openclaw.json", format!("{} is there already; --force replaces it", location.path.display()));
+            self.leave(
+                "config",
+                "openclaw.json",
+                format!("{} is there already; --force replaces it", location.path.display()),
+            );
             return Ok((config, old_dirs));
         }
         let config = file::load_edited(location, &text)
@@ -153,7 +157,8 @@ impl Migration<'_> {
             .config;
         if !self.dry_run {
             atomic::private_dir(self.place.paths.root())?;
-            file::replace(&location.path, &text).map_err(|e| Failure::new(format!("cannot write {}: {e}", location.path.display())))?;
+            file::replace(&location.path, &text)
+                .map_err(|e| Failure::new(format!("cannot write {}: {e}", location.path.display())))?;
         }
         let kept = if there { "; the one that was there is kept as .bak" } else { "" };
         self.did("config", "openclaw.json", format!("is now {}{kept}", location.path.display()));
@@ -177,7 +182,8 @@ impl Migration<'_> {
             .collect();
         names.sort();
         for name in names {
-            let bytes = fs::read(from.join(&name)).map_err(|e| Failure::new(format!("cannot read {}: {e}", from.join(&name).display())))?;
+            let bytes = fs::read(from.join(&name))
+                .map_err(|e| Failure::new(format!("cannot read {}: {e}", from.join(&name).display())))?;
             if serde_json::from_slice::<Value>(&bytes).is_err() {
                 self.leave("pairing", name, "it is damaged");
                 continue;
@@ -185,7 +191,9 @@ impl Migration<'_> {
             let to = self.place.paths.credentials().join(&name);
             match fs::read(&to) {
                 Ok(present) if present == bytes => self.leave("pairing", name, "the same is there already"),
-                Ok(_) if !self.force => self.leave("pairing", name, format!("{} is there already; --force replaces it", to.display())),
+                Ok(_) if !self.force => {
+                    self.leave("pairing", name, format!("{} is there already; --force replaces it", to.display()))
+                }
                 present => {
                     if !self.dry_run {
                         if let Ok(present) = present {
@@ -226,7 +234,10 @@ impl Migration<'_> {
             let dir = entry.path();
             if dir.join("creds.json").exists() && !seen.contains(&dir) {
                 let name = entry.file_name().to_string_lossy().into_owned();
-                let how = format!("no account of the configuration has it; add one, then: verso channels import --from {} --account {name}", dir.display());
+                let how = format!(
+                    "no account of the configuration has it; add one, then: verso channels import --from {} --account {name}",
+                    dir.display()
+                );
                 self.leave("link", name, how);
             }
         }
@@ -293,7 +304,10 @@ impl Migration<'_> {
                 lines.push("Left:".into());
                 lines.extend(self.left.iter().map(line));
             }
-            lines.push("Stop OpenClaw before you start Verso: two programs on one link make WhatsApp report a conflict (440).".into());
+            lines.push(
+                "Stop OpenClaw before you start Verso: two programs on one link make WhatsApp report a conflict (440)."
+                    .into(),
+            );
             lines
         });
     }
@@ -313,7 +327,7 @@ fn served(
         };
         let removable = rejected.iter().find_map(|problem| {
             let path = edit::parse_path(&problem.key_path.to_string()).ok().filter(|p| !p.is_empty())?;
-            let shorter = edit::unset(&text, &path).ok().flatten()?;
+            let shorter = without(&text, &path)?;
             Some((problem.key_path.to_string(), problem.message.clone(), shorter))
         });
         let Some((path, why, shorter)) = removable else {
@@ -322,4 +336,12 @@ fn served(
         dropped.push((path, why));
         text = shorter;
     }
+}
+
+/// The text without this key. The object that it was in stays, also when nothing is left in it: an account may be one.
+fn without(text: &str, path: &[String]) -> Option<String> {
+    let shorter = edit::unset(text, path).ok().flatten()?;
+    let (_, parent) = path.split_last()?;
+    let there = parent.is_empty() || edit::get(&parse_text(&shorter).ok()?, parent).is_some();
+    if there { Some(shorter) } else { edit::set(&shorter, parent, &json!({})).ok().or(Some(shorter)) }
 }

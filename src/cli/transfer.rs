@@ -82,7 +82,11 @@ pub(super) async fn import(
     merge(&mut value, &imported);
     show(p, &value, || {
         let mut lines = imported_lines(&imported, &id);
-        lines.push(if started { "The gateway connects it now.".into() } else { "Start the gateway: verso gateway".into() });
+        lines.push(if started {
+            "The gateway connects it now.".into()
+        } else {
+            "Start the gateway: verso gateway".into()
+        });
         lines.push(format!(
             "Stop the program that used {} first: two programs on one link make WhatsApp report a conflict (440), and both lose messages.",
             args.from.display()
@@ -93,12 +97,7 @@ pub(super) async fn import(
 }
 
 /// Moves a folder into an account that no process uses.
-pub(super) async fn move_in(
-    from: &Path,
-    id: &AccountId,
-    dir: &Path,
-    force: bool,
-) -> Result<Imported, Failure> {
+pub(super) async fn move_in(from: &Path, id: &AccountId, dir: &Path, force: bool) -> Result<Imported, Failure> {
     if same_folder(from, dir) {
         return Err(Failure::new(format!("{} is the folder of account {id} itself", from.display()))
             .hint("nothing to import: the gateway takes the link over when it starts the account"));
@@ -107,8 +106,9 @@ pub(super) async fn move_in(
         && !force
     {
         let who = identity.number().map_or_else(|| identity.jid.to_string(), |n| n.to_string());
-        return Err(Failure::new(format!("account {id} is linked already, to {who}"))
-            .hint("import into another account with --account, or add --force: the present link is kept as *.replaced"));
+        return Err(Failure::new(format!("account {id} is linked already, to {who}")).hint(
+            "import into another account with --account, or add --force: the present link is kept as *.replaced",
+        ));
     }
     if !from.is_dir() {
         return Err(BaileysError::NoFolder(from.to_path_buf()).into());

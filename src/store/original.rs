@@ -42,7 +42,8 @@ pub fn sessions(dir: &Path) -> Result<(Vec<OldSession>, usize), StoreError> {
         let id = entry.get("sessionId").and_then(Value::as_str).filter(|id| is_plain(id));
         match id {
             Some(id) if is_ours(&key) => {
-                let turns = fs::read_to_string(dir.join(format!("{id}.jsonl"))).map(|t| transcript(&t)).unwrap_or_default();
+                let turns =
+                    fs::read_to_string(dir.join(format!("{id}.jsonl"))).map(|t| transcript(&t)).unwrap_or_default();
                 found.push(OldSession { key, id: id.to_owned(), turns });
             }
             _ => others += 1,
@@ -117,9 +118,16 @@ mod tests {
         fs::write(dir.path().join("a-1.jsonl"), lines.join("\n")).expect("written");
         let (found, others) = sessions(dir.path()).expect("readable");
         assert_eq!(others, 2);
-        assert_eq!(found.iter().map(|s| s.key.as_str()).collect::<Vec<_>>(), ["agent:main:main", "agent:main:whatsapp:group:1203@g.us"]);
-        let said = |role: &str, content: &str, timestamp| Turn { role: role.into(), content: content.into(), timestamp };
-        assert_eq!(found[0].turns, [said("user", "hello", 1_770_631_201_500), said("assistant", "hi", 1_770_631_202_000)]);
+        assert_eq!(
+            found.iter().map(|s| s.key.as_str()).collect::<Vec<_>>(),
+            ["agent:main:main", "agent:main:whatsapp:group:1203@g.us"]
+        );
+        let said =
+            |role: &str, content: &str, timestamp| Turn { role: role.into(), content: content.into(), timestamp };
+        assert_eq!(
+            found[0].turns,
+            [said("user", "hello", 1_770_631_201_500), said("assistant", "hi", 1_770_631_202_000)]
+        );
         assert!(found[1].turns.is_empty(), "its transcript is lost");
         assert_eq!(sessions(&dir.path().join("none")).expect("nothing"), (Vec::new(), 0));
     }

@@ -2,6 +2,7 @@
 
 mod answers;
 mod architecture;
+mod baileys_folder;
 mod cli;
 mod commands;
 mod crash;

@@ -11,7 +11,8 @@ use wa_simulator::{Group, Phone, World};
 
 use crate::support::GatewayFixture;
 
-const ONE: &str = "{ channels: { whatsapp: { dmPolicy: 'open', allowFrom: ['*'], groups: { '*': { requireMention: false } },
+const ONE: &str =
+    "{ channels: { whatsapp: { dmPolicy: 'open', allowFrom: ['*'], groups: { '*': { requireMention: false } },
     accounts: { work: {} } } } }";
 const DEFAULT: &str = "{ channels: { whatsapp: { dmPolicy: 'open', allowFrom: ['*'] } } }";
 
@@ -98,7 +99,11 @@ fn names(dir: &Path) -> Vec<String> {
 async fn a_link_goes_out_and_comes_in_again_with_its_chats() {
     let moved = Moved::out().await;
     let left = names(&account(moved.old.path(), "work"));
-    assert_eq!(left, ["account.lock", "creds.json.bak.exported", "creds.json.exported", "signal.db.exported"], "Verso does not go on by accident");
+    assert_eq!(
+        left,
+        ["account.lock", "creds.json.bak.exported", "creds.json.exported", "signal.db.exported"],
+        "Verso does not go on by accident"
+    );
     let again = export(&account(moved.old.path(), "work"), &moved.baileys.path().join("b")).await.expect_err("nothing");
     assert!(matches!(again, BaileysError::NothingToExport(_)), "{again}");
     let mode = |path: &Path| fs::metadata(path).expect("there").permissions().mode() & 0o777;
@@ -190,7 +195,9 @@ async fn half_a_folder_keeps_the_link_when_that_is_wanted() {
     import(half.path(), &dir, true, now).await.expect("the identity is enough");
     let gateway = GatewayFixture::start_in(&moved.world, fresh).await;
     gateway.wait_state("work", "connected").await;
+    let asked = retries(&moved.world);
     moved.ann.says(&moved.work, "who are you now");
     moved.ann.expect_text("who are you now").await.expect("answered after a retry");
+    assert!(retries(&moved.world) > asked, "the sessions were lost, so the message was asked for again");
     drop(gateway);
 }

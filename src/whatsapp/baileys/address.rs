@@ -4,8 +4,12 @@ use whatsapp_rust::wacore::types::jid::JidExt;
 use whatsapp_rust::wacore_binary::Jid;
 
 /// Baileys' numbers for the servers, and the names of the servers in our addresses.
-const DOMAINS: [(&str, &str, &str); 4] =
-    [("0", "s.whatsapp.net", "c.us"), ("1", "lid", "lid"), ("128", "hosted", "hosted"), ("129", "hosted.lid", "hosted.lid")];
+const DOMAINS: [(&str, &str, &str); 4] = [
+    ("0", "s.whatsapp.net", "c.us"),
+    ("1", "lid", "lid"),
+    ("128", "hosted", "hosted"),
+    ("129", "hosted.lid", "hosted.lid"),
+];
 
 /// The device that `<user>[_<domain>]` and `<device>` name.
 pub(super) fn jid(user: &str, device: &str) -> Option<Jid> {

@@ -3,9 +3,9 @@
 use serde_json::{Map, Value, json};
 use whatsapp_rust::wacore::appstate::hash::HashState;
 use whatsapp_rust::wacore::appstate::processor::AppStateMutationMAC;
+use whatsapp_rust::wacore::store::traits::AppStateSyncKey;
 use whatsapp_rust::waproto::codec::{app_state_sync_key_fingerprint_decode, app_state_sync_key_fingerprint_to_vec};
 use whatsapp_rust::waproto::whatsapp::message::AppStateSyncKeyFingerprint;
-use whatsapp_rust::wacore::store::traits::AppStateSyncKey;
 
 use super::bytes::{base64, buffer, bytes, from_base64};
 

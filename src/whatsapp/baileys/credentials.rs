@@ -25,9 +25,7 @@ pub(super) fn device(credentials: &Value, dir: &Path, now: UnixMs) -> Result<Dev
     let at = |pointer: &str| credentials.pointer(pointer);
     let number = |pointer: &str| at(pointer).and_then(Value::as_u64).and_then(|n| u32::try_from(n).ok());
     let text = |pointer: &str| at(pointer).and_then(Value::as_str);
-    let key_pair = |field: &'static str, pointer: &str| {
-        at(pointer).and_then(read_key_pair).ok_or(bad(field))
-    };
+    let key_pair = |field: &'static str, pointer: &str| at(pointer).and_then(read_key_pair).ok_or(bad(field));
     let mut device = Device::new();
     device.noise_key = key_pair("noiseKey", "/noiseKey")?;
     device.identity_key = key_pair("signedIdentityKey", "/signedIdentityKey")?;

@@ -17,7 +17,9 @@ use whatsapp_rust::waproto::codec::pre_key_record_decode;
 use super::bytes::{base64, buffer};
 use super::files::CREDENTIALS;
 use super::import::blocking;
-use super::{BaileysError, Exported, Skipped, address, app_state, credentials, database, sender_keys, sessions, set_aside};
+use super::{
+    BaileysError, Exported, Skipped, address, app_state, credentials, database, sender_keys, sessions, set_aside,
+};
 
 /// Writes the link in `auth_dir` to the folder `to`, which is new or empty, and sets the link in `auth_dir` aside as
 /// `creds.json.exported` and `signal.db.exported`, so that two programs do not use it. The caller holds the lock of `auth_dir`.
@@ -40,9 +42,10 @@ pub async fn export(auth_dir: &Path, to: &Path) -> Result<Exported, BaileysError
     let Contents { files, mut report, store: used } = folder;
     drop((store, used));
     let device = device.filter(|d| d.pn.is_some()).ok_or(BaileysError::NothingToExport(auth_dir.to_path_buf()))?;
-    let sync_key = files.keys().filter_map(|name| name.strip_prefix("app-state-sync-key-")).next_back().map(str::to_owned);
-    let sync_key = sync_key
-        .and_then(|name| super::bytes::from_base64(&name.trim_end_matches(".json").replace("__", "/")));
+    let sync_key =
+        files.keys().filter_map(|name| name.strip_prefix("app-state-sync-key-")).next_back().map(str::to_owned);
+    let sync_key =
+        sync_key.and_then(|name| super::bytes::from_base64(&name.trim_end_matches(".json").replace("__", "/")));
     let credentials = credentials::write(&device, sync_key.as_deref())
         .ok_or(BaileysError::NothingToExport(auth_dir.to_path_buf()))?;
     report.jid = device.pn.as_ref().map(ToString::to_string).unwrap_or_default();
@@ -178,7 +181,11 @@ impl Contents {
     }
 
     /// One record serves all devices of a member here. Baileys keeps one a device: each gets all the states.
-    async fn sender_keys(&mut self, keys: &database::Keys, device: &Device) -> Result<(), whatsapp_rust::anyhow::Error> {
+    async fn sender_keys(
+        &mut self,
+        keys: &database::Keys,
+        device: &Device,
+    ) -> Result<(), whatsapp_rust::anyhow::Error> {
         let devices: HashMap<&str, Vec<u32>> = keys
             .devices
             .iter()

@@ -45,7 +45,8 @@ impl Link {
     /// When `creds.json` is not that of a linked device: without it nothing else is worth anything.
     pub(super) fn of(folder: &Folder, dir: &Path, now: UnixMs) -> Result<Self, BaileysError> {
         let device = credentials::device(&folder.credentials, dir, now)?;
-        let skipped = folder.damaged.iter().map(|(file, reason)| Skipped { file: file.clone(), reason: reason.clone() });
+        let skipped =
+            folder.damaged.iter().map(|(file, reason)| Skipped { file: file.clone(), reason: reason.clone() });
         let mut link = Self {
             device,
             pre_keys: Vec::new(),

@@ -27,8 +27,8 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 pub use export::export;
-pub use import::{import, inspect};
 pub(super) use import::in_place;
+pub use import::{import, inspect};
 
 /// What moved in.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]

@@ -68,8 +68,7 @@ pub(super) fn merge(mut devices: Vec<Vec<SenderKeyStateComponents>>) -> Result<V
             }
         }
     }
-    let record =
-        SenderKeyRecord::from_components(SenderKeyRecordComponents { states }).map_err(|e| e.to_string())?;
+    let record = SenderKeyRecord::from_components(SenderKeyRecordComponents { states }).map_err(|e| e.to_string())?;
     record.serialize().map_err(|e| e.to_string())
 }
 
@@ -78,8 +77,10 @@ pub(super) fn merge(mut devices: Vec<Vec<SenderKeyStateComponents>>) -> Result<V
 /// # Errors
 /// When the record cannot be read.
 pub(super) fn write(record: &[u8]) -> Result<Value, String> {
-    let states =
-        SenderKeyRecord::deserialize(record).and_then(SenderKeyRecord::into_components).map_err(|e| e.to_string())?.states;
+    let states = SenderKeyRecord::deserialize(record)
+        .and_then(SenderKeyRecord::into_components)
+        .map_err(|e| e.to_string())?
+        .states;
     if states.is_empty() {
         return Err("it has no states".to_owned());
     }

@@ -147,7 +147,8 @@ fn write_session(session: &LegacySessionV1) -> Value {
         "_chains": chains,
     });
     if let Some(pending) = &session.pending_pre_key {
-        value["pendingPreKey"] = json!({"signedKeyId": pending.signed_pre_key_id, "baseKey": base64(&pending.base_key)});
+        value["pendingPreKey"] =
+            json!({"signedKeyId": pending.signed_pre_key_id, "baseKey": base64(&pending.base_key)});
         if let Some(id) = pending.pre_key_id {
             value["pendingPreKey"]["preKeyId"] = id.into();
         }
