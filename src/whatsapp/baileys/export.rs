@@ -52,11 +52,16 @@ pub async fn export(auth_dir: &Path, to: &Path) -> Result<Exported, BaileysError
     report.files = files.len() + 1;
     let (dir, target) = (auth_dir.to_path_buf(), to.to_path_buf());
     blocking(move || {
+        // All are written before the first is waited for: the disk takes them together.
         for (name, value) in &files {
             write(&target.join(name), value)?;
         }
+        for name in files.keys() {
+            sync(&target.join(name))?;
+        }
         // Without it the folder is no link: it comes last.
         write(&target.join(CREDENTIALS), &credentials)?;
+        sync(&target.join(CREDENTIALS))?;
         File::open(&target).and_then(|d| d.sync_all()).map_err(BaileysError::io("sync", &target))?;
         database::settle(&dir.join("signal.db"))?;
         set_aside::aside(&dir, &["creds.json.bak", CREDENTIALS, "signal.db"], "exported")
@@ -82,8 +87,11 @@ fn prepare(to: &Path) -> Result<(), BaileysError> {
 fn write(path: &Path, value: &Value) -> Result<(), BaileysError> {
     let failed = || BaileysError::io("write", path);
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failed())?;
-    file.write_all(value.to_string().as_bytes()).map_err(failed())?;
-    file.sync_all().map_err(failed())
+    file.write_all(value.to_string().as_bytes()).map_err(failed())
+}
+
+fn sync(path: &Path) -> Result<(), BaileysError> {
+    File::open(path).and_then(|file| file.sync_all()).map_err(BaileysError::io("sync", path))
 }
 
 /// The files to be, by name.
