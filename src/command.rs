@@ -1,9 +1,13 @@
 //! Chat commands: recognising them in a text. Who may use them is [`crate::policy`]'s business, what they do the actors'.
 
+pub mod allowlist;
 pub mod config;
+pub mod pairing;
 pub mod reply;
 
+pub use allowlist::AllowlistCommand;
 pub use config::ConfigCommand;
+pub use pairing::PairingCommand;
 
 use serde::{Deserialize, Serialize};
 
@@ -162,6 +166,32 @@ pub fn parse_activation(text: &str) -> Option<Option<Activation>> {
     })
 }
 
+/// `/send`: whether a conversation's answers are sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SendSetting {
+    /// They are, whatever the config says.
+    On,
+    /// They are not.
+    Off,
+    /// As the config says.
+    Inherit,
+}
+
+impl SendSetting {
+    /// The word that was typed, which is also the one that is kept.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::On => "on",
+            Self::Off => "off",
+            Self::Inherit => "inherit",
+        }
+    }
+
+    fn parse(word: &str) -> Option<Self> {
+        [Self::On, Self::Off, Self::Inherit].into_iter().find(|s| s.word().eq_ignore_ascii_case(word))
+    }
+}
+
 /// A text that is a command and nothing else.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Command {
@@ -180,6 +210,12 @@ pub enum Command {
         /// The message that the new session begins with; may be empty.
         rest: String,
     },
+    /// `/send`; `None` = without a valid setting.
+    Send(Option<SendSetting>),
+    /// `/allowlist`.
+    Allowlist(AllowlistCommand),
+    /// `/pairing`.
+    Pairing(PairingCommand),
     /// `/config`.
     Config(ConfigCommand),
     /// A command of the original that Verso does not have.
@@ -189,7 +225,7 @@ pub enum Command {
 impl Command {
     /// Only an owner may use it, whoever else may use commands.
     pub fn needs_owner(&self) -> bool {
-        matches!(self, Self::Config(_))
+        matches!(self, Self::Config(_) | Self::Send(_) | Self::Allowlist(_) | Self::Pairing(_))
     }
 }
 
@@ -213,7 +249,11 @@ pub fn parse(text: &str, reset_triggers: &[String]) -> Option<Command> {
         return None;
     }
     let spec = COMMANDS.iter().find(|c| c.name == name)?;
+    let rest = line[name.len()..].trim();
     Some(match spec.name {
+        "/send" => Command::Send(SendSetting::parse(rest)),
+        "/allowlist" => Command::Allowlist(allowlist::parse(rest)),
+        "/pairing" => Command::Pairing(pairing::parse(rest)),
         "/help" | "/commands" => Command::Help,
         "/status" => Command::Status,
         "/whoami" => Command::Whoami,
@@ -260,6 +300,12 @@ mod tests {
             ("/activation", Some(Command::Activation(None))),
             ("/config", Some(Command::Config(ConfigCommand::Show { path: None }))),
             ("/configs", None),
+            ("/send: OFF", Some(Command::Send(Some(SendSetting::Off)))),
+            ("/send", Some(Command::Send(None))),
+            ("/send off now", Some(Command::Send(None))),
+            ("/sender", None),
+            ("/pairing", Some(Command::Pairing(PairingCommand::List))),
+            ("/allowlist list", Some(Command::Allowlist(AllowlistCommand::List))),
             ("/model x", Some(Command::Absent("/model"))),
             ("/bash ls", None),
             ("hello /status", None),
@@ -268,7 +314,10 @@ mod tests {
         ] {
             assert_eq!(parse(text, &triggers), want, "{text:?}");
         }
-        assert!(parse("/config", &[]).expect("a command").needs_owner());
+        for text in ["/config", "/send off", "/allowlist", "/pairing"] {
+            assert!(parse(text, &[]).expect("a command").needs_owner(), "{text}");
+        }
+        assert!(!parse("/status", &[]).expect("a command").needs_owner());
     }
 
     #[test]

@@ -1,13 +1,12 @@
-//! From an agent's answer to the messages that are sent: silence, prefix, chunks (behaviour.md 12.1, 12.2, 12.4). Pure.
+//! From an agent's answer to the messages that are sent: silence, formatting, prefix, chunks (behaviour.md 12.1 to 12.4). Pure.
 
 use crate::config::model::{AgentConfig, ModelRef, ResponsePrefix, RulesConfig};
-use crate::text::chunk;
+use crate::heartbeat;
 use crate::text::envelope::name_tag;
+use crate::text::markdown;
 
 /// An answer that is exactly this, markup and punctuation aside, means: send nothing.
 pub const SILENT: &str = "NO_REPLY";
-/// An agent says this when a heartbeat found nothing; it never reaches a chat.
-pub const HEARTBEAT_OK: &str = "HEARTBEAT_OK";
 
 /// What an answer is delivered with.
 #[derive(Clone, Copy, Debug)]
@@ -22,10 +21,13 @@ pub struct Delivery<'a> {
 
 /// The messages that an answer becomes, in order; none for silence.
 pub fn plan(answer: &str, delivery: &Delivery<'_>) -> Vec<String> {
-    let prefix = response_prefix(delivery);
-    let Some(text) = prepare(answer, prefix.as_deref()) else { return vec![] };
-    let parts = chunk::chunk(&text, delivery.rules.text_chunk_limit, delivery.rules.chunk_mode);
-    parts.into_iter().filter(|part| !part.trim().is_empty()).collect()
+    let Some(text) = prepare(answer, None) else { return vec![] };
+    let rules = delivery.rules;
+    let mut rendered = markdown::render(&text, rules.markdown_tables);
+    if let Some(prefix) = response_prefix(delivery) {
+        rendered = rendered.prefixed(&prefix);
+    }
+    rendered.chunks(rules.text_chunk_limit, rules.chunk_mode)
 }
 
 /// The text to send, with its prefix; `None` when there is nothing to say.
@@ -33,7 +35,11 @@ pub fn prepare(answer: &str, prefix: Option<&str>) -> Option<String> {
     if is_silent(answer) {
         return None;
     }
-    let text = strip_heartbeat_token(answer)?;
+    let stripped = heartbeat::strip(answer);
+    let text = if stripped.found { stripped.text } else { answer.to_owned() };
+    if text.trim().is_empty() {
+        return None;
+    }
     Some(match prefix.filter(|p| !p.is_empty()) {
         Some(prefix) if !text.starts_with(prefix) => format!("{prefix} {text}"),
         _ => text,
@@ -43,30 +49,6 @@ pub fn prepare(answer: &str, prefix: Option<&str>) -> Option<String> {
 /// The answer is the silent token and nothing else, apart from punctuation and markup around it.
 pub fn is_silent(answer: &str) -> bool {
     answer.trim_matches(|c: char| c != '_' && !c.is_alphanumeric()).trim_matches('_') == SILENT
-}
-
-/// Takes the heartbeat token off both ends, where it stands as a word; `None` when nothing is left that says something.
-fn strip_heartbeat_token(answer: &str) -> Option<String> {
-    let mut text = answer;
-    let mut stripped = false;
-    let word = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
-    // Models wrap the token in markup: `**HEARTBEAT_OK**`.
-    let markup = |c: char| c.is_whitespace() || matches!(c, '*' | '`' | '~');
-    loop {
-        let bare = text.trim_matches(markup);
-        if let Some(rest) = bare.strip_prefix(HEARTBEAT_OK).filter(|rest| !word(rest.chars().next())) {
-            text = rest;
-        } else if let Some(rest) = bare.strip_suffix(HEARTBEAT_OK).filter(|rest| !word(rest.chars().next_back())) {
-            text = rest;
-        } else {
-            break;
-        }
-        stripped = true;
-    }
-    if !stripped {
-        return (!answer.trim().is_empty()).then(|| answer.to_owned());
-    }
-    text.chars().any(char::is_alphanumeric).then(|| text.trim().to_owned())
 }
 
 /// The prefix of answers in this chat (behaviour.md 12.2), its variables filled in.

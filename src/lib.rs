@@ -22,7 +22,7 @@
 //! | layer | modules | what lives there |
 //! |---|---|---|
 //! | words | [`ids`] [`event`] [`outgoing`] [`clock`] | names of things, what happened, the time of day |
-//! | rules | [`config`] (but its file) [`policy`] [`routing`] [`session`] [`text`] [`backoff`] [`delivery`] [`command`] | pure: everything they need is an argument, time and randomness too |
+//! | rules | [`config`] (but its file) [`policy`] [`routing`] [`session`] [`text`] [`backoff`] [`delivery`] [`heartbeat`] [`command`] | pure: everything they need is an argument, time and randomness too |
 //! | edges | [`store`] [`whatsapp`] [`agent`] `config::file` | disk, WhatsApp, models; they do not know one another |
 //! | actors | [`actors`] | who owns what while it runs; its page has the tree |
 //! | doors | [`api`] [`cli`] [`telemetry`] | WebSocket API, command line, logs |
@@ -55,6 +55,7 @@ pub mod command;
 pub mod config;
 pub mod delivery;
 pub mod event;
+pub mod heartbeat;
 pub mod ids;
 pub mod outgoing;
 pub mod policy;

@@ -13,11 +13,13 @@ use actix::prelude::*;
 use tokio::sync::watch;
 
 use crate::actors::LoudExit;
+use crate::actors::commands::SEND_POLICY_FACTS;
 use crate::actors::router::ConfigChanged;
 use crate::actors::socket::Gesture;
 use crate::actors::supervisor::{Deliver, SupervisorActor};
 use crate::agent::{AgentError, AgentJob, AgentReply, Agents, Role, Turn, workspace};
 use crate::clock::{Clock, UnixMs};
+use crate::command::SendSetting;
 use crate::config::model::{AccountConfig, AgentConfig, Config, TypingMode};
 use crate::delivery::{self, Delivery};
 use crate::event::{Content, Identity, InboundMessage};
@@ -408,6 +410,10 @@ impl AgentRun {
                 if self.config.agents.report_errors { vec![format!("⚠️ No answer: {error}.")] } else { Vec::new() }
             }
         };
+        // What `/send off` holds back is settled all the same; the transcript has it.
+        let fact = format!("{SEND_POLICY_FACTS}{}", run.session);
+        let held_back = matches!(self.journal.get(&fact).await, Ok(Some(set)) if set == SendSetting::Off.word());
+        let texts = if held_back { Vec::new() } else { texts };
         let chat: Jid = message.chat.clone();
         let parts: Vec<OutboxPart> = texts
             .into_iter()

@@ -3,35 +3,40 @@
 //! A reply goes the way of an agent's answer: its parts get their ids here and are committed together with "answered". A crash
 //! before that costs a repeated command, and every command may be repeated.
 
-use std::collections::HashMap;
-use std::sync::Arc;
+mod edit;
 
-use actix::Addr;
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
+
+use actix::{Addr, Recipient};
 use serde_json::Value;
 use tokio::sync::mpsc;
 
 use crate::actors::agent::{AbortSession, AgentActor, RunAgents};
+use crate::actors::messages::Reload;
+use crate::actors::router::pairing::decide_request;
 use crate::actors::supervisor::Deliver;
 use crate::clock::Clock;
-use crate::command::{self, Activation, Command, ConfigCommand, reply};
-use crate::config::edit::{self, EditError};
-use crate::config::file::{self, ConfigSource};
-use crate::config::model::{AllowList, Config, ProviderApi};
-use crate::config::redact;
+use crate::command::{self, Activation, AllowlistCommand, Command, ConfigCommand, PairingCommand, SendSetting, reply};
+use crate::config::file::ConfigSource;
+use crate::config::model::{AllowList, Config, ProviderApi, ReloadMode};
 use crate::event::{Body, Content};
 use crate::ids::{Jid, MessageId, SessionKey};
-use crate::policy::decide::{View, decide};
-use crate::policy::decision::{ChatKind, CommandCall, Verdict};
-use crate::policy::mention::MentionTable;
+use crate::policy::decision::{ChatKind, CommandCall};
+use crate::policy::pairing::REQUEST_TTL_MS;
 use crate::store::StoreError;
 use crate::store::journal::{Journal, OutboxPart};
+use crate::store::pairing::PairingFiles;
+use crate::store::paths::StatePaths;
 use crate::text::chunk;
+
+use edit::{Author, ListEdit, edit_allowlist, edit_config};
 
 /// Facts under which `/activation` is kept.
 pub const ACTIVATION_FACTS: &str = "activation:";
 
-/// What stands in the place of a secret.
-const HIDDEN: &str = "***";
+/// Facts under which `/send` is kept: `on` or `off`; none where the config decides.
+pub const SEND_POLICY_FACTS: &str = "sendpolicy:";
 
 /// One command on its way.
 pub struct Order {
@@ -52,22 +57,37 @@ pub struct Commands {
     activation: HashMap<SessionKey, Activation>,
     agents: Addr<AgentActor>,
     orders: mpsc::UnboundedSender<(Command, Order)>,
+    desk: Arc<Desk>,
 }
 
 impl Commands {
     /// Starts the task that carries them out; it ends with this value.
-    pub fn new(journal: Journal, clock: Clock, agents: Addr<AgentActor>, source: ConfigSource) -> Self {
+    pub fn new(
+        journal: Journal,
+        clock: Clock,
+        agents: Addr<AgentActor>,
+        source: ConfigSource,
+        paths: StatePaths,
+    ) -> Self {
         let (orders, mut waiting) = mpsc::unbounded_channel();
-        let desk = Arc::new(Desk { journal, clock, agents: agents.clone(), source });
+        let agent = agents.clone();
+        let desk = Arc::new(Desk { journal, clock, agents: agent, source, paths, reload: OnceLock::new() });
+        let worker = desk.clone();
         tokio::spawn(async move {
             while let Some((command, order)) = waiting.recv().await {
                 // A panic in one command ends no other.
-                if tokio::spawn(desk.clone().carry_out(command, order)).await.is_err() {
+                if tokio::spawn(worker.clone().carry_out(command, order)).await.is_err() {
                     tracing::error!(target: "whatsapp/inbound", "a command failed unexpectedly; it is taken up after a restart");
                 }
             }
         });
-        Self { activation: HashMap::new(), agents, orders }
+        Self { activation: HashMap::new(), agents, orders, desk }
+    }
+
+    /// Who applies an edited file, so that an edit by chat holds before it is confirmed.
+    pub fn reload_by(&self, gateway: Recipient<Reload>) {
+        // There is one gateway; a second call would name the same.
+        let _ = self.desk.reload.set(gateway);
     }
 
     /// What `/activation` set for a session.
@@ -89,7 +109,7 @@ impl Commands {
     /// Begins a command. What it changes for the next message holds from now on.
     pub fn begin(&mut self, order: Order) {
         let Some(command) = command::parse(&order.call.text, &order.config.session.reset_triggers) else {
-            // Noted under an older configuration: it is a text by now.
+            // Its message was judged by the same words, so this is not reached; were it, a text is what it is.
             return self.agents.do_send(order.run);
         };
         if let (Command::Activation(Some(mode)), ChatKind::Group) = (&command, order.run.dispatch.chat) {
@@ -107,6 +127,8 @@ struct Desk {
     clock: Clock,
     agents: Addr<AgentActor>,
     source: ConfigSource,
+    paths: StatePaths,
+    reload: OnceLock<Recipient<Reload>>,
 }
 
 impl Desk {
@@ -152,6 +174,19 @@ impl Desk {
                 self.journal.put(&format!("{ACTIVATION_FACTS}{session}"), &value).await?;
                 reply::activation(mode)
             }
+            Command::Send(None) => reply::SEND_USAGE.to_owned(),
+            Command::Send(Some(setting)) => {
+                for run in &dispatch.runs {
+                    let fact = format!("{SEND_POLICY_FACTS}{}", run.session);
+                    match setting {
+                        SendSetting::Inherit => self.journal.forget(&fact).await?,
+                        on_or_off => self.journal.put(&fact, on_or_off.word()).await?,
+                    }
+                }
+                reply::send(setting)
+            }
+            Command::Pairing(pairing) => self.pairing(pairing, order).await,
+            Command::Allowlist(list) => self.allowlist(list, order).await,
             Command::Config(config) => self.config(config, order).await,
             Command::Absent(name) => reply::absent(name),
             Command::Reset { rest } => rest,
@@ -225,96 +260,82 @@ impl Desk {
         if writes && !order.run.account.rules.config_writes {
             return reply::CONFIG_READ_ONLY.to_owned();
         }
-        let source = self.source.clone();
-        let judge = Author { run: order.run.clone(), approved: order.approved.clone(), now: self.clock.now() };
-        let done = tokio::task::spawn_blocking(move || edit_config(&command, &source, &judge)).await;
-        match done {
-            Ok(Ok(text) | Err(text)) => text,
-            Err(error) => format!("⚠️ The config was not edited: {error}"),
-        }
+        self.edit(order, move |source, author, _| edit_config(&command, source, author)).await
     }
-}
 
-/// Who edits, to be judged anew under the edited config.
-struct Author {
-    run: RunAgents,
-    approved: AllowList,
-    now: i64,
-}
-
-impl Author {
-    /// Under `config` the same message would be the same command.
-    fn stays_in(&self, config: &Config) -> bool {
-        let message = &self.run.message;
-        let Some(account) = config.account(&message.account).filter(|a| a.link.enabled) else { return false };
-        let activation = self.run.dispatch.activation;
-        let view = View {
-            config,
-            account,
-            revision: 0,
-            me: Some(&self.run.identity),
-            approved: &self.approved,
-            connected_at: Some(message.timestamp),
-            now: self.now,
-            mentions: &MentionTable::compile(config).0,
-            activation: &|_| activation,
-            sent_by_us: false,
+    async fn allowlist(self: &Arc<Self>, command: AllowlistCommand, order: &Order) -> String {
+        let (account, rules) = (&order.run.account, &order.run.account.rules);
+        let change = match command {
+            AllowlistCommand::Error(why) => return why,
+            AllowlistCommand::List => {
+                let list = reply::Allowlist {
+                    account: account.id.as_str(),
+                    dm_policy: rules.dm_policy.word(),
+                    dm: rules.allow_from.entries(),
+                    paired: order.approved.entries(),
+                    group_policy: rules.group_policy.word(),
+                    group: rules.group_allow_from.as_ref().map(AllowList::entries),
+                };
+                return list.text();
+            }
+            AllowlistCommand::Add { scope, entry } => ListEdit { scope, entry, add: true },
+            AllowlistCommand::Remove { scope, entry } => ListEdit { scope, entry, add: false },
         };
-        matches!(decide(message, &view).verdict, Verdict::Dispatch(d) if d.command.is_some())
+        if !order.config.commands.config {
+            return reply::ALLOWLIST_DISABLED.to_owned();
+        }
+        if !rules.config_writes {
+            return reply::CONFIG_READ_ONLY.to_owned();
+        }
+        self.edit(order, move |source, author, files| edit_allowlist(&change, source, files, author)).await
     }
-}
 
-/// Shows or edits the file. Both sides are the reply; an error changed nothing.
-fn edit_config(command: &ConfigCommand, source: &ConfigSource, author: &Author) -> Result<String, String> {
-    let refused = |e: EditError| format!("⚠️ {e}");
-    let read = || {
-        if !file::exists(source) {
-            return Ok(String::new());
+    /// Edits files away from the runtime and has the gateway take up what changed, so that the reply is true when it is read.
+    async fn edit(
+        self: &Arc<Self>,
+        order: &Order,
+        work: impl FnOnce(&ConfigSource, &Author, &PairingFiles) -> Result<String, String> + Send + 'static,
+    ) -> String {
+        let (source, files) = (self.source.clone(), self.files(order));
+        let author = Author { run: order.run.clone(), approved: order.approved.clone(), now: self.clock.now() };
+        let text = match tokio::task::spawn_blocking(move || work(&source, &author, &files)).await {
+            Ok(Ok(text) | Err(text)) => text,
+            Err(error) => return format!("⚠️ The config was not edited: {error}"),
+        };
+        if order.config.gateway.reload.mode != ReloadMode::Off
+            && let Some(gateway) = self.reload.get()
+        {
+            // A file that is refused by now was edited by somebody else meanwhile; the gateway reports that itself.
+            let _ = gateway.send(Reload).await;
         }
-        file::read_text(&source.path).map_err(|why| format!("⚠️ The config file cannot be read: {why}"))
-    };
-    let valid = |text: &str| file::load_edited(source, text).is_ok() || !file::exists(source);
-    let (path, steps) = match command {
-        ConfigCommand::Error(why) => return Err(format!("⚠️ {why}")),
-        ConfigCommand::Show { path: None } => (String::new(), Vec::new()),
-        ConfigCommand::Show { path: Some(path) } | ConfigCommand::Set { path, .. } | ConfigCommand::Unset { path } => {
-            (path.clone(), edit::parse_path(path).map_err(refused)?)
-        }
-    };
-    let before = read()?;
-    if !valid(&before) {
-        return Err(reply::CONFIG_INVALID.to_owned());
+        text
     }
-    let after = match command {
-        ConfigCommand::Show { path } => {
-            return Ok(reply::config_shown(path.as_deref(), &shown(&before, &steps)));
-        }
-        ConfigCommand::Set { value, .. } => edit::set(&before, &steps, value).map_err(refused)?,
-        _ => match edit::unset(&before, &steps).map_err(refused)? {
-            Some(after) => after,
-            None => return Ok(format!("⚙️ No config value found for {path}.")),
-        },
-    };
-    let verb = if matches!(command, ConfigCommand::Set { .. }) { "set" } else { "unset" };
-    let loaded = file::load_edited(source, &after).map_err(|rejected| {
-        let first = rejected.iter().next();
-        let what = first.map_or_else(String::new, |p| format!("{}: {}", p.key_path, p.message));
-        format!("⚠️ Config invalid after {verb} ({what}).")
-    })?;
-    if !author.stays_in(&loaded.config) {
-        return Err(reply::CONFIG_LOCKOUT.to_owned());
-    }
-    file::replace(&source.path, &after).map_err(|e| format!("⚠️ The config file cannot be written: {e}"))?;
-    tracing::info!(target: "config", %path, "the config was edited by chat");
-    Ok(match verb {
-        "set" => reply::config_set(&path, &shown(&after, &steps)),
-        _ => format!("⚙️ Config updated: {path} removed."),
-    })
-}
 
-/// The value of the file at a path, without secrets.
-fn shown(text: &str, steps: &[String]) -> Value {
-    let mut tree = edit::json5_value(text).unwrap_or_default();
-    redact(&mut tree, HIDDEN, &mut Vec::new());
-    edit::get(&tree, steps).cloned().unwrap_or_default()
+    /// Requests of this account alone: whoever commands one account does not let people in to another.
+    async fn pairing(&self, command: PairingCommand, order: &Order) -> String {
+        let (files, account, now) = (self.files(order), order.run.account.id.clone(), self.clock.now());
+        let work = move || match command {
+            PairingCommand::Usage => reply::PAIRING_USAGE.to_owned(),
+            PairingCommand::List => match files.requests() {
+                Ok(mut waiting) => {
+                    waiting.retain(|r| r.account == account && now - r.created_at <= REQUEST_TTL_MS);
+                    reply::pairing(&waiting, now)
+                }
+                Err(error) => format!("⚠️ {error}"),
+            },
+            PairingCommand::Decide { code, approve } => {
+                match decide_request(&files, Some(&account), &code, approve, now) {
+                    Ok(record) if approve => format!("Approved whatsapp sender {}.", record.id),
+                    Ok(record) => format!("Denied whatsapp sender {}.", record.id),
+                    Err(refusal) => format!("⚠️ {refusal}"),
+                }
+            }
+        };
+        let done = tokio::task::spawn_blocking(work).await;
+        done.unwrap_or_else(|error| format!("⚠️ The pairing store was not changed: {error}"))
+    }
+
+    fn files(&self, order: &Order) -> PairingFiles {
+        PairingFiles::new(self.paths.clone(), order.config.default_account.clone())
+    }
 }

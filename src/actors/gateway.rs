@@ -16,7 +16,7 @@ use crate::actors::messages::{
     ListPairing, LoggedOut, LoginProgress, LoginStart, LoginStarted, LoginWait, Logout, PairingDecided, PairingRequest,
     Refusal, Reload, SendText, Sent, StartAccount, StopAccount, Subscribe,
 };
-use crate::actors::router::{ConfigChanged, GetCounters, RouterActor};
+use crate::actors::router::{ConfigChanged, GetCounters, ReloadBy, RouterActor};
 use crate::actors::socket::SocketContext;
 use crate::actors::supervisor::{
     AccountChanged, ApplyAccount, BeginLogin, EndAccount, FollowLogin, Resume, SendNow, SupervisorActor,
@@ -27,7 +27,7 @@ use crate::clock::{Clock, UnixMs};
 use crate::config::diff::{ConfigDiff, ReloadReceipt};
 use crate::config::file::{self, ConfigSource};
 use crate::config::model::Config;
-use crate::config::{Loaded, Rejected};
+use crate::config::{Loaded, Places, Rejected};
 use crate::ids::{AccountId, MessageId};
 use crate::routing::target::Target;
 use crate::store::journal::Journal;
@@ -95,7 +95,7 @@ impl Gateway {
             journal.clone(),
             boot.paths.clone(),
             boot.clock.clone(),
-            config.clone(),
+            (config.clone(), loaded.places.clone()),
             agents.clone(),
             boot.source.clone(),
         )
@@ -115,11 +115,13 @@ impl Gateway {
             agents: agents.clone(),
         };
         let (events, _) = broadcast::channel(256);
+        let router_addr = router.clone();
         let started_at = boot.clock.now();
         let addr = GatewayActor {
             config: config.clone(),
             revision: 1,
             fingerprint: loaded.fingerprint,
+            places: loaded.places,
             started_at,
             accounts: BTreeMap::new(),
             statuses: BTreeMap::new(),
@@ -135,6 +137,7 @@ impl Gateway {
             stopping: false,
         }
         .start();
+        router_addr.do_send(ReloadBy(addr.clone().recipient()));
         Ok(Self { port: GatewayPort::of(&addr), config, addr })
     }
 
@@ -155,6 +158,7 @@ pub struct GatewayActor {
     config: Arc<Config>,
     revision: u64,
     fingerprint: u64,
+    places: Arc<Places>,
     started_at: UnixMs,
     accounts: BTreeMap<AccountId, Addr<SupervisorActor>>,
     statuses: BTreeMap<AccountId, AccountStatus>,
@@ -295,7 +299,12 @@ impl GatewayActor {
         };
         self.problems.clear();
         let diff = ConfigDiff::between(&self.config, &loaded.config);
+        let moved = self.places != loaded.places;
+        self.places = loaded.places;
         if diff.is_empty() {
+            if moved {
+                self.announce();
+            }
             return Ok(self.last_reload.clone());
         }
         for warning in &loaded.warnings {
@@ -311,10 +320,17 @@ impl GatewayActor {
         Ok(self.last_reload.clone())
     }
 
+    /// Tells those that judge and answer what is in force, and where it stands.
+    fn announce(&self) {
+        let places = self.places.clone();
+        let changed = ConfigChanged { config: self.config.clone(), revision: self.revision, places };
+        self.router.do_send(changed.clone());
+        self.agents.do_send(changed);
+    }
+
     /// Stops, applies, starts: in this order, so that an account directory is free before another account takes it.
     fn apply(&mut self, diff: &ConfigDiff, ctx: &mut Context<Self>) {
-        self.router.do_send(ConfigChanged { config: self.config.clone(), revision: self.revision });
-        self.agents.do_send(ConfigChanged { config: self.config.clone(), revision: self.revision });
+        self.announce();
         for (id, change) in &diff.accounts {
             match (self.config.account(id).cloned(), self.accounts.get(id)) {
                 (None, Some(_)) => {

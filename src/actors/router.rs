@@ -3,7 +3,7 @@
 //! It decides nothing itself: [`decide`] does, from the configuration in force and what is known of the account. The decision is
 //! noted in the journal beside the message, which is what `verso why` tells later.
 
-mod pairing;
+pub(in crate::actors) mod pairing;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -13,17 +13,20 @@ use actix::prelude::*;
 use crate::actors::LoudExit;
 use crate::actors::agent::{AgentActor, RunAgents};
 use crate::actors::commands::{ACTIVATION_FACTS, Commands, Order};
+use crate::actors::messages::Reload;
 use crate::actors::socket::Gesture;
 use crate::actors::supervisor::SupervisorActor;
 use crate::clock::{Clock, UnixMs};
+use crate::config::Places;
 use crate::config::file::ConfigSource;
 use crate::config::model::{AccountConfig, AllowList, Config};
 use crate::event::{Content, Identity, InboundMessage};
-use crate::ids::{AccountId, E164};
+use crate::ids::{AccountId, E164, Jid};
 use crate::policy::allowlist::parse_approved;
 use crate::policy::decide::{View, decide};
 use crate::policy::decision::{ChatKind, Decision, Dispatch, Effect, Hold, Verdict};
 use crate::policy::mention::MentionTable;
+use crate::policy::reason::IgnoreReason;
 use crate::routing::session_key;
 use crate::session::pending::{Pending, PendingMessage};
 use crate::store::StoreError;
@@ -66,7 +69,14 @@ pub struct ConfigChanged {
     pub config: Arc<Config>,
     /// Its revision.
     pub revision: u64,
+    /// Where its keys stand.
+    pub places: Arc<Places>,
 }
+
+/// Who applies an edited config file. Sent by the gateway.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct ReloadBy(pub Recipient<Reload>);
 
 /// Decisions by code and account since the start. Sent by the gateway.
 #[derive(Message)]
@@ -85,6 +95,9 @@ struct Known {
     stamp: Option<Stamp>,
 }
 
+/// Chats that warnings are remembered for; then they start anew.
+const MOST_WARNED: usize = 10_000;
+
 /// See the module documentation.
 pub struct RouterActor {
     journal: Journal,
@@ -93,6 +106,7 @@ pub struct RouterActor {
     clock: Clock,
     config: Arc<Config>,
     revision: u64,
+    places: Arc<Places>,
     mentions: MentionTable,
     agents: Addr<AgentActor>,
     commands: Commands,
@@ -102,6 +116,8 @@ pub struct RouterActor {
     /// Group messages that woke nobody, until the group's next answer.
     pending: Pending,
     counters: Counters,
+    /// Chats and reasons that a warning was given for under this revision.
+    warned: HashSet<(AccountId, Jid, IgnoreReason)>,
     _exit: LoudExit,
 }
 
@@ -114,7 +130,7 @@ impl RouterActor {
         journal: Journal,
         paths: StatePaths,
         clock: Clock,
-        config: Arc<Config>,
+        (config, places): (Arc<Config>, Arc<Places>),
         agents: Addr<AgentActor>,
         source: ConfigSource,
     ) -> Result<Self, StoreError> {
@@ -124,13 +140,15 @@ impl RouterActor {
             files.allowed(account)?;
         }
         let mut router = Self {
-            commands: Commands::new(journal.clone(), clock.clone(), agents.clone(), source),
+            commands: Commands::new(journal.clone(), clock.clone(), agents.clone(), source, paths.clone()),
             journal,
             files,
             paths,
             clock,
             config: config.clone(),
             revision: 1,
+            places,
+            warned: HashSet::new(),
             mentions: MentionTable::default(),
             agents,
             known: HashMap::new(),
@@ -155,6 +173,9 @@ impl RouterActor {
         self.files = PairingFiles::new(self.paths.clone(), config.default_account.clone());
         self.mentions = mentions;
         self.config = config;
+        if self.revision != revision {
+            self.warned.clear();
+        }
         self.revision = revision;
     }
 
@@ -183,7 +204,7 @@ impl RouterActor {
         self.refresh_approved(&message.account);
         let none = AllowList::default();
         let known = self.known.get(&message.account);
-        let decision = decide(
+        let mut decision = decide(
             message,
             &View {
                 config: &self.config,
@@ -198,7 +219,27 @@ impl RouterActor {
                 sent_by_us: received.ours,
             },
         );
+        decision.cite(&self.places, &message.account);
         Some((decision, account))
+    }
+
+    /// Says once per chat that the config keeps its messages from being answered, and by which key; never who wrote.
+    fn warn_once(&mut self, message: &InboundMessage, decision: &Decision) {
+        let Verdict::Drop { reason } = decision.verdict else { return };
+        if !reason.is_by_config() {
+            return;
+        }
+        if self.warned.len() >= MOST_WARNED {
+            self.warned.clear();
+        }
+        if self.warned.insert((message.account.clone(), message.chat.without_device(), reason)) {
+            let gate = decision.trace.iter().rfind(|gate| gate.outcome == reason.code());
+            let key = gate.and_then(|gate| gate.key.as_deref()).unwrap_or("none");
+            tracing::warn!(
+                target: "whatsapp/inbound", account = %message.account, id = %message.id, reason = reason.code(), key,
+                "messages of a chat are not answered: {reason}; see verso why {}", message.id
+            );
+        }
     }
 
     fn count(&mut self, account: &AccountId, what: &str) {
@@ -282,6 +323,8 @@ impl RouterActor {
     fn recover(&mut self, row: InboundRow, ctx: &mut Context<Self>) {
         if row.state == InboundState::Admitted
             && let Ok(Decision { verdict: Verdict::Dispatch(dispatch), .. }) = serde_json::from_value(row.decision)
+            // Who may use a command is asked again: the config may have been edited since.
+            && dispatch.command.is_none()
             && let Some(account) = self.config.account(&row.message.account).cloned()
         {
             self.dispatch(row.message, dispatch, account);
@@ -311,7 +354,16 @@ impl Handler<ConfigChanged> for RouterActor {
     type Result = ();
 
     fn handle(&mut self, changed: ConfigChanged, _: &mut Self::Context) {
+        self.places = changed.places;
         self.take_config(changed.config, changed.revision);
+    }
+}
+
+impl Handler<ReloadBy> for RouterActor {
+    type Result = ();
+
+    fn handle(&mut self, ReloadBy(gateway): ReloadBy, _: &mut Self::Context) {
+        self.commands.reload_by(gateway);
     }
 }
 
@@ -331,6 +383,7 @@ impl Handler<InboundReceived> for RouterActor {
         };
         self.count(&message.account, code);
         tracing::info!(target: "whatsapp/inbound", account = %message.account, id = %message.id, verdict = code, "inbound message");
+        self.warn_once(&message, &decision);
         let json = serde_json::to_value(&decision).expect("a decision is plain data");
         self.journal.decide_soon(&message.key(), state, json);
         for effect in decision.effects {

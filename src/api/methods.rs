@@ -6,7 +6,7 @@ use super::auth::Scope;
 use super::params::Params;
 use super::protocol::{ErrorShape, Features};
 use super::server::Api;
-use super::{channels, config_view, login, logs, overview, pairing, send};
+use super::{channels, config_view, explain, login, logs, overview, pairing, send};
 use crate::actors::messages::{ExplainMessage, Refusal, Reload};
 use crate::ids::MessageId;
 
@@ -106,7 +106,8 @@ pub(super) async fn call(
         "verso.reload" => ask(api.port.reload.send(Reload).await),
         "verso.explain" => {
             let id = MessageId::new(params.required("messageId")?);
-            ask(api.port.explain.send(ExplainMessage { id }).await)
+            let found = ask(api.port.explain.send(ExplainMessage { id: id.clone() }).await)?;
+            Ok(explain::answer(&id, found["rows"].as_array().map_or(&[][..], Vec::as_slice)))
         }
         _ => Err(ErrorShape::invalid(format!("unknown method: {method}"))),
     }

@@ -8,6 +8,7 @@ pub mod auth;
 mod channels;
 mod config_view;
 mod dedupe;
+pub mod explain;
 pub mod http;
 pub mod hub;
 mod login;
@@ -28,6 +29,7 @@ mod tests;
 pub mod ws;
 
 pub use login::grouped as grouped_code;
+pub use overview::issue as status_issue;
 pub use pairing::{iso as iso_time, parse_iso as parse_iso_time};
 pub use server::{ApiHandle, ApiOptions, Bind, Listeners, listen, serve};
 pub use settings::{AgentFacts, Settings, SettingsSource};

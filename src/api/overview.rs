@@ -9,6 +9,7 @@ use super::protocol::{
 use super::server::Api;
 use super::settings::Settings;
 use crate::actors::messages::{AccountStatus, GatewayStatus};
+use crate::policy::reason::ignored;
 
 async fn gateway(api: &Api) -> Result<GatewayStatus, ErrorShape> {
     api.status().await.ok_or_else(|| ErrorShape::unavailable("the gateway is stopping"))
@@ -128,7 +129,17 @@ pub(super) async fn status(api: &Api) -> Result<Value, ErrorShape> {
         "revision": status.revision,
         "lastReload": status.last_reload,
         "configProblems": status.config_problems,
+        "ignored": ignored_by_account(&status),
     }))
+}
+
+/// Messages that nobody answers since the start, by account and reason.
+fn ignored_by_account(status: &GatewayStatus) -> Value {
+    let of = |a: &AccountStatus| {
+        let reasons = ignored(&a.counters).into_iter().map(|(code, n)| (code.to_owned(), json!(n)));
+        (a.account_id.to_string(), Value::Object(reasons.collect()))
+    };
+    Value::Object(status.accounts.iter().map(of).collect())
 }
 
 /// Method `channels.status`.

@@ -508,7 +508,8 @@ async fn status_health_agents_logs_and_config() {
     assert_eq!(config["parsed"]["gateway"]["auth"]["token"], "__OPENCLAW_REDACTED__");
     assert_eq!(config["hash"].as_str().unwrap().len(), 64);
     let why = client.call("verso.explain", json!({"messageId": "3EB0"})).await;
-    assert_eq!(why["payload"][0]["messageId"], "3EB0");
+    assert_eq!(why["payload"]["messageId"], "3EB0");
+    assert_eq!(why["payload"]["messages"][0]["state"], "acked");
     assert_eq!(client.call("verso.reload", json!({})).await["payload"]["revision"], 2);
 }
 

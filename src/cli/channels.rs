@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::client::{Client, TIMEOUT};
 use super::health::config_lines;
 use super::login::{self, LoginArgs};
-use super::output::{Failure, Printer, ago};
+use super::output::{Failure, Printer, Tone, ago, paint};
 use super::place::Place;
 use super::transfer::{self, ExportArgs, ImportArgs};
 use super::{Connection, on_client_runtime, only_whatsapp, show};
@@ -16,6 +16,7 @@ use crate::api::protocol::{CHANNEL, CHANNEL_LABEL, ChannelAccount, StatusIssue};
 use crate::clock::{Clock, UnixMs};
 use crate::config::Config;
 use crate::ids::AccountId;
+use crate::policy::reason::ignored;
 use crate::store::credentials::{LinkFiles, auth_dir, link_state, remove};
 use crate::store::lock::{AccountLock, GatewayLock};
 
@@ -136,9 +137,10 @@ async fn status(args: &StatusArgs, connection: &Connection, p: &mut Printer<'_>)
     };
     let answer = client.call("channels.status", json!({"probe": args.probe, "timeoutMs": args.timeout}), limit).await?;
     client.close().await;
+    let colour = p.colour();
     show(p, &answer, || {
         let mut lines = vec!["Gateway reachable.".to_owned()];
-        lines.extend(status_lines(&answer, Clock::System.now()));
+        lines.extend(status_lines(&answer, Clock::System.now(), colour));
         lines
     });
     Ok(())
@@ -213,13 +215,17 @@ pub(super) fn accounts_of(answer: &Value) -> Vec<ChannelAccount> {
 }
 
 /// `- WhatsApp default: enabled, configured, linked, running, connected, in:2m ago, ...`
-pub(super) fn account_line(account: &ChannelAccount, now: UnixMs) -> String {
+pub(super) fn account_line(account: &ChannelAccount, now: UnixMs, colour: bool) -> String {
+    let word = |good: bool, yes: &str, no: &str| {
+        let tone = if good { Tone::Good } else { Tone::Bad };
+        paint(colour && account.enabled, tone, if good { yes } else { no })
+    };
     let mut words: Vec<String> = vec![
         if account.enabled { "enabled" } else { "disabled" }.into(),
         if account.configured { "configured" } else { "not configured" }.into(),
-        linked_word(account).into(),
-        if account.running { "running" } else { "stopped" }.into(),
-        if account.connected { "connected" } else { "disconnected" }.into(),
+        word(account.linked, "linked", "not linked"),
+        word(account.running, "running", "stopped"),
+        word(account.connected, "connected", "disconnected"),
     ];
     if !account.connected && !account.state_text.is_empty() && account.state != "not-linked" {
         words.push(format!("state:{}", account.state_text));
@@ -239,15 +245,26 @@ pub(super) fn account_line(account: &ChannelAccount, now: UnixMs) -> String {
         words.push(if more > 0 { format!("allow:{shown} (+{more})") } else { format!("allow:{shown}") });
     }
     if let Some(error) = &account.last_error {
-        words.push(format!("error:{error}"));
+        words.push(paint(colour, Tone::Bad, &format!("error:{error}")));
     }
     format!("- {}: {}", title(account), words.join(", "))
 }
 
+/// Why messages were not answered since the gateway's start: `  ignored: not-mentioned 12, dm-not-allowlisted 3`.
+fn ignored_line(account: &ChannelAccount) -> Option<String> {
+    let reasons = ignored(&account.counters);
+    let words: Vec<String> = reasons.iter().map(|(code, n)| format!("{code} {n}")).collect();
+    (!words.is_empty()).then(|| format!("  ignored: {} (verso why <message-id> tells more)", words.join(", ")))
+}
+
 /// Everything below `Gateway reachable.`
-pub(super) fn status_lines(answer: &Value, now: UnixMs) -> Vec<String> {
+pub(super) fn status_lines(answer: &Value, now: UnixMs, colour: bool) -> Vec<String> {
     let accounts = accounts_of(answer);
-    let mut lines: Vec<String> = accounts.iter().map(|a| account_line(a, now)).collect();
+    let mut lines = Vec::new();
+    for account in &accounts {
+        lines.push(account_line(account, now, colour));
+        lines.extend(ignored_line(account).map(|line| paint(colour, Tone::Faint, &line)));
+    }
     if lines.is_empty() {
         lines.push("No accounts configured.".into());
     }

@@ -72,6 +72,7 @@ pub(super) async fn status(args: &StatusArgs, connection: &Connection, p: &mut P
     let channels = client.call("channels.status", json!({}), limit).await?;
     client.close().await;
     let both = json!({"url": reach.url, "status": status, "channels": channels});
+    let colour = p.colour();
     show(p, &both, || {
         let now = Clock::System.now();
         let mut lines = vec![format!(
@@ -81,7 +82,7 @@ pub(super) async fn status(args: &StatusArgs, connection: &Connection, p: &mut P
             span(status["uptimeMs"].as_i64().unwrap_or_default()),
             status["revision"]
         )];
-        lines.extend(accounts_of(&channels).iter().map(|a| account_line(a, now)));
+        lines.extend(accounts_of(&channels).iter().map(|a| account_line(a, now, colour)));
         lines.extend(config_lines(&status));
         lines
     });

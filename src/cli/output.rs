@@ -76,6 +76,11 @@ impl<'a> Printer<'a> {
         Self { out, err, json, terminal: false }
     }
 
+    /// True when words may be coloured: on a terminal, unless `NO_COLOR` says otherwise.
+    pub fn colour(&self) -> bool {
+        self.terminal && !self.json && crate::telemetry::color(&io::stdout())
+    }
+
     /// True when a program reads the output.
     pub fn json(&self) -> bool {
         self.json
@@ -125,6 +130,27 @@ impl<'a> Printer<'a> {
             put(self.err, &format!("hint: {hint}"));
         }
     }
+}
+
+/// Colours that mean something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tone {
+    /// As it should be.
+    Good,
+    /// Look here.
+    Bad,
+    /// Beside the point.
+    Faint,
+}
+
+/// The text in its tone; `on` is [`Printer::colour`].
+pub fn paint(on: bool, tone: Tone, text: &str) -> String {
+    let code = match tone {
+        Tone::Good => 32,
+        Tone::Bad => 31,
+        Tone::Faint => 2,
+    };
+    if on && !text.is_empty() { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
 }
 
 /// A closed pipe is the reader's wish to hear no more.

@@ -228,5 +228,5 @@ async fn logout_start_stop_why_and_logs() {
     let start = verso(&url, &["channels", "start"]).await.out;
     assert_eq!(start, "WhatsApp work is not linked; link it with: verso channels login --account work\n");
     let why = verso(&url, &["why", "3EB0"]).await.out;
-    assert_eq!(why, "account: work\nmessageId: 3EB0\ndecision:\n  code: dm-not-allowed\n");
+    assert_eq!(why, "Message 3EB0\n  sent      on account work, to \n  state     acked\n");
 }

@@ -1,12 +1,16 @@
-//! `verso why <message-id>`: what became of a message.
+//! `verso why <message-id>`: what became of a message, gate by gate; from the running gateway, else from its journal.
 
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::client::{Client, TIMEOUT};
-use super::output::{Failure, Printer};
+use super::client::{Client, ClientError, TIMEOUT};
+use super::output::{Failure, Printer, Tone, ago, paint};
 use super::place::Place;
 use super::{Connection, show};
+use crate::api::{explain, iso_time};
+use crate::clock::{Clock, UnixMs};
+use crate::ids::MessageId;
+use crate::store::journal;
 
 /// Arguments of `verso why`.
 #[derive(Debug, Args)]
@@ -20,72 +24,150 @@ pub struct WhyArgs {
 
 /// Runs `verso why`.
 pub(super) async fn run(args: &WhyArgs, connection: &Connection, p: &mut Printer<'_>) -> Result<(), Failure> {
-    let mut client = Client::connect(&Place::of_process().reach(connection), TIMEOUT).await?;
-    let found = client.call("verso.explain", json!({"messageId": args.message_id}), TIMEOUT).await?;
-    client.close().await;
-    let rows = rows(&found);
-    if rows.is_empty() {
-        return Err(Failure::new(format!("no message {} in the journal", args.message_id))
-            .hint("ids are case-sensitive; messages that came while no gateway ran are not known"));
-    }
-    show(p, &found, || {
-        let mut lines = Vec::new();
-        for row in rows {
-            if !lines.is_empty() {
-                lines.push(String::new());
-            }
-            describe(row, 0, &mut lines);
+    let place = Place::of_process();
+    let reach = place.reach(connection);
+    let found = match Client::connect(&reach, TIMEOUT).await {
+        Ok(mut client) => {
+            let found = client.call("verso.explain", json!({"messageId": args.message_id}), TIMEOUT).await;
+            client.close().await;
+            found.map_err(|error| match error {
+                ClientError::Refused(_) => unknown(error.to_string()),
+                error => error.into(),
+            })?
         }
-        lines
-    });
+        Err(error) if error.is_unreachable() && !reach.explicit => {
+            let id = MessageId::new(args.message_id.as_str());
+            let rows = journal::look_up(&place.paths.state_db(), &id)?;
+            if rows.is_empty() {
+                return Err(unknown(format!("no message with the id {id} is in the journal")));
+            }
+            explain::answer(&id, &rows)
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let colour = p.colour();
+    show(p, &found, || lines(&found, Clock::System.now(), colour));
     Ok(())
 }
 
-fn rows(found: &Value) -> Vec<&Value> {
-    match found {
-        Value::Array(rows) => rows.iter().collect(),
-        Value::Null => Vec::new(),
-        Value::Object(map) => match map.get("rows").and_then(Value::as_array) {
-            Some(rows) => rows.iter().collect(),
-            None if map.is_empty() => Vec::new(),
-            None => vec![found],
-        },
-        other => vec![other],
+fn unknown(message: String) -> Failure {
+    Failure::new(message)
+        .hint("ids are case-sensitive; what WhatsApp never delivered to this account is not known here")
+}
+
+/// Everything that is known under the id, for people.
+fn lines(found: &Value, now: UnixMs, colour: bool) -> Vec<String> {
+    let id = found["messageId"].as_str().unwrap_or_default();
+    let messages = found["messages"].as_array().map_or(&[][..], Vec::as_slice);
+    let mut out = Vec::new();
+    for (at, message) in messages.iter().enumerate() {
+        if at > 0 {
+            out.push(String::new());
+        }
+        let one_of = if messages.len() > 1 { format!(" ({} of {})", at + 1, messages.len()) } else { String::new() };
+        out.push(format!("Message {id}{one_of}"));
+        if message["direction"] == "out" {
+            outgoing(message, now, colour, &mut out)
+        } else {
+            inbound(message, now, colour, &mut out)
+        }
+    }
+    out
+}
+
+fn text<'v>(value: &'v Value, key: &str) -> &'v str {
+    value[key].as_str().unwrap_or_default()
+}
+
+/// `  name      words`, the names aligned.
+fn fact(name: &str, words: impl AsRef<str>) -> String {
+    format!("  {name:<9} {}", words.as_ref())
+}
+
+fn moment(at: &Value, now: UnixMs) -> Option<String> {
+    let at = at.as_i64()?;
+    Some(format!("{} ({})", iso_time(at), ago(at, now)))
+}
+
+fn outgoing(message: &Value, now: UnixMs, colour: bool, out: &mut Vec<String>) {
+    out.push(fact("sent", format!("on account {}, to {}", text(message, "account"), text(message, "chat"))));
+    out.extend(moment(&message["createdAt"], now).map(|when| fact("written", when)));
+    out.push(fact("state", part_state(message, colour)));
+    out.extend(message["nextStep"].as_str().map(|step| fact("next", step)));
+}
+
+fn inbound(message: &Value, now: UnixMs, colour: bool, out: &mut Vec<String>) {
+    let from = if message["fromMe"] == true { "the account itself" } else { text(message, "sender") };
+    let came = moment(&message["receivedAt"], now).unwrap_or_default();
+    out.push(fact("received", format!("{came} on account {}", text(message, "account"))));
+    out.push(fact("from", format!("{from} in {}", text(message, "chat"))));
+    out.push(fact("result", result(message, colour)));
+
+    let gates = message["gates"].as_array().map_or(&[][..], Vec::as_slice);
+    if !gates.is_empty() {
+        out.push(String::new());
+        out.push(fact("gates", format!("by configuration revision {}", message["revision"])));
+        let width = |key: &str| gates.iter().map(|g| text(g, key).chars().count()).max().unwrap_or_default();
+        let (names, outcomes) = (width("gate"), width("outcome"));
+        for gate in gates {
+            let (mark, tone) = if gate["passed"] == true { ("✓", Tone::Good) } else { ("✗", Tone::Bad) };
+            let mut line = format!(
+                "    {} {:<names$}  {:<outcomes$}",
+                paint(colour, tone, mark),
+                text(gate, "gate"),
+                text(gate, "outcome")
+            );
+            let why = [deciding(gate), set_in(gate).map(|place| paint(colour, Tone::Faint, &place))];
+            line.push_str(&why.into_iter().flatten().map(|word| format!("  {word}")).collect::<String>());
+            out.push(line.trim_end().to_owned());
+        }
+        out.push(String::new());
+    }
+    for run in message["runs"].as_array().into_iter().flatten() {
+        out.push(fact("agent", format!("{} in session {}", text(run, "agent"), text(run, "session"))));
+    }
+    for part in message["parts"].as_array().into_iter().flatten() {
+        out.push(fact("sent", format!("{}  {}", text(part, "id"), part_state(part, colour))));
+    }
+    out.extend(message["nextStep"].as_str().map(|step| fact("next", step)));
+}
+
+fn result(message: &Value, colour: bool) -> String {
+    if let Some(reason) = message["reason"].as_object() {
+        let word = |key: &str| reason.get(key).and_then(Value::as_str).unwrap_or_default();
+        return format!("{} not answered: {} ({})", paint(colour, Tone::Bad, "✗"), word("text"), word("code"));
+    }
+    let what = if message["command"] == true { "command" } else { "message" };
+    let done = match (text(message, "state"), message["answered"] == true) {
+        ("answered", true) => format!("the {what} was answered"),
+        ("answered", false) => format!("the {what} was handled, nothing was sent"),
+        ("admitted", _) => format!("the {what} was let in and is not settled yet"),
+        ("new", _) => "not judged yet".to_owned(),
+        (state, _) => state.to_owned(),
+    };
+    format!("{} {done}", paint(colour, Tone::Good, "✓"))
+}
+
+fn part_state(part: &Value, colour: bool) -> String {
+    let state = text(part, "state");
+    let tone = if matches!(state, "failed" | "expired") { Tone::Bad } else { Tone::Good };
+    let cause = part["cause"].as_str().map(|cause| format!(": {cause}")).unwrap_or_default();
+    format!("{}{cause}", paint(colour, tone, state))
+}
+
+/// `key = value`, as far as there are such.
+fn deciding(gate: &Value) -> Option<String> {
+    match (gate["key"].as_str(), gate["value"].as_str()) {
+        (Some(key), Some(value)) => Some(format!("{key} = {value}")),
+        (one, other) => one.or(other).map(str::to_owned),
     }
 }
 
-/// `key: value` lines, nested ones indented; what is empty is left out.
-fn describe(value: &Value, depth: usize, lines: &mut Vec<String>) {
-    let pad = "  ".repeat(depth);
-    match value {
-        Value::Object(map) => {
-            for (key, value) in map {
-                match value {
-                    Value::Null => {}
-                    Value::Object(m) if m.is_empty() => {}
-                    Value::Array(l) if l.is_empty() => {}
-                    Value::Object(_) | Value::Array(_) => {
-                        lines.push(format!("{pad}{key}:"));
-                        describe(value, depth + 1, lines);
-                    }
-                    Value::String(text) => lines.push(format!("{pad}{key}: {text}")),
-                    other => lines.push(format!("{pad}{key}: {other}")),
-                }
-            }
-        }
-        Value::Array(list) => {
-            for item in list {
-                match item {
-                    Value::Object(_) | Value::Array(_) => {
-                        lines.push(format!("{pad}-"));
-                        describe(item, depth + 1, lines);
-                    }
-                    Value::String(text) => lines.push(format!("{pad}- {text}")),
-                    other => lines.push(format!("{pad}- {other}")),
-                }
-            }
-        }
-        other => lines.push(format!("{pad}{other}")),
+/// `verso.json:12`, or that nothing sets it.
+fn set_in(gate: &Value) -> Option<String> {
+    match gate["source"].as_str()? {
+        "file" => Some(format!("{}:{}", text(gate, "file"), gate["line"])),
+        _ => Some("default".to_owned()),
     }
 }
 
@@ -94,12 +176,57 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rows_are_told_in_lines() {
-        let found =
-            json!([{"account": "work", "empty": null, "decision": {"code": "dm-not-allowed", "steps": ["a", "b"]}}]);
-        let mut lines = Vec::new();
-        describe(rows(&found)[0], 0, &mut lines);
-        assert_eq!(lines, ["account: work", "decision:", "  code: dm-not-allowed", "  steps:", "    - a", "    - b"]);
-        assert!(rows(&json!([])).is_empty() && rows(&Value::Null).is_empty());
+    fn a_message_is_told_in_aligned_lines() {
+        let gate = |name: &str, outcome: &str, passed, key: &str, value: &str, source: Value, line| {
+            json!({"gate": name, "outcome": outcome, "passed": passed, "key": key, "value": value, "source": source,
+                "file": "/v/verso.json", "line": line})
+        };
+        let found = json!({"messageId": "3EB0", "messages": [{
+            "direction": "in", "account": "work", "chat": "15557000002@s.whatsapp.net", "sender": "+15557000002",
+            "fromMe": false, "state": "dropped", "receivedAt": 0, "revision": 3, "answered": false,
+            "reason": {"code": "dm-not-allowlisted", "text": "not listed"}, "nextStep": "add them",
+            "gates": [
+                gate("allowFrom", "not-listed", false, "channels.whatsapp.allowFrom", "empty", json!("default"), Value::Null),
+                gate("dm", "dm-not-allowlisted", false, "channels.whatsapp.dmPolicy", "allowlist", json!("file"), json!(5)),
+            ],
+            "runs": [], "parts": [],
+        }, {"direction": "out", "account": "work", "chat": "1@s.whatsapp.net", "id": "3EB0", "state": "failed", "cause": "gone"}]});
+        assert_eq!(
+            lines(&found, 120_000, false),
+            [
+                "Message 3EB0 (1 of 2)",
+                "  received  1970-01-01T00:00:00Z (2m ago) on account work",
+                "  from      +15557000002 in 15557000002@s.whatsapp.net",
+                "  result    ✗ not answered: not listed (dm-not-allowlisted)",
+                "",
+                "  gates     by configuration revision 3",
+                "    ✗ allowFrom  not-listed          channels.whatsapp.allowFrom = empty  default",
+                "    ✗ dm         dm-not-allowlisted  channels.whatsapp.dmPolicy = allowlist  /v/verso.json:5",
+                "",
+                "  next      add them",
+                "",
+                "Message 3EB0 (2 of 2)",
+                "  sent      on account work, to 1@s.whatsapp.net",
+                "  state     failed: gone",
+            ]
+        );
+        assert!(lines(&found, 0, true).concat().contains("\u{1b}[31m✗"), "a terminal shows colours");
+    }
+
+    #[test]
+    fn what_was_answered_names_agent_session_and_parts() {
+        let found = json!({"messageId": "A", "messages": [{
+            "direction": "in", "account": "work", "chat": "c", "sender": "s", "state": "answered", "answered": true,
+            "receivedAt": 0, "gates": [], "runs": [{"agent": "main", "session": "agent:main:main"}],
+            "parts": [{"id": "B", "state": "delivered", "cause": null}],
+        }]});
+        let told = lines(&found, 0, false);
+        for line in [
+            "  result    ✓ the message was answered",
+            "  agent     main in session agent:main:main",
+            "  sent      B  delivered",
+        ] {
+            assert!(told.iter().any(|l| l == line), "{line}: {told:#?}");
+        }
     }
 }

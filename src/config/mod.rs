@@ -13,6 +13,7 @@ pub mod file;
 mod include;
 mod legacy;
 pub mod model;
+mod places;
 mod problem;
 pub mod raw;
 mod redact;
@@ -27,6 +28,7 @@ use std::sync::Arc;
 
 pub use include::ReadInclude;
 pub use model::*;
+pub use places::{Places, SetIn};
 pub use problem::{Finding, Findings, KeyPath, Problem, Seg, Warning};
 pub use redact::redact;
 pub use resolve::{ResolveEnv, Resolved, duration_text, resolve};
@@ -59,6 +61,8 @@ pub struct Loaded {
     pub files: Vec<PathBuf>,
     /// Equal for equal texts of the same files.
     pub fingerprint: u64,
+    /// Where its keys stand.
+    pub places: Arc<Places>,
 }
 
 /// A config that cannot be used.
@@ -157,6 +161,7 @@ pub fn load(text: &str, context: Context<'_, '_>, env: &ResolveEnv) -> Result<Lo
                 warnings,
                 files: sources.paths(),
                 fingerprint: sources.fingerprint(),
+                places: Arc::new(Places::of(&tree, &sources)),
             })
         }
         _ => {
@@ -217,5 +222,3 @@ fn meaning(tree: &Node, env: &ResolveEnv, refused: &[KeyPath], findings: &mut Fi
 
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod vector_tests;

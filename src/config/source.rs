@@ -15,8 +15,8 @@ use super::problem::{Findings, KeyPath, Problem, Seg, Warning};
 /// A place in one of the files of a [`Sources`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pos {
-    file: u16,
-    offset: u32,
+    pub(super) file: u16,
+    pub(super) offset: u32,
 }
 
 /// One value with its place.
@@ -170,6 +170,17 @@ impl Sources {
         let mut hasher = DefaultHasher::new();
         (&self.files, &self.missing).hash(&mut hasher);
         hasher.finish()
+    }
+
+    /// Of each text its file.
+    pub fn names(&self) -> Vec<Option<PathBuf>> {
+        self.files.iter().map(|(path, _)| path.clone()).collect()
+    }
+
+    /// Of each text the offsets of its line ends.
+    pub fn breaks(&self) -> Vec<Vec<u32>> {
+        let ends = |text: &String| text.match_indices('\n').map(|(at, _)| at as u32).collect();
+        self.files.iter().map(|(_, text)| ends(text)).collect()
     }
 
     /// Notes a file that is wanted but could not be read: it may come.

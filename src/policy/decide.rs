@@ -17,7 +17,7 @@ pub use super::reason::IgnoreReason;
 use super::receipts::{self, Accepted};
 use crate::clock::UnixMs;
 use crate::command::{self, Activation, Switches};
-use crate::config::model::{AccountConfig, AllowList, Config, GroupPolicy, PeerKind};
+use crate::config::model::{AccountConfig, AllowList, Config, PeerKind};
 use crate::event::{Body, Content, Identity, InboundMessage};
 use crate::ids::{AgentId, E164, Jid, Server, SessionKey};
 use crate::routing::bindings::{self, Chat, MatchedBy, Route};
@@ -77,8 +77,17 @@ impl<'a> Judge<'a> {
     }
 
     fn pass(&mut self, gate: &'static str, outcome: &'static str, key: Option<&'static str>, value: Option<String>) {
-        let key = key.map(Cow::Borrowed);
-        self.trace.push(Gate { gate: gate.into(), outcome: outcome.into(), key, value });
+        self.note(gate, outcome, key.map(Cow::Borrowed), value);
+    }
+
+    fn note(
+        &mut self,
+        gate: &'static str,
+        outcome: &'static str,
+        key: Option<Cow<'static, str>>,
+        value: Option<String>,
+    ) {
+        self.trace.push(Gate { gate: gate.into(), outcome: outcome.into(), key, value, set_in: None });
     }
 
     fn drop<T>(
@@ -133,7 +142,7 @@ impl<'a> Judge<'a> {
             timestamp: message.timestamp,
             connected_at: view.connected_at.unwrap_or(view.now),
         });
-        let policy = Some(dm_policy_text(view.account));
+        let policy = Some(rules.dm_policy.word().to_owned());
         match verdict {
             DirectVerdict::Admit(why) => {
                 let (outcome, key, value) = match why {
@@ -145,11 +154,15 @@ impl<'a> Judge<'a> {
                 self.pass("dm", outcome, key, value);
             }
             DirectVerdict::Deny(reason) => {
+                if reason == IgnoreReason::DmNotAllowlisted {
+                    self.pass("allowFrom", NOT_LISTED, Some(ALLOW_FROM), Some(list_text(&rules.allow_from)));
+                }
                 let fixed = matches!(reason, IgnoreReason::OwnMessageToOther | IgnoreReason::SenderUnknown);
                 let (key, value) = if fixed { (None, None) } else { (Some(DM_POLICY), policy) };
                 return self.drop("dm", reason, key, value);
             }
             DirectVerdict::AskPairing => {
+                self.pass("allowFrom", NOT_LISTED, Some(ALLOW_FROM), Some(list_text(&rules.allow_from)));
                 self.ask_pairing(&peer);
                 return self.drop("dm", IgnoreReason::PairingRequired, Some(DM_POLICY), policy);
             }
@@ -213,15 +226,21 @@ impl<'a> Judge<'a> {
             }
             Err(reason) => {
                 let (key, value) = if reason == IgnoreReason::GroupSenderNotAllowlisted {
-                    (if rules.group_allow_from.is_some() { GROUP_ALLOW_FROM } else { ALLOW_FROM }, None)
+                    let key = if rules.group_allow_from.is_some() { GROUP_ALLOW_FROM } else { ALLOW_FROM };
+                    (key, Some(list_text(rules.group_senders())))
                 } else {
-                    (GROUP_POLICY, Some(group_policy_text(rules.group_policy).to_owned()))
+                    (GROUP_POLICY, Some(rules.group_policy.word().to_owned()))
                 };
                 return self.drop("group", reason, Some(key), value);
             }
         }
         if !group::is_served(rules, &message.chat) {
-            return self.drop("groups", IgnoreReason::GroupNotListed, Some("channels.whatsapp.groups"), None);
+            return self.drop(
+                "groups",
+                IgnoreReason::GroupNotListed,
+                Some("channels.whatsapp.groups"),
+                Some(count_text(rules.groups.len())),
+            );
         }
         self.receipt(PeerKind::Group, false);
         self.age()?;
@@ -229,19 +248,24 @@ impl<'a> Judge<'a> {
         let route = self.route(PeerKind::Group, std::slice::from_ref(&id));
         let own_activation = (view.activation)(&route.session);
         let (activation, source) = group::activation(rules, &message.chat, own_activation);
-        let key = match source {
-            ActivationSource::Session => Some("/activation"),
-            ActivationSource::Group => Some("channels.whatsapp.groups.<jid>.requireMention"),
-            ActivationSource::AllGroups => Some("channels.whatsapp.groups.\"*\".requireMention"),
-            ActivationSource::BuiltIn => None,
+        let key: Cow<'static, str> = match source {
+            ActivationSource::Session => "/activation".into(),
+            ActivationSource::AllGroups => "channels.whatsapp.groups[\"*\"].requireMention".into(),
+            ActivationSource::Group | ActivationSource::BuiltIn => {
+                format!("channels.whatsapp.groups[\"{id}\"].requireMention").into()
+            }
         };
-        self.pass("activation", if activation == Activation::Always { "always" } else { "mention" }, key, None);
+        let (activation_key, outcome) =
+            (key.clone(), if activation == Activation::Always { "always" } else { "mention" });
+        let required = (activation == Activation::Mention).to_string();
+        self.note("activation", outcome, Some(key), Some(required.clone()).filter(|_| own_activation.is_none()));
 
         let patterns = view.mentions.of(&route.agent);
         let text = mention::strip_for_command(body.text.as_deref().unwrap_or_default(), patterns, view.me);
         let owner = is_owner(&rules.allow_from, view.me, &sender);
         if command::parse_activation(&text).is_some() && !owner {
-            self.pass("command", IgnoreReason::ActivationNotOwner.code(), Some(ALLOW_FROM), None);
+            let list = Some(list_text(&rules.allow_from));
+            self.pass("command", IgnoreReason::ActivationNotOwner.code(), Some(ALLOW_FROM), list);
             return Ok(self.hold(IgnoreReason::ActivationNotOwner, &id));
         }
         let own = view.me.and_then(Identity::number);
@@ -259,12 +283,17 @@ impl<'a> Judge<'a> {
             Mention::None => "none",
         };
         let mentioned = outcome != "none";
-        let key = (spoken == Mention::Pattern).then_some("agents.list[].groupChat.mentionPatterns");
-        self.pass("mention", outcome, key, None);
+        let held = !mentioned && activation == Activation::Mention;
+        let key = match spoken {
+            Mention::Pattern => Some(format!("agents.list[\"{}\"].groupChat.mentionPatterns", route.agent).into()),
+            // What is held for want of a mention is held by the group's activation.
+            _ => held.then_some(activation_key),
+        };
+        self.note("mention", outcome, key, held.then_some(required).filter(|_| own_activation.is_none()));
         if let Some(emoji) = receipts::ack(rules.ack_reaction.as_ref(), PeerKind::Group, mentioned, activation) {
             self.effects.push(Effect::AckReact { emoji: emoji.to_owned() });
         }
-        if !mentioned && activation == Activation::Mention {
+        if held {
             return Ok(self.hold(IgnoreReason::NotMentioned, &id));
         }
         let senders = rules.group_senders();
@@ -309,7 +338,7 @@ impl<'a> Judge<'a> {
             return Ok(None);
         }
         let key = if commanders.is_some() { "commands.ownerAllowFrom" } else { ALLOW_FROM };
-        self.drop("command", IgnoreReason::CommandNotAuthorized, Some(key), None)
+        self.drop("command", IgnoreReason::CommandNotAuthorized, Some(key), Some(list_text(list)))
     }
 
     /// The writer; the account itself is known under all its addresses, whichever one the message carried.
@@ -364,7 +393,7 @@ impl<'a> Judge<'a> {
             MatchedBy::Default => "default",
         };
         let value = Some(format!("{} in {}", route.agent, route.session));
-        self.trace.push(Gate { gate: "route".into(), outcome: outcome.into(), key, value });
+        self.note("route", outcome, key, value);
         route
     }
 
@@ -423,16 +452,26 @@ const ALLOW_FROM: &str = "channels.whatsapp.allowFrom";
 const GROUP_POLICY: &str = "channels.whatsapp.groupPolicy";
 const GROUP_ALLOW_FROM: &str = "channels.whatsapp.groupAllowFrom";
 
-fn dm_policy_text(account: &AccountConfig) -> String {
-    format!("{:?}", account.rules.dm_policy).to_lowercase()
+/// Outcome of a gate that looked for somebody in a list in vain.
+pub const NOT_LISTED: &str = "not-listed";
+/// Entries of a list that are told.
+const SHOWN_ENTRIES: usize = 3;
+
+/// A list in short.
+fn list_text(list: &AllowList) -> String {
+    let any = list.any.then(|| "*".to_owned());
+    let people = list.numbers.iter().map(E164::to_string).chain(list.lids.iter().map(lid_text));
+    let shown: Vec<String> = any.into_iter().chain(people).take(SHOWN_ENTRIES).collect();
+    let more = (usize::from(list.any) + list.numbers.len() + list.lids.len()).saturating_sub(SHOWN_ENTRIES);
+    match (shown.is_empty(), more) {
+        (true, _) => "empty".to_owned(),
+        (_, 0) => shown.join(", "),
+        (_, more) => format!("{} and {more} more", shown.join(", ")),
+    }
 }
 
-fn group_policy_text(policy: GroupPolicy) -> &'static str {
-    match policy {
-        GroupPolicy::Open => "open",
-        GroupPolicy::Allowlist => "allowlist",
-        GroupPolicy::Disabled => "disabled",
-    }
+fn count_text(entries: usize) -> String {
+    format!("{entries} {}", if entries == 1 { "entry" } else { "entries" })
 }
 
 fn entry_text(entry: Listed, person: &Person) -> String {

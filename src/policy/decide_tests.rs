@@ -116,9 +116,17 @@ impl Case {
         }
         assert_eq!(got, want, "{} / {:?}", self.config, decision.trace);
         assert!(!decision.trace.is_empty() && decision.revision == 3);
-        if let Verdict::Drop { reason } = decision.verdict {
-            let last = decision.trace.iter().rfind(|g| g.outcome == reason.code());
-            assert!(last.is_some(), "the gate that dropped is in the trace");
+        let last = decision.trace.last().expect("a gate");
+        match &decision.verdict {
+            Verdict::Drop { reason } => assert_eq!(last.outcome, reason.code(), "the last gate dropped it"),
+            Verdict::Hold(hold) if hold.reason == IgnoreReason::NotMentioned => {
+                assert!(
+                    last.gate == "mention" && last.key.is_some(),
+                    "the key that asks for a mention is named: {last:?}"
+                );
+            }
+            Verdict::Hold(hold) => assert_eq!(last.outcome, hold.reason.code(), "the last gate held it"),
+            Verdict::Dispatch(_) => {}
         }
     }
 

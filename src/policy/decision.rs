@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::reason::IgnoreReason;
 use crate::command::Activation;
 use crate::config::model::PeerKind;
-use crate::ids::{AgentId, SessionKey};
+use crate::config::{Places, SetIn};
+use crate::ids::{AccountId, AgentId, SessionKey};
 use crate::routing::bindings::MatchedBy;
 
 /// What becomes of a message, and why.
@@ -22,6 +23,18 @@ pub struct Decision {
     pub trace: Vec<Gate>,
     /// Revision of the config that decided.
     pub revision: u64,
+}
+
+impl Decision {
+    /// Names the deciding keys as the files of the config in force have them, with file and line: later edits move them.
+    pub fn cite(&mut self, places: &Places, account: &AccountId) {
+        for gate in &mut self.trace {
+            if let Some((path, set_in)) = gate.key.as_deref().and_then(|key| places.cite(account, key)) {
+                gate.key = Some(path.into());
+                gate.set_in = Some(set_in);
+            }
+        }
+    }
 }
 
 /// What becomes of a message.
@@ -160,8 +173,11 @@ pub struct Gate {
     pub gate: Cow<'static, str>,
     /// What it said.
     pub outcome: Cow<'static, str>,
-    /// The config key that decided, by its path at channel level (an account's own value goes before it); `None` = a fixed rule.
+    /// The config key that decided, by its path at channel level until [`Decision::cite`]; `None` = a fixed rule.
     pub key: Option<Cow<'static, str>>,
     /// The value of that key.
     pub value: Option<String>,
+    /// Where that key is set; `None` before [`Decision::cite`] and where no config key decided.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub set_in: Option<SetIn>,
 }

@@ -1,5 +1,6 @@
 //! Why a message is not answered: a code for machines, a sentence for people.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -74,6 +75,46 @@ reasons! {
     CommandNotAuthorized = "command-not-authorized", "the sender may not use this command (allowFrom, groupAllowFrom, commands.ownerAllowFrom)";
 }
 
+impl IgnoreReason {
+    /// The config says so, and an owner may not have meant it: they should see it without asking. What never starts a conversation,
+    /// and what is merely not addressed to an agent, is no news.
+    pub fn is_by_config(self) -> bool {
+        use IgnoreReason as R;
+        match self {
+            R::DmDisabled
+            | R::DmNotAllowlisted
+            | R::GroupDisabled
+            | R::GroupNoSenders
+            | R::GroupSenderNotAllowlisted
+            | R::GroupNotListed
+            | R::TooOld
+            | R::CommandNotAuthorized => true,
+            R::StatusOrBroadcast
+            | R::Newsletter
+            | R::UnknownChat
+            | R::OwnEcho
+            | R::Reaction
+            | R::KindNotServed
+            | R::Empty
+            | R::OwnMessageToOther
+            | R::PairingRequired
+            | R::PairingTooOld
+            | R::SenderUnknown
+            | R::NotMentioned
+            | R::ActivationNotOwner => false,
+        }
+    }
+}
+
+/// Of an account's counted decisions those that ended without an answer, the most frequent first.
+pub fn ignored(counters: &BTreeMap<String, u64>) -> Vec<(&str, u64)> {
+    let is_reason = |code: &str| IgnoreReason::ALL.iter().any(|reason| reason.code() == code);
+    let mut out: Vec<(&str, u64)> =
+        counters.iter().filter(|(code, n)| is_reason(code) && **n > 0).map(|(code, n)| (code.as_str(), *n)).collect();
+    out.sort_by_key(|(_, n)| std::cmp::Reverse(*n));
+    out
+}
+
 impl fmt::Display for IgnoreReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.sentence())
@@ -90,5 +131,13 @@ mod tests {
             assert_eq!(serde_json::to_value(reason).expect("json"), reason.code());
             assert!(IgnoreReason::ALL[..at].iter().all(|other| other.code() != reason.code()));
         }
+    }
+
+    #[test]
+    fn reasons_are_told_by_frequency_and_nothing_else_is() {
+        let count =
+            |codes: &[(&str, u64)]| codes.iter().map(|(c, n)| ((*c).to_owned(), *n)).collect::<BTreeMap<_, _>>();
+        let counters = count(&[("admitted", 9), ("dm-disabled", 1), ("not-mentioned", 7), ("too-old", 0)]);
+        assert_eq!(ignored(&counters), [("not-mentioned", 7), ("dm-disabled", 1)]);
     }
 }

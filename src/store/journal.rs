@@ -8,6 +8,7 @@
 //!             \-> held, dropped                            \-> failed, expired
 //! ```
 
+mod lookup;
 mod rows;
 mod writer;
 
@@ -24,6 +25,7 @@ use crate::event::{InboundMessage, MessageKey};
 use crate::ids::{AccountId, MessageId};
 use crate::store::StoreError;
 
+pub use lookup::look_up;
 pub use rows::{InboundRow, InboundState, OutboxPart, OutboxRow, OutboxState};
 
 use rows::{inbound_row, outbox_row};
@@ -313,27 +315,7 @@ impl Journal {
     /// When it cannot be read.
     pub async fn get_by_message_id(&self, id: &MessageId) -> Result<Vec<serde_json::Value>, StoreError> {
         let id = id.clone();
-        self.run(move |db| {
-            let inbound: Vec<(i64, InboundRow)> = db
-                .prepare_cached("SELECT * FROM inbound WHERE id = ?1 ORDER BY seq")?
-                .query_map(params![id.as_str()], |row| Ok((row.get("seq")?, inbound_row(row)?)))?
-                .collect::<rusqlite::Result<_>>()?;
-            let mut found = Vec::new();
-            for (seq, mut row) in inbound {
-                row.parts = db
-                    .prepare_cached("SELECT * FROM outbox WHERE answers = ?1 ORDER BY seq")?
-                    .query_map(params![seq], outbox_row)?
-                    .collect::<rusqlite::Result<_>>()?;
-                found.push(serde_json::json!({ "inbound": row }));
-            }
-            let outgoing: Vec<OutboxRow> = db
-                .prepare_cached("SELECT * FROM outbox WHERE id = ?1 ORDER BY seq")?
-                .query_map(params![id.as_str()], outbox_row)?
-                .collect::<rusqlite::Result<_>>()?;
-            found.extend(outgoing.into_iter().map(|row| serde_json::json!({ "outgoing": row })));
-            Ok(found)
-        })
-        .await
+        self.run(move |db| lookup::find(db, &id)).await
     }
 
     /// Reads a small fact.
@@ -378,6 +360,19 @@ impl Journal {
                  ON CONFLICT(key) DO UPDATE SET value = excluded.value, updated_at = excluded.updated_at",
             )?
             .execute(params![key, value, now])?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Deletes a small fact; one that is not there is none the less.
+    ///
+    /// # Errors
+    /// When that is not on disk.
+    pub async fn forget(&self, key: &str) -> Result<(), StoreError> {
+        let key = key.to_owned();
+        self.run(move |db| {
+            db.prepare_cached("DELETE FROM facts WHERE key = ?1")?.execute(params![key])?;
             Ok(())
         })
         .await

@@ -172,6 +172,26 @@ impl PairingFiles {
         write_json(&path, &file)?;
         Ok(true)
     }
+
+    /// Takes away every approval that `is` names, also the channel-wide ones, which let in to this account too; false when there
+    /// was none.
+    ///
+    /// # Errors
+    /// When a file cannot be read or written or somebody holds the lock for too long.
+    pub fn disallow(&self, account: &AccountId, is: impl Fn(&str) -> bool) -> Result<bool, StoreError> {
+        let mut found = false;
+        for path in [self.paths.pairing_allowed(), self.allowed_file(account)] {
+            let _lock = DirLock::take(&path)?;
+            let Some(mut file) = read_json::<AllowedFile>(&path)? else { continue };
+            let before = file.allow_from.len();
+            file.allow_from.retain(|entry| !is(entry));
+            if file.allow_from.len() < before {
+                write_json(&path, &file)?;
+                found = true;
+            }
+        }
+        Ok(found)
+    }
 }
 
 fn read_json<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<Option<T>, StoreError> {
@@ -301,6 +321,19 @@ mod tests {
         fs::write(files.paths.pairing_allowed(), r#"{"version":1,"allowFrom":["+2"]}"#).expect("write");
         assert_ne!(files.stamp(&home), before);
         assert_eq!(files.allowed(&home).expect("readable"), ["+2"]);
+    }
+
+    #[test]
+    fn an_approval_is_taken_back_wherever_it_stands() {
+        let (_dir, files) = files();
+        let (work, home) = (AccountId::new("work"), AccountId::new("home"));
+        files.allow(&work, "+1").expect("written");
+        files.allow(&home, "+1").expect("written");
+        fs::write(files.paths.pairing_allowed(), r#"{"version":1,"allowFrom":["+2","+1"]}"#).expect("write");
+        assert!(files.disallow(&work, |entry| entry == "+1").expect("written"));
+        assert!(!files.disallow(&work, |entry| entry == "+1").expect("gone already"));
+        assert_eq!(files.allowed(&work).expect("readable"), ["+2"]);
+        assert_eq!(files.allowed(&home).expect("readable"), ["+2", "+1"], "the approval of another account stays");
     }
 
     #[test]

@@ -16,6 +16,8 @@ use crate::ids::{AccountId, E164, Jid, MessageId, Server};
 
 mod contact;
 mod location;
+#[cfg(feature = "demo")]
+pub mod probe;
 
 /// What the envelope alone says about a message's business.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

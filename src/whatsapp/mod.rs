@@ -26,6 +26,8 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 
+#[cfg(feature = "demo")]
+pub use convert::probe;
 pub use endpoint::{Endpoint, EndpointError};
 pub use link::{Link, Links};
 

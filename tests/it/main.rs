@@ -14,3 +14,4 @@ mod supervision;
 mod support;
 mod transfer;
 mod vectors;
+mod why;

@@ -67,10 +67,8 @@ impl Process {
     }
 
     /// Runs another command of the program against this gateway.
-    async fn run(&self, world: &World, args: &[&str]) -> Output {
-        let mut command = verso(self.state.path(), &world.ws_url());
-        command.args(args);
-        tokio::task::spawn_blocking(move || command.output().expect("runs")).await.expect("no panic")
+    pub async fn run(&self, world: &World, args: &[&str]) -> Output {
+        alone(self.state.path(), world, args).await
     }
 
     /// The state folder.
@@ -95,7 +93,7 @@ impl Process {
     }
 
     /// Links the account through the command line, by the code that it prints.
-    async fn link(&self, world: &World, phone: &Phone) {
+    pub async fn link(&self, world: &World, phone: &Phone) {
         link_by_code(self.state.path(), world, phone, "work").await;
         self.wait_connected(world).await;
     }
@@ -113,6 +111,13 @@ impl Drop for Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Runs a command of the program in a state folder, whether a gateway runs there or not.
+pub async fn alone(state: &Path, world: &World, args: &[&str]) -> Output {
+    let mut command = verso(state, &world.ws_url());
+    command.args(args);
+    tokio::task::spawn_blocking(move || command.output().expect("runs")).await.expect("no panic")
 }
 
 /// Runs `verso channels login --phone` and types the code that it prints into the phone.

@@ -122,6 +122,18 @@ pub enum DmPolicy {
     Disabled,
 }
 
+impl DmPolicy {
+    /// As the file has it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Pairing => "pairing",
+            Self::Allowlist => "allowlist",
+            Self::Open => "open",
+            Self::Disabled => "disabled",
+        }
+    }
+}
+
 /// Whose group messages count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -132,6 +144,17 @@ pub enum GroupPolicy {
     Allowlist,
     /// Nobody.
     Disabled,
+}
+
+impl GroupPolicy {
+    /// As the file has it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Allowlist => "allowlist",
+            Self::Disabled => "disabled",
+        }
+    }
 }
 
 /// A parsed `allowFrom`.

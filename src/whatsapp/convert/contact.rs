@@ -55,14 +55,14 @@ fn facts(contact: &ContactMessage) -> (Option<String>, Vec<String>) {
 }
 
 #[derive(Default)]
-struct Card {
-    full_name: Option<String>,
-    name: Option<String>,
-    phones: Vec<String>,
+pub(super) struct Card {
+    pub(super) full_name: Option<String>,
+    pub(super) name: Option<String>,
+    pub(super) phones: Vec<String>,
 }
 
 /// Reads FN, N and TEL, with group prefixes (`item1.TEL`), parameters and escapes.
-fn vcard(text: &str) -> Card {
+pub(super) fn vcard(text: &str) -> Card {
     let mut card = Card::default();
     for line in text.lines() {
         let Some((key, value)) = line.split_once(':') else { continue };

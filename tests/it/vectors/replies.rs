@@ -14,6 +14,7 @@ pub fn functions(name: &str) -> Option<(Run, Deviation)> {
             |i| Ok(json!(delivery::is_silent(text(i)))),
             |i, _| (text(i).contains(delivery::SILENT)).then_some("12.1 the token must stand alone"),
         ),
+        "stripHeartbeatToken" => (heartbeat_token, heartbeat_deviation),
         _ => return None,
     })
 }
@@ -65,5 +66,31 @@ fn tokens_in_text(input: &Value, _: &Value) -> Option<&'static str> {
     if text.contains(delivery::SILENT) {
         return Some("12.1 the token must stand alone");
     }
-    text.contains(delivery::HEARTBEAT_OK).then_some("15.3 newlines stay, residue goes, words are whole")
+    text.contains(verso::heartbeat::HEARTBEAT_OK).then_some("15.3 newlines stay, residue goes, words are whole")
+}
+
+fn heartbeat_token(input: &Value) -> Outcome {
+    if input["mode"] != "message" {
+        return Err(LeftOut("15.3 answers to heartbeats are judged by the heartbeat"));
+    }
+    let got = verso::heartbeat::strip(text(&input["text"]));
+    Ok(json!({"shouldSkip": got.text.is_empty(), "text": got.text, "didStrip": got.found}))
+}
+
+fn heartbeat_deviation(input: &Value, expected: &Value) -> Option<&'static str> {
+    let (said, kept) = (text(&input["text"]), text(&expected["text"]));
+    let left = said.replace(verso::heartbeat::HEARTBEAT_OK, " ");
+    if !kept.chars().any(char::is_alphanumeric) {
+        Some("15.3 what holds no letter or digit says nothing")
+    } else if said.contains("HEARTBEAT_OK")
+        && said.split(|c: char| !c.is_alphanumeric() && c != '_').all(|w| w.trim_matches('_') != "HEARTBEAT_OK")
+    {
+        Some("15.3 the token is a word of its own")
+    } else if left.trim().contains('\n') || left.trim().contains("  ") {
+        Some("15.3 line breaks are kept")
+    } else if ["*", "_", "`", "~"].iter().any(|m| kept.starts_with(m) || kept.ends_with(m)) {
+        Some("15.3 the marks around the token go with it")
+    } else {
+        None
+    }
 }

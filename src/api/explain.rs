@@ -1,0 +1,217 @@
+//! Method `verso.explain`: what became of a message, gate by gate, for people and programs.
+//!
+//! ```json
+//! {"messageId": "3EB0…", "messages": [{
+//!   "direction": "in", "account": "work", "chat": "…@s.whatsapp.net", "sender": "+1555…", "fromMe": false,
+//!   "receivedAt": 0, "decidedAt": 0, "answeredAt": null, "state": "dropped", "revision": 3, "answered": false,
+//!   "reason": {"code": "dm-not-allowlisted", "text": "…"}, "nextStep": "…", "command": false,
+//!   "gates": [{"gate": "dm", "outcome": "dm-not-allowlisted", "passed": false, "key": "channels.whatsapp.dmPolicy",
+//!              "value": "allowlist", "source": "file", "file": "/…/verso.json", "line": 5}],
+//!   "runs": [{"agent": "main", "session": "agent:main:main"}], "effects": ["mark-read"],
+//!   "parts": [{"id": "3EB1…", "state": "delivered", "cause": null, "createdAt": 0, "updatedAt": 0}]
+//! }, {"direction": "out", "account": "work", "chat": "…", "id": "3EB1…", "state": "acked", "cause": null, …}]}
+//! ```
+//! `source` is `file`, `default` (no file sets the key) or `null` (no config key decided). Times are Unix milliseconds. The text of a
+//! message is not part of it.
+
+use serde_json::{Value, json};
+
+use crate::config::SetIn;
+use crate::event::InboundMessage;
+use crate::ids::{Jid, MessageId};
+use crate::policy::decide::NOT_LISTED;
+use crate::policy::decision::{Decision, Effect, Gate, Verdict};
+use crate::policy::reason::IgnoreReason;
+
+/// The answer for these rows of the journal.
+pub fn answer(id: &MessageId, rows: &[Value]) -> Value {
+    let messages: Vec<Value> = rows
+        .iter()
+        .map(|row| match row.get("inbound") {
+            Some(row) => inbound(row),
+            None => outgoing(&row["outgoing"]),
+        })
+        .collect();
+    json!({"messageId": id, "messages": messages})
+}
+
+/// One part of an answer, or a message of its own, without its text.
+fn part(row: &Value) -> Value {
+    let mut part = json!({});
+    for key in ["id", "state", "cause", "createdAt", "updatedAt"] {
+        part[key] = row[key].clone();
+    }
+    part
+}
+
+fn outgoing(row: &Value) -> Value {
+    let mut out = part(row);
+    out["direction"] = json!("out");
+    out["account"] = row["account"].clone();
+    out["chat"] = row["chat"].clone();
+    out["nextStep"] = json!(part_step(row));
+    out
+}
+
+fn inbound(row: &Value) -> Value {
+    let mut out = json!({"direction": "in"});
+    for key in ["state", "receivedAt", "decidedAt", "answeredAt"] {
+        out[key] = row[key].clone();
+    }
+    let parts: Vec<Value> = row["parts"].as_array().into_iter().flatten().map(part).collect();
+    // A row of another version tells what it still can.
+    let message: Option<InboundMessage> = serde_json::from_value(row["message"].clone()).ok();
+    let decision: Option<Decision> = serde_json::from_value(row["decision"].clone()).ok();
+    let sender = message.as_ref().map(sender);
+    if let Some(message) = &message {
+        out["account"] = json!(message.account);
+        out["chat"] = json!(message.chat.to_string());
+        out["sender"] = json!(sender);
+        out["fromMe"] = json!(message.from_me);
+    }
+    let reason = decision.as_ref().and_then(|d| match &d.verdict {
+        Verdict::Dispatch(_) => None,
+        Verdict::Hold(hold) => Some(hold.reason),
+        Verdict::Drop { reason } => Some(*reason),
+    });
+    let dispatch = decision.as_ref().and_then(|d| match &d.verdict {
+        Verdict::Dispatch(dispatch) => Some(dispatch),
+        _ => None,
+    });
+    out["answered"] = json!(!parts.is_empty());
+    out["reason"] = reason.map_or(Value::Null, |r| json!({"code": r.code(), "text": r.sentence()}));
+    out["revision"] = json!(decision.as_ref().map(|d| d.revision));
+    out["runs"] = json!(dispatch.map(|d| d.runs.as_slice()).unwrap_or_default());
+    out["matchedBy"] = json!(dispatch.map(|d| d.matched_by));
+    out["command"] = json!(dispatch.is_some_and(|d| d.command.is_some()));
+    let trace = decision.as_ref().map(|d| d.trace.as_slice()).unwrap_or_default();
+    let gates = trace.iter().enumerate().map(|(at, g)| gate(g, reason.is_some() && at + 1 == trace.len()));
+    out["gates"] = gates.collect();
+    let effects = decision.iter().flat_map(|d| &d.effects).map(effect);
+    out["effects"] = effects.collect();
+    out["nextStep"] = json!(match (reason, &message) {
+        (Some(reason), Some(message)) => step(reason, trace, message, sender.as_deref().unwrap_or("the sender")),
+        _ => parts.iter().find_map(part_step).or_else(|| waiting(&row["state"], parts.is_empty())),
+    });
+    out["parts"] = json!(parts);
+    out
+}
+
+/// Who wrote it, as lists of the config name people.
+fn sender(message: &InboundMessage) -> String {
+    let number = message.sender_number.clone().or_else(|| message.sender.e164());
+    number.map_or_else(|| message.sender.without_device().to_string(), |n| n.to_string())
+}
+
+fn gate(gate: &Gate, decided_against: bool) -> Value {
+    let (source, file, line) = match &gate.set_in {
+        Some(SetIn::File { file, line }) => (Some("file"), Some(file), Some(line)),
+        Some(SetIn::Default) => (Some("default"), None, None),
+        None => (None, None, None),
+    };
+    json!({
+        "gate": gate.gate, "outcome": gate.outcome, "passed": !decided_against && gate.outcome != NOT_LISTED,
+        "key": gate.key, "value": gate.value, "source": source, "file": file, "line": line,
+    })
+}
+
+fn effect(effect: &Effect) -> &'static str {
+    match effect {
+        Effect::RequestPairing { .. } => "request-pairing",
+        Effect::MarkRead => "mark-read",
+        Effect::AckReact { .. } => "ack-react",
+    }
+}
+
+fn waiting(state: &Value, nothing_sent: bool) -> Option<String> {
+    match state.as_str() {
+        Some("new") => Some("it waits for its judgement; ask again in a moment".to_owned()),
+        Some("admitted") => Some("an agent is at work on it, or it waits for its turn; see: verso logs".to_owned()),
+        Some("answered") if nothing_sent => Some(
+            "nothing was sent for it: the agent had nothing to say, was stopped, or answers of this session are switched off (/send)"
+                .to_owned(),
+        ),
+        _ => None,
+    }
+}
+
+/// What to do about a part that does not arrive.
+fn part_step(part: &Value) -> Option<String> {
+    match part["state"].as_str() {
+        Some("queued" | "sent") => {
+            Some("it leaves when the account is connected; see: verso channels status".to_owned())
+        }
+        Some("failed") => Some("it could not be sent; the cause is above, more is in: verso logs".to_owned()),
+        Some("expired") => Some("it waited longer than retention.outbox allows and was given up".to_owned()),
+        _ => None,
+    }
+}
+
+/// What to change so that the next message like it is answered; `None` where nothing can be changed.
+fn step(reason: IgnoreReason, trace: &[Gate], message: &InboundMessage, who: &str) -> Option<String> {
+    use IgnoreReason as R;
+    let key_of = |name: &str| trace.iter().rfind(|g| g.gate == name).and_then(|g| g.key.as_deref());
+    let key = trace.last().and_then(|g| g.key.as_deref()).unwrap_or("the configuration");
+    let list = key_of("allowFrom").unwrap_or("channels.whatsapp.allowFrom");
+    let account = &message.account;
+    let chat: &Jid = &message.chat;
+    Some(match reason {
+        R::DmDisabled => format!("set {key} to \"pairing\", \"allowlist\" or \"open\""),
+        R::DmNotAllowlisted => {
+            format!("add \"{who}\" to {list}, or write /allowlist add dm {who} as an owner")
+        }
+        R::PairingRequired => format!(
+            "let them in: verso pairing list whatsapp, then verso pairing approve whatsapp <code> --account {account}"
+        ),
+        R::PairingTooOld => format!("the next message of {who} asks for approval; or add \"{who}\" to {list}"),
+        R::GroupDisabled => format!("set {key} to \"allowlist\" or \"open\""),
+        R::GroupNoSenders => {
+            format!("list the people in channels.whatsapp.groupAllowFrom, or set {key} to \"open\"")
+        }
+        R::GroupSenderNotAllowlisted => {
+            format!("add \"{who}\" to {key}, or write /allowlist add group {who} as an owner")
+        }
+        R::GroupNotListed => format!("add \"{chat}\": {{}} to {key}, or \"*\" for every group"),
+        R::TooOld => format!("raise {key}, or ask {who} to write again"),
+        R::NotMentioned => match key {
+            "/activation" => "mention the agent, reply to it, or write /activation always in the group".to_owned(),
+            key => format!("mention the agent, reply to it, or set {key} to false"),
+        },
+        R::ActivationNotOwner | R::CommandNotAuthorized => format!("add \"{who}\" to {key}; who is listed may command"),
+        R::StatusOrBroadcast
+        | R::Newsletter
+        | R::UnknownChat
+        | R::OwnEcho
+        | R::Reaction
+        | R::KindNotServed
+        | R::Empty
+        | R::OwnMessageToOther
+        | R::SenderUnknown => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_of_another_version_tells_what_it_can() {
+        let rows = [
+            json!({"inbound": {"state": "dropped", "receivedAt": 5, "decision": {"verdict": "future"}, "message": {}}}),
+        ];
+        let told = answer(&MessageId::new("A"), &rows);
+        assert_eq!((&told["messageId"], &told["messages"][0]["state"]), (&json!("A"), &json!("dropped")));
+        assert_eq!((&told["messages"][0]["gates"], &told["messages"][0]["receivedAt"]), (&json!([]), &json!(5)));
+    }
+
+    #[test]
+    fn an_outgoing_message_is_told_without_its_text() {
+        let row = json!({"outgoing": {"id": "B", "account": "work", "chat": "1@s.whatsapp.net", "text": "private",
+            "state": "failed", "cause": "no such number", "createdAt": 1, "updatedAt": 2}});
+        let told = answer(&MessageId::new("B"), &[row]);
+        assert!(!told.to_string().contains("private"), "{told}");
+        let message = &told["messages"][0];
+        assert_eq!((&message["direction"], &message["cause"]), (&json!("out"), &json!("no such number")));
+        assert!(message["nextStep"].as_str().expect("a step").contains("could not be sent"));
+    }
+}

@@ -1,0 +1,80 @@
+//! What is stored under a message id, for people who ask.
+
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags, params};
+use serde_json::{Value, json};
+
+use super::rows::{InboundRow, OutboxRow, inbound_row, outbox_row};
+use crate::ids::MessageId;
+use crate::store::StoreError;
+
+/// As [`Journal::get_by_message_id`](super::Journal::get_by_message_id) without a journal of one's own: reads, and changes nothing.
+///
+/// # Errors
+/// When the file cannot be read or is damaged; one that does not exist holds nothing.
+pub fn look_up(path: &Path, id: &MessageId) -> Result<Vec<Value>, StoreError> {
+    if !path.exists() {
+        return Ok(Vec::new());
+    }
+    let broken = |e: rusqlite::Error| StoreError::Damaged { path: path.to_path_buf(), cause: e.to_string() };
+    let db = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(broken)?;
+    db.busy_timeout(Duration::from_secs(5)).map_err(broken)?;
+    find(&db, id).map_err(broken)
+}
+
+/// Rows as `{"inbound": ..}` with the parts of the answer, then `{"outgoing": ..}`.
+pub(super) fn find(db: &Connection, id: &MessageId) -> rusqlite::Result<Vec<Value>> {
+    let inbound: Vec<(i64, InboundRow)> = db
+        .prepare_cached("SELECT * FROM inbound WHERE id = ?1 ORDER BY seq")?
+        .query_map(params![id.as_str()], |row| Ok((row.get("seq")?, inbound_row(row)?)))?
+        .collect::<rusqlite::Result<_>>()?;
+    let mut found = Vec::new();
+    for (seq, mut row) in inbound {
+        row.parts = db
+            .prepare_cached("SELECT * FROM outbox WHERE answers = ?1 ORDER BY seq")?
+            .query_map(params![seq], outbox_row)?
+            .collect::<rusqlite::Result<_>>()?;
+        found.push(json!({ "inbound": row }));
+    }
+    let outgoing: Vec<OutboxRow> = db
+        .prepare_cached("SELECT * FROM outbox WHERE id = ?1 ORDER BY seq")?
+        .query_map(params![id.as_str()], outbox_row)?
+        .collect::<rusqlite::Result<_>>()?;
+    found.extend(outgoing.into_iter().map(|row| json!({ "outgoing": row })));
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::writer::open_connection;
+    use super::*;
+
+    #[test]
+    fn a_journal_at_rest_is_read_and_left_as_it_is() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let path = dir.path().join("state.db");
+        let id = MessageId::new("P");
+        assert!(look_up(&path, &id).expect("nothing there").is_empty() && !path.exists());
+        let db = open_connection(&path).expect("opened");
+        let part = "INSERT INTO outbox(account, id, chat, text, state, rank, created_at, updated_at)
+                    VALUES ('work', 'P', '1@s.whatsapp.net', 'hi', 'failed', 4, 1, 2)";
+        db.execute(part, []).expect("inserted");
+        drop(db);
+        let before = std::fs::read(&path).expect("readable");
+        let found = look_up(&path, &id).expect("read");
+        assert_eq!((found.len(), &found[0]["outgoing"]["state"]), (1, &json!("failed")));
+        assert!(look_up(&path, &MessageId::new("Q")).expect("read").is_empty());
+        assert_eq!(std::fs::read(&path).expect("readable"), before);
+    }
+
+    #[test]
+    fn a_damaged_file_is_named() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let path = dir.path().join("state.db");
+        std::fs::write(&path, "this is not a database, and long enough to be read as one header").expect("written");
+        let error = look_up(&path, &MessageId::new("P")).expect_err("refused").to_string();
+        assert!(error.contains("state.db"), "{error}");
+    }
+}
