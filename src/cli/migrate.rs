@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
@@ -73,6 +74,17 @@ struct Item {
     detail: String,
 }
 
+/// Accounts whose folder was a place of its own in the old state.
+type OldDirs = Vec<(AccountId, PathBuf)>;
+
+/// What Verso takes of the old configuration.
+struct Served {
+    text: String,
+    loaded: Loaded,
+    /// Keys that had to go, and why.
+    dropped: Vec<(String, String)>,
+}
+
 struct Migration<'a> {
     from: PathBuf,
     place: &'a Place,
@@ -114,19 +126,19 @@ impl Migration<'_> {
     }
 
     /// The configuration that is in force afterwards, and the folders that its accounts had in the old one.
-    fn config(&mut self) -> Result<(std::sync::Arc<Config>, Vec<(AccountId, PathBuf)>), Failure> {
+    fn config(&mut self) -> Result<(Arc<Config>, OldDirs), Failure> {
         let source = self.from.join("openclaw.json");
         let location = &self.place.location;
         let mine = || -> Result<_, Failure> { Ok(self.place.config()?.config) };
         if !source.is_file() {
             let config = mine()?;
             self.leave("config", "openclaw.json", "it is not there");
-            return Ok((config, Vec::new()));
+            return Ok((config, OldDirs::new()));
         }
         let text = file::read_text(&source).map_err(|why| Failure::new(format!("{}: {why}", source.display())))?;
-        let (mut text, loaded, dropped) = served(location, text, &source)?;
+        let Served { mut text, loaded, dropped } = served(location, text, &source)?;
         // Folders of their own inside the old state are moved like the others.
-        let mut old_dirs = Vec::new();
+        let mut old_dirs = OldDirs::new();
         for (id, account) in &loaded.config.accounts {
             if let Some(dir) = account.link.auth_dir.as_deref().filter(|d| d.starts_with(&self.from)) {
                 old_dirs.push((id.clone(), dir.to_path_buf()));
@@ -208,7 +220,7 @@ impl Migration<'_> {
         Ok(())
     }
 
-    async fn links(&mut self, config: &Config, old_dirs: &[(AccountId, PathBuf)]) -> Result<(), Failure> {
+    async fn links(&mut self, config: &Config, old_dirs: &OldDirs) -> Result<(), Failure> {
         let old = StatePaths::new(&self.from, None);
         let mut seen = Vec::new();
         for id in config.accounts.keys() {
@@ -314,15 +326,11 @@ impl Migration<'_> {
 }
 
 /// The text of the configuration as far as Verso can serve it, and the keys that had to go.
-fn served(
-    location: &file::ConfigSource,
-    mut text: String,
-    source: &Path,
-) -> Result<(String, Loaded, Vec<(String, String)>), Failure> {
+fn served(location: &file::ConfigSource, mut text: String, source: &Path) -> Result<Served, Failure> {
     let mut dropped = Vec::new();
     loop {
         let rejected = match file::load_edited(location, &text) {
-            Ok(loaded) => return Ok((text, loaded, dropped)),
+            Ok(loaded) => return Ok(Served { text, loaded, dropped }),
             Err(rejected) => rejected,
         };
         let removable = rejected.iter().find_map(|problem| {

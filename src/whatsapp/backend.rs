@@ -76,7 +76,7 @@ async fn take_over(auth_dir: &Path) -> Result<(), OpenError> {
         report.summary()
     );
     for warning in report.warnings {
-        tracing::warn!(target: "web-session", "{warning}; it is closed to them now");
+        tracing::warn!(target: "web-session", "{warning}");
     }
     Ok(())
 }

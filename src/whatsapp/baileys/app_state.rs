@@ -22,7 +22,6 @@ pub(super) fn read_key(file: &Value) -> Option<AppStateSyncKey> {
         raw_id: part.and_then(|p| p.get("rawId")).and_then(number),
         current_index: part.and_then(|p| p.get("currentIndex")).and_then(number),
         device_indexes: indexes.into_iter().flatten().filter_map(number).collect(),
-        ..Default::default()
     };
     Some(AppStateSyncKey {
         key_data: bytes(file.get("keyData")?)?,

@@ -69,11 +69,10 @@ pub(super) fn write_key_pair(pair: &KeyPair) -> Value {
 fn read_account(account: Option<&Value>) -> Option<ADVSignedDeviceIdentity> {
     let part = |key: &str| account?.get(key).and_then(bytes).filter(|b| !b.is_empty());
     Some(ADVSignedDeviceIdentity {
-        details: Some(part("details")?.into()),
-        account_signature_key: part("accountSignatureKey").map(Into::into),
-        account_signature: Some(part("accountSignature")?.into()),
-        device_signature: part("deviceSignature").map(Into::into),
-        ..Default::default()
+        details: Some(part("details")?),
+        account_signature_key: part("accountSignatureKey"),
+        account_signature: Some(part("accountSignature")?),
+        device_signature: part("deviceSignature"),
     })
 }
 

@@ -70,6 +70,8 @@ pub(super) struct Folder {
     pub damaged: Vec<(String, String)>,
     /// What the owner should know.
     pub warnings: Vec<String>,
+    /// Other users of this machine can read it.
+    pub open_to_others: bool,
 }
 
 /// True when the JSON is `creds.json` of a device that Baileys linked.
@@ -107,11 +109,8 @@ pub(super) fn read(dir: &Path) -> Result<Folder, BaileysError> {
             Err(e) => return Err(BaileysError::io("read", &path)(e)),
         }
     }
-    if open_to_others {
-        warnings.push(format!("other users of this machine could read {}", dir.display()));
-    }
     files.sort_by(|a, b| a.0.cmp(&b.0));
-    Ok(Folder { credentials, files, damaged, warnings })
+    Ok(Folder { credentials, files, damaged, warnings, open_to_others })
 }
 
 fn read_credentials(dir: &Path, warnings: &mut Vec<String>) -> Result<Value, BaileysError> {

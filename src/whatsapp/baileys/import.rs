@@ -51,9 +51,7 @@ pub(in crate::whatsapp) async fn in_place(auth_dir: &Path, now: UnixMs) -> Resul
         })
         .await?,
     );
-    if !folder.warnings.is_empty() && !files::tighten(auth_dir) {
-        report.warnings.push(format!("its permissions cannot be changed; run: chmod -R go-rwx {}", auth_dir.display()));
-    }
+    close_to_others(auth_dir, &folder, &mut report);
     Ok(Some(report))
 }
 
@@ -75,12 +73,7 @@ pub async fn import(from: &Path, auth_dir: &Path, partial: bool, now: UnixMs) ->
         backend::mirror_device(&dir, &device).map_err(BaileysError::io("write into", &dir))
     })
     .await?;
-    if !folder.warnings.is_empty() {
-        let tightened = files::tighten(from);
-        for warning in report.warnings.iter_mut().filter(|w| w.starts_with("other users")) {
-            warning.push_str(if tightened { "; that is over now" } else { "; run: chmod -R go-rwx on it" });
-        }
-    }
+    close_to_others(from, &folder, &mut report);
     Ok(report)
 }
 
@@ -120,6 +113,14 @@ async fn build(auth_dir: &Path, link: &Link) -> Result<(), BaileysError> {
     let fresh = path.clone();
     blocking(move || backend::prepare_file(&fresh).map_err(BaileysError::io("create", &fresh))).await?;
     database::build(&path, link).await
+}
+
+/// Keys that others could read stay secret from now on.
+fn close_to_others(dir: &Path, folder: &Folder, report: &mut Imported) {
+    if folder.open_to_others {
+        let end = if files::tighten(dir) { "that is over now" } else { "the system does not let Verso change that" };
+        report.warnings.push(format!("other users of this machine could read {}; {end}", dir.display()));
+    }
 }
 
 /// The finished database becomes the one in use.
