@@ -100,6 +100,7 @@ pub struct MessageKey {
 }
 
 /// What a message says.
+#[allow(clippy::large_enum_variant, reason = "nearly every message is a body")]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", tag = "type")]
 pub enum Content {

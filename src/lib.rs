@@ -35,6 +35,8 @@
 //! * An outgoing part has its WhatsApp message id on disk before the first attempt; every retry carries the same id.
 //! * A part leaves through the account that its message came in on: the outbox is read per account, by that account's socket alone.
 //! * Only a `SocketActor` holds a [`whatsapp::Link`]; it keeps the lock of the account's folder until the link is closed.
+//! * A link moves whole: the files of another program are copied before anything is replaced, `creds.json` changes hands last, and Signal
+//!   keys that were in use are never rolled back ([`whatsapp::baileys`]).
 //! * Only the `GatewayActor` swaps the configuration. Nobody patches it in memory: writers edit the file.
 //! * Only the [`policy::link_state`] table decides whether and when an account connects; whatsapp-rust's own reconnect is off.
 //! * A message is judged by [`policy::decide`] and nothing else, and every drop has a reason with a code.

@@ -1,4 +1,4 @@
-//! `verso channels`: status, list, login, logout, start, stop.
+//! `verso channels`: status, list, login, logout, start, stop; import and export are in `transfer`.
 
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use super::health::config_lines;
 use super::login::{self, LoginArgs};
 use super::output::{Failure, Printer, Tone, ago, paint};
 use super::place::Place;
+use super::transfer::{self, ExportArgs, ImportArgs};
 use super::{Connection, on_client_runtime, only_whatsapp, show};
 use crate::api::protocol::{CHANNEL, CHANNEL_LABEL, ChannelAccount, StatusIssue};
 use crate::clock::{Clock, UnixMs};
@@ -40,6 +41,10 @@ enum ChannelsCommand {
     Start(AccountArgs),
     /// Stop an account until it is started again
     Stop(AccountArgs),
+    /// Take the link of a Baileys program over, without scanning again
+    Import(ImportArgs),
+    /// Write an account's link as a folder that a Baileys program goes on from
+    Export(ExportArgs),
 }
 
 #[derive(Debug, Args)]
@@ -86,6 +91,8 @@ impl ChannelsArgs {
             ChannelsCommand::List(a) => a.json,
             ChannelsCommand::Login(_) => false,
             ChannelsCommand::Logout(a) | ChannelsCommand::Start(a) | ChannelsCommand::Stop(a) => a.json,
+            ChannelsCommand::Import(a) => a.json,
+            ChannelsCommand::Export(a) => a.json,
         }
     }
 }
@@ -112,6 +119,8 @@ pub(super) async fn run_async(
         ChannelsCommand::Logout(args) => logout(args, connection, p).await,
         ChannelsCommand::Start(args) => switch("channels.start", args, connection, p).await,
         ChannelsCommand::Stop(args) => switch("channels.stop", args, connection, p).await,
+        ChannelsCommand::Import(args) => transfer::import(args, connection, &Place::of_process(), p).await,
+        ChannelsCommand::Export(args) => transfer::export(args, &Place::of_process(), p).await,
     }
 }
 

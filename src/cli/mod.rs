@@ -10,9 +10,11 @@ mod health;
 mod login;
 mod logs;
 mod message;
+mod migrate;
 pub mod output;
 mod pairing;
 pub mod place;
+mod transfer;
 mod why;
 
 use std::ffi::OsString;
@@ -60,6 +62,8 @@ enum Command {
     Message(message::MessageArgs),
     /// Read, check and edit the configuration file
     Config(config::ConfigArgs),
+    /// Move in from OpenClaw: configuration, pairing lists, WhatsApp links, conversations
+    Migrate(migrate::MigrateArgs),
     /// Say what became of a message and why
     Why(why::WhyArgs),
     /// Show the gateway's log
@@ -88,6 +92,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Pairing(args) => finish(args.json(), |p| on_client_runtime(pairing::run(&args, &connection, p))),
         Command::Message(args) => finish(args.json(), |p| on_client_runtime(message::run(&args, &connection, p))),
         Command::Config(args) => edit_config(args),
+        Command::Migrate(args) => finish(args.json(), |p| on_client_runtime(migrate::run(&args, p))),
         Command::Why(args) => finish(args.json, |p| on_client_runtime(why::run(&args, &connection, p))),
         Command::Logs(args) => finish(false, |p| on_client_runtime(logs::run(&args, &connection, p))),
         #[cfg(feature = "demo")]

@@ -70,8 +70,12 @@ pub fn link_state(dir: &Path) -> LinkFiles {
 
 fn read_identity(path: &Path) -> Option<Identity> {
     let json: serde_json::Value = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
-    // Credentials of the original need taking over before they are a link of ours.
-    json.get("format").and_then(serde_json::Value::as_str).filter(|f| f.starts_with("verso/"))?;
+    let ours = json.get("format").and_then(serde_json::Value::as_str).is_some_and(|f| f.starts_with("verso/"));
+    // Those of a Baileys program, the original among them, are a link too: it is taken over when it is opened.
+    let theirs = json.get("noiseKey").is_some() && json.get("signedIdentityKey").is_some();
+    if !ours && !theirs {
+        return None;
+    }
     let me = json.get("me")?;
     let text = |key: &str| me.get(key).and_then(serde_json::Value::as_str).filter(|s| !s.is_empty());
     Some(Identity {
@@ -93,7 +97,9 @@ fn is_session_file(name: &str) -> bool {
         "tctoken-",
         "identity-key-",
     ];
-    matches!(name, "creds.json" | "creds.json.bak")
+    const SET_ASIDE: [&str; 2] = [".exported", ".replaced"];
+    let plain = SET_ASIDE.iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name);
+    matches!(plain, "creds.json" | "creds.json.bak")
         || name.starts_with("signal.db")
         || (name.ends_with(".json") && PREFIXES.iter().any(|p| name.starts_with(p)))
 }
@@ -155,7 +161,10 @@ mod tests {
         }
         let theirs = tempfile::tempdir().expect("temp dir");
         fs::write(theirs.path().join("creds.json"), CREDS.replace(r#""format":"verso/1","#, "")).expect("write");
-        assert_eq!(link_state(theirs.path()), LinkFiles::NotLinked, "credentials of the original are not ours yet");
+        assert_eq!(link_state(theirs.path()), LinkFiles::NotLinked, "credentials of nobody known");
+        let baileys = CREDS.replace(r#""format":"verso/1""#, r#""noiseKey":{},"signedIdentityKey":{}"#);
+        fs::write(theirs.path().join("creds.json"), baileys).expect("write");
+        assert_eq!(linked(theirs.path()).as_deref(), Some("+15551234567"), "a link to take over");
         let empty = tempfile::tempdir().expect("temp dir");
         assert_eq!(link_state(empty.path()), LinkFiles::NotLinked);
     }
@@ -184,6 +193,7 @@ mod tests {
         for name in [
             "creds.json",
             "creds.json.bak",
+            "creds.json.bak.exported",
             "signal.db",
             "signal.db-wal",
             "pre-key-1.json",

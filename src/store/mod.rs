@@ -7,6 +7,7 @@ pub mod credentials;
 pub mod inbox;
 pub mod journal;
 pub mod lock;
+pub mod original;
 pub mod pairing;
 pub mod paths;
 pub mod transcripts;

@@ -13,7 +13,8 @@ use whatsapp_rust::store::{SqliteStore, SqliteStoreConfig, Synchronous};
 use whatsapp_rust::traits::Backend;
 use whatsapp_rust::wacore::store::Device;
 
-use super::{OpenError, convert};
+use super::{OpenError, baileys, convert};
+use crate::clock::Clock;
 use crate::event::Identity;
 
 /// The database of one account.
@@ -48,6 +49,7 @@ const FORMAT: &str = "verso/1";
 pub(super) async fn open(auth_dir: &Path) -> Result<PersistenceManager, OpenError> {
     let path = auth_dir.join(DATABASE);
     let failed = |cause: String| OpenError::Store { path: path.clone(), cause };
+    take_over(auth_dir).await?;
     prepare_file(&path).map_err(|e| failed(e.to_string()))?;
     let text = path.to_str().ok_or_else(|| failed("the path is not valid UTF-8".to_owned()))?;
     let config = SqliteStoreConfig {
@@ -63,12 +65,37 @@ pub(super) async fn open(auth_dir: &Path) -> Result<PersistenceManager, OpenErro
     PersistenceManager::new(store).await.map_err(|e| failed(e.to_string()))
 }
 
+/// A link that a Baileys program left in the folder goes on here.
+async fn take_over(auth_dir: &Path) -> Result<(), OpenError> {
+    let now = Clock::System.now();
+    let Some(report) = baileys::in_place(auth_dir, now).await.map_err(OpenError::TakeOver)? else { return Ok(()) };
+    tracing::info!(
+        target: "web-session",
+        backup = report.backup.as_ref().map(|b| b.display().to_string()),
+        "took over the link of a Baileys program without scanning: {}; that program must not run any more, or WhatsApp reports a conflict",
+        report.summary()
+    );
+    for warning in report.warnings {
+        tracing::warn!(target: "web-session", "{warning}");
+    }
+    Ok(())
+}
+
+/// True when the folder's database belongs to this very device.
+pub(super) async fn same_device(auth_dir: &Path, device: &Device) -> bool {
+    let path = auth_dir.join(DATABASE);
+    let Some(text) = path.to_str().filter(|_| path.is_file() && prepare_file(&path).is_ok()) else { return false };
+    let Ok(store) = SqliteStore::new(text).await else { return false };
+    let known = whatsapp_rust::traits::DeviceStore::load(&store).await.ok().flatten();
+    known.is_some_and(|known| known.noise_key.private_key.serialize() == device.noise_key.private_key.serialize())
+}
+
 /// What every SQLite file begins with.
 const HEADER: &[u8; 16] = b"SQLite format 3\0";
 
 /// Creates the database for this user only (SQLite gives its journal files the same mode), and refuses a file that is
 /// none: the library would try that for half a minute.
-fn prepare_file(path: &Path) -> io::Result<()> {
+pub(super) fn prepare_file(path: &Path) -> io::Result<()> {
     let mut file = OpenOptions::new().create(true).read(true).append(true).mode(0o600).open(path)?;
     let mut start = [0; HEADER.len()];
     match file.read_exact(&mut start) {
@@ -90,17 +117,20 @@ async fn restore_device(store: &dyn Backend, auth_dir: &Path) -> Result<(), what
     if device.pn.is_none() {
         return Ok(());
     }
-    // The private halves of the uploaded pre-keys went with the database: new ones go up at the next login, under
-    // numbers that were not used before.
-    device.next_pre_key_id = (device.next_pre_key_id + PRE_KEY_LEAP) % PRE_KEY_ID_LIMIT;
-    device.first_unupload_pre_key_id = device.next_pre_key_id;
-    device.server_has_prekeys = false;
+    forget_pre_keys(&mut device);
     if !store.exists().await? {
         store.create().await?;
     }
     store.save(&device).await?;
     tracing::warn!(target: "web-session", "the account's database had no device; took it back from creds.json");
     Ok(())
+}
+
+/// The private halves of the uploaded pre-keys are lost: new ones go up at the next login, under numbers that were not used before.
+pub(super) fn forget_pre_keys(device: &mut Device) {
+    device.next_pre_key_id = (device.next_pre_key_id + PRE_KEY_LEAP) % PRE_KEY_ID_LIMIT;
+    device.first_unupload_pre_key_id = device.next_pre_key_id;
+    device.server_has_prekeys = false;
 }
 
 fn read_credentials(path: &Path) -> Option<Credentials> {
@@ -125,17 +155,22 @@ pub(super) fn identity(device: &Device) -> Option<Identity> {
 pub(super) async fn save(manager: &PersistenceManager, auth_dir: PathBuf) -> Result<(), String> {
     manager.flush().await.map_err(|e| e.to_string())?;
     let device = manager.get_device_snapshot().to_serializable();
-    let Some(me) = identity(&device) else { return Ok(()) };
-    let saved = Credentials {
-        format: FORMAT.to_owned(),
-        me: Me { id: me.jid.to_string(), lid: me.lid.map(|l| l.to_string()), name: me.push_name },
-        device,
-    };
-    let json = serde_json::to_vec(&saved).map_err(|e| e.to_string())?;
-    tokio::task::spawn_blocking(move || mirror(&auth_dir, &json))
+    let write = move || set_aside_foreign(&auth_dir).and_then(|()| mirror_device(&auth_dir, &device));
+    tokio::task::spawn_blocking(write)
         .await
         .map_err(|e| e.to_string())?
         .map_err(|e| format!("cannot write creds.json: {e}"))
+}
+
+/// Writes `creds.json` for a device; an unlinked one has none.
+pub(super) fn mirror_device(auth_dir: &Path, device: &Device) -> io::Result<()> {
+    let Some(me) = identity(device) else { return Ok(()) };
+    let saved = Credentials {
+        format: FORMAT.to_owned(),
+        me: Me { id: me.jid.to_string(), lid: me.lid.map(|l| l.to_string()), name: me.push_name },
+        device: device.clone(),
+    };
+    mirror(auth_dir, &serde_json::to_vec(&saved)?)
 }
 
 /// Writes `creds.json`, reads it back, and only then renews its backup.
@@ -144,7 +179,6 @@ fn mirror(auth_dir: &Path, json: &[u8]) -> io::Result<()> {
     if fs::read(&path).is_ok_and(|old| old == json) {
         return Ok(());
     }
-    set_aside_foreign(auth_dir, &path)?;
     replace(auth_dir, &path, json)?;
     if read_credentials(&path).is_none() {
         return Err(io::Error::other("the file does not read back"));
@@ -153,8 +187,9 @@ fn mirror(auth_dir: &Path, json: &[u8]) -> io::Result<()> {
 }
 
 /// Credentials of the original are kept beside: a person may want to go back to them.
-fn set_aside_foreign(auth_dir: &Path, path: &Path) -> io::Result<()> {
-    let saved = fs::read(path).ok().and_then(|bytes| serde_json::from_slice::<serde_json::Value>(&bytes).ok());
+fn set_aside_foreign(auth_dir: &Path) -> io::Result<()> {
+    let path = auth_dir.join(CREDENTIALS);
+    let saved = fs::read(&path).ok().and_then(|bytes| serde_json::from_slice::<serde_json::Value>(&bytes).ok());
     if saved.is_some_and(|saved| saved.get("noiseKey").is_some()) {
         fs::rename(path, auth_dir.join("creds.json.original"))?;
         tracing::warn!(target: "web-session", "kept the credentials of another program as creds.json.original");

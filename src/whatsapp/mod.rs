@@ -8,6 +8,7 @@
 //! Nothing here imports the store: a link gets a folder and a sink.
 
 mod backend;
+pub mod baileys;
 mod content;
 mod convert;
 mod dial;
@@ -79,6 +80,9 @@ pub enum OpenError {
         /// What the database said.
         cause: String,
     },
+    /// The link of a Baileys program in the folder cannot be taken over.
+    #[error("the WhatsApp link of another program cannot be taken over: {0}")]
+    TakeOver(#[source] baileys::BaileysError),
     /// The client refused its settings.
     #[error("the WhatsApp client could not be built: {0}")]
     Client(String),

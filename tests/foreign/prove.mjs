@@ -348,7 +348,9 @@ try {
   await administration()
   if (process.env.VERSO) {
     const { withVerso } = await import('./verso.mjs')
-    await withVerso({ Lines, step, same, ctl, world, work, file, ann, annPn, status })
+    const { withTakeover } = await import('./takeover.mjs')
+    if (!process.env.ONLY_TAKEOVER) await withVerso({ Lines, step, same, ctl, world, work, file, ann, annPn, status })
+    await withTakeover({ Lines, step, same, ctl, world, work, ann, annPn, catPn, baileys, status, kept: process.env.KEEP_BAILEYS })
   } else {
     console.log('skipped  the Verso account: VERSO names no binary')
   }

@@ -1,50 +1,14 @@
 // The steps with a Verso account: the `verso` binary (feature demo) as a person runs it, and Baileys as the other side.
-import { spawn } from 'node:child_process'
-import { createServer } from 'node:net'
-import { mkdir, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { machine, until } from './machine.mjs'
 
 const number = '15550100009'
 
-const freePort = () => new Promise((resolve, reject) => {
-  const server = createServer()
-  server.on('error', reject)
-  server.listen(0, '127.0.0.1', () => {
-    const { port } = server.address()
-    server.close(() => resolve(port))
-  })
-})
-
 export async function withVerso({ Lines, step, same, ctl, world, work, file, ann, annPn, status }) {
-  const state = join(work, 'verso')
-  await mkdir(state, { recursive: true, mode: 0o700 })
-  const port = await freePort()
-  await writeFile(join(state, 'verso.json'), JSON.stringify({
-    gateway: { port },
-    channels: { whatsapp: { dmPolicy: 'allowlist', allowFrom: [`+${annPn}`], groups: { '*': { requireMention: false } },
-      ackReaction: { emoji: '👀', direct: true, group: 'always' } } },
-  }))
-  const env = { ...process.env, HOME: work, VERSO_STATE_DIR: state, VERSO_WHATSAPP_URL: world.ws }
-  const verso = (...args) => new Promise((resolve, reject) => {
-    const child = spawn(process.env.VERSO, args, { env, stdio: ['ignore', 'pipe', 'pipe'] })
-    let out = '', err = ''
-    child.stdout.on('data', data => { out += data })
-    child.stderr.on('data', data => { err += data })
-    child.on('error', reject)
-    child.on('exit', code => code === 0 ? resolve(out)
-      : reject(new Error(`verso ${args.join(' ')} ended with ${code}\n${out}${err}`)))
-  })
-  const until = async (what, holds) => {
-    const end = performance.now() + 30_000
-    for (;;) {
-      const last = await holds().catch(error => ({ error }))
-      if (last && !last.error) return last
-      if (performance.now() > end) throw new Error(`${what} did not come: ${last?.error ?? 'no'}`)
-      await new Promise(resolve => setTimeout(resolve, 100))
-    }
-  }
+  const whatsapp = { dmPolicy: 'allowlist', allowFrom: [`+${annPn}`], groups: { '*': { requireMention: false } },
+    ackReaction: { emoji: '👀', direct: true, group: 'always' } }
+  const { env, verso, connected, gateway: start } = await machine({ Lines, world, work, name: 'verso', whatsapp })
 
-  const gateway = new Lines('verso', process.env.VERSO, ['gateway'], { env })
+  const gateway = start()
   await step('verso gateway starts', () => until('health', () => verso('health')))
 
   await step('the Verso account links by code', async () => {
@@ -52,10 +16,7 @@ export async function withVerso({ Lines, step, same, ctl, world, work, file, ann
     const { line } = await login.expect('a code', ({ line }) => /^\s*[A-Z0-9]{4}-?[A-Z0-9]{4}\s*$/.test(line ?? ''))
     await ctl('code', { pn: number, code: line.trim().replace('-', '') })
     same(await login.ended, 0, 'exit code of the login')
-    await until('the connection', async () => {
-      const { channelAccounts } = JSON.parse(await verso('channels', 'status', '--json'))
-      return channelAccounts.whatsapp[0].connected
-    })
+    await connected()
   })
 
   // The account's phone confirms too; this is the companion's own receipt, which it gives for what it could open.

@@ -3,6 +3,7 @@
 mod admission;
 mod answers;
 mod architecture;
+mod baileys_folder;
 mod catch_up;
 mod cli;
 mod commands;
@@ -22,5 +23,6 @@ mod sending;
 mod sessions;
 mod supervision;
 mod support;
+mod transfer;
 mod vectors;
 mod why;

@@ -144,7 +144,7 @@ async fn what_cannot_be_had_leaves_a_line_and_no_file() {
 
     // The real file under another one's hash.
     let mut message = media.attach(&picture(5, 1000), 1).expect("encrypted");
-    message.image_message.get_or_insert_default().file_sha256 = Some(vec![9; 32].into());
+    message.image_message.get_or_insert_default().file_sha256 = Some(vec![9; 32]);
     ann.sends(&work, message);
     assert!(model.asked().await.ends_with("look\n[media not saved: damaged]"));
     assert_eq!(saved(&gateway.state).len(), 0);

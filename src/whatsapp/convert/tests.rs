@@ -133,9 +133,9 @@ fn media_keeps_what_a_download_needs() {
         ptt: Some(true),
         seconds: Some(12),
         direct_path: owned("/v/t62/abc"),
-        media_key: Some(vec![1; 32].into()),
-        file_sha256: Some(vec![2; 32].into()),
-        file_enc_sha256: Some(vec![3; 32].into()),
+        media_key: Some(vec![1; 32]),
+        file_sha256: Some(vec![2; 32]),
+        file_enc_sha256: Some(vec![3; 32]),
         ..Default::default()
     };
     let heard = |note: AudioMessage| {
