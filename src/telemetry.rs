@@ -24,6 +24,8 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt};
 
+use crate::whatsapp::LIBRARY_LOG;
+
 /// Names that log lines are sorted by.
 pub mod target {
     /// What came from WhatsApp.
@@ -154,7 +156,7 @@ fn wrong_filter(text: &str, error: &dyn std::fmt::Display) -> io::Error {
 pub fn filter_of(level: &str) -> String {
     match level {
         "info" | "debug" => format!(
-            "warn,verso={level},whatsapp={level},whatsapp_rust=warn,whatsapp_rust::download=error,web={level},config={level},agent={level},api={level},gateway={level}"
+            "warn,verso={level},whatsapp={level},{LIBRARY_LOG},web={level},config={level},agent={level},api={level},gateway={level}"
         ),
         _ => level.to_owned(),
     }

@@ -249,7 +249,7 @@ async fn links_by_qr_and_talks_both_ways() -> Result {
     assert!(account.link.vitals().frames_in > 0);
     account.link.close().await;
     assert_eq!(ended(run).await?, DownReason::Stopped);
-    assert_eq!(send_text(&account.link, &got.chat, &id, "too late").await, Err(LinkError::NotLinked));
+    assert_eq!(send_text(&account.link, &got.chat, &id, "too late").await, Err(LinkError::NotConnected));
     device.wait_disconnected().await?;
     drop(account);
     let released = async {

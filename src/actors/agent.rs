@@ -7,7 +7,6 @@
 //! ```
 
 mod media;
-mod mime;
 mod run;
 mod work;
 

@@ -209,7 +209,7 @@ const UNSERVED: &[&str] = &[
     "messages removeAckAfterReply responsePrefixContextTemplate statusReactions suppressToolErrors tts",
     "messages.groupChat visibleReplies",
     "models bedrockDiscovery mode",
-    "models.providers.* auth authHeader models",
+    "models.providers.* auth authHeader",
     "session agentToAgent groupScope maintenance parentForkMaxTokens threadBindings",
 ];
 

@@ -80,11 +80,15 @@ const GENERIC: &[&str] = &[
     "text/xml",
 ];
 
-/// In lower case and without parameters; `None` when nothing is left.
+/// In lower case and without parameters; `None` when that is no MIME type.
 pub fn bare(mime: &str) -> Option<String> {
     let bare = mime.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    (!bare.is_empty()).then_some(bare)
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "/.+-_".contains(c);
+    (bare.contains('/') && bare.len() <= LONGEST && bare.chars().all(allowed)).then_some(bare)
 }
+
+/// No registered MIME type is longer.
+const LONGEST: usize = 100;
 
 /// How a MIME type is shown; `None` for text and for what is unknown, which are sent as documents.
 pub fn kind_of(mime: &str) -> Option<MediaKind> {

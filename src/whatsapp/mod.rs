@@ -39,6 +39,9 @@ use crate::clock::UnixMs;
 use crate::event::{InboundMessage, LinkEvent};
 use crate::ids::{AccountId, E164, Jid};
 
+/// The library's part of a log filter. Its downloads name addresses that open without a password.
+pub const LIBRARY_LOG: &str = "whatsapp_rust=warn,whatsapp_rust::download=error";
+
 /// What one link is opened with.
 #[derive(Clone, Debug)]
 pub struct LinkSpec {

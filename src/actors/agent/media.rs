@@ -12,16 +12,18 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::RunAgents;
-use super::mime;
 use crate::actors::socket::FetchMedia;
 use crate::actors::supervisor::SupervisorActor;
 use crate::event::{MediaSource, SavedMedia};
 use crate::ids::AccountId;
+use crate::media::kind;
 use crate::session::pending::PendingMessage;
 use crate::store::inbox::{self, Inbox};
 use crate::text::attached;
 use crate::whatsapp::{DownloadError, LinkError};
 
+/// The type of what nobody knows.
+const UNKNOWN: &str = "application/octet-stream";
 /// Downloads of the whole process at a time.
 const AT_ONCE: usize = 4;
 /// How long a run waits for the account's connection, which its answer needs as well.
@@ -111,12 +113,12 @@ impl Fetcher {
         let name = inbox::name(account, &source).ok_or(DownloadError::Incomplete)?;
         let alone = self.alone(&name);
         let _alone = alone.lock().await;
-        let declared = source.media.mime.as_deref().and_then(mime::bare);
+        let declared = source.media.mime.as_deref().and_then(kind::bare);
         let mut media = source.media.clone();
         media.file = None;
         let saved = |(path, bytes, sniffed): (_, _, Option<&str>)| {
             let mime = declared.clone().or_else(|| sniffed.map(str::to_owned));
-            SavedMedia { path, bytes, mime: mime.unwrap_or_else(|| mime::UNKNOWN.to_owned()), media }
+            SavedMedia { path, bytes, mime: mime.unwrap_or_else(|| UNKNOWN.to_owned()), media }
         };
         let found = {
             let (inbox, name) = (self.inbox.clone(), name.clone());
@@ -128,9 +130,9 @@ impl Fetcher {
         let (partial, bytes) = self.download(&source, max_bytes, supervisor).await?;
         let declared = declared.clone();
         let (path, sniffed) = on_disk(move || {
-            let sniffed = mime::sniff(&partial.head()?);
-            let extension = declared.as_deref().and_then(mime::extension_of);
-            let extension = extension.or_else(|| sniffed.and_then(mime::extension_of)).unwrap_or_default();
+            let sniffed = kind::sniff(&partial.head()?);
+            let extension = declared.as_deref().and_then(kind::extension_of);
+            let extension = extension.or_else(|| sniffed.and_then(kind::extension_of)).unwrap_or_default();
             Ok((partial.keep(&name, extension)?, sniffed))
         })
         .await?;

@@ -59,8 +59,8 @@ mod tests {
         let id = MessageId::new("P");
         assert!(look_up(&path, &id).expect("nothing there").is_empty() && !path.exists());
         let db = open_connection(&path).expect("opened");
-        let part = "INSERT INTO outbox(account, id, chat, text, state, rank, created_at, updated_at)
-                    VALUES ('work', 'P', '1@s.whatsapp.net', 'hi', 'failed', 4, 1, 2)";
+        let part = r#"INSERT INTO outbox(account, id, chat, content, state, rank, created_at, updated_at)
+                    VALUES ('work', 'P', '1@s.whatsapp.net', '{"type":"text","text":"hi","quote":null}', 'failed', 4, 1, 2)"#;
         db.execute(part, []).expect("inserted");
         drop(db);
         let before = std::fs::read(&path).expect("readable");
