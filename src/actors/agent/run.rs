@@ -2,12 +2,15 @@
 //!
 //! The parts of an answer get their WhatsApp message ids here and are committed to the outbox in the same transaction that marks
 //! the messages answered; only then the account is told that something waits. So a crash costs at most a repeated run whose answer
-//! was never sent.
+//! was never sent. Files of an answer are prepared before that; what a given-up answer prepared is deleted.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::answer::{Contents, Files};
 use super::media::{Brought, Fetcher};
+use super::tool::WhatsappTool;
 use super::work::{Ended, Item, Work};
 use crate::actors::socket::Gesture;
 use crate::actors::supervisor::{Deliver, DescribeGroup};
@@ -18,6 +21,7 @@ use crate::config::model::{AgentConfig, Config, ResetPolicy, TypingMode};
 use crate::delivery::{self, Delivery};
 use crate::event::{Content, InboundMessage};
 use crate::ids::{E164, MessageId};
+use crate::media::Loader;
 use crate::policy::decide::ChatKind;
 use crate::session::entry::{Entry, Opened};
 use crate::session::group_facts::GroupFacts;
@@ -43,6 +47,8 @@ pub(super) struct Tools {
     pub paths: StatePaths,
     pub clock: Clock,
     pub agents: Agents,
+    /// Prepares the files that answers name.
+    pub loader: Loader,
     /// Fetches the media that messages bring along.
     pub fetcher: Fetcher,
     /// The zone whose clocks begin a new day for sessions.
@@ -83,7 +89,7 @@ impl AgentRun {
             } else {
                 Err(AgentError::Config(format!("agent \"{}\" is not configured any more", run.agent)))
             };
-            self.settle(answer, Ended::Done).await;
+            self.settle(self.contents(answer).await, Ended::Done).await;
             return Ended::Done;
         };
         let mode = typing::mode(self.config.agents.typing_mode, order.dispatch.chat, order.dispatch.mentioned, false);
@@ -95,17 +101,21 @@ impl AgentRun {
                 std::future::pending::<()>().await;
             }
         };
-        let (answer, ended) = tokio::select! {
-            biased;
-            () = aborted => (Ok(AgentReply::default()), Ended::Aborted),
-            answer = self.answer(&agent, mode, &mut shown) => (answer, Ended::Done),
+        let answered = async {
+            let answer = self.answer(&agent, mode, &mut shown).await;
+            let speaks =
+                answer.as_ref().is_ok_and(|reply| !reply.text.trim().is_empty() && !delivery::is_silent(&reply.text));
+            if mode == TypingMode::Message && speaks {
+                shown = Some(self.typing());
+            }
+            self.contents(answer).await
         };
-        let speaks =
-            answer.as_ref().is_ok_and(|reply| !reply.text.trim().is_empty() && !delivery::is_silent(&reply.text));
-        if mode == TypingMode::Message && speaks {
-            shown = Some(self.typing());
-        }
-        self.settle(answer, ended).await;
+        let (contents, ended) = tokio::select! {
+            biased;
+            () = aborted => (Contents::default(), Ended::Aborted),
+            contents = answered => (contents, Ended::Done),
+        };
+        self.settle(contents, ended).await;
         drop(shown);
         ended
     }
@@ -152,6 +162,9 @@ impl AgentRun {
         })?;
         let (workspace, history) = self.read(&agent, &entry.session_id).await?;
         let parts = [workspace, self.introduction().await.unwrap_or_default()];
+        if mode == TypingMode::Thinking {
+            *shown = Some(self.typing());
+        }
         let (mut prompts, mut media) = (Vec::new(), Vec::new());
         for (n, item) in self.work.items.iter().enumerate() {
             let brought = self.tools.fetcher.bring(&item.order).await;
@@ -170,10 +183,12 @@ impl AgentRun {
             text: texts.join("\n"),
             media,
         };
-        if mode == TypingMode::Thinking {
-            *shown = Some(self.typing());
-        }
-        let reply = self.tools.agents.run(&job, provider, self.config.agents.timeout).await?;
+        let tool = WhatsappTool {
+            journal: self.tools.journal.clone(),
+            order: self.work.last().order.clone(),
+            may_send: self.may_send().await,
+        };
+        let reply = self.tools.agents.run(&job, provider, self.config.agents.timeout, &tool).await?;
         self.remember(&agent, &entry.session_id, &job.line, &reply).await;
         Ok(reply)
     }
@@ -198,10 +213,14 @@ impl AgentRun {
         })
     }
 
+    fn workspace(&self, agent: &AgentConfig) -> PathBuf {
+        agent.workspace.clone().unwrap_or_else(|| self.tools.paths.workspace(&agent.id))
+    }
+
     /// The workspace's system prompt and the earlier turns.
     async fn read(&self, agent: &Arc<AgentConfig>, session_id: &str) -> Result<(String, Vec<Turn>), AgentError> {
         let (transcripts, agent_id) = (self.tools.transcripts.clone(), agent.id.clone());
-        let workspace = agent.workspace.clone().unwrap_or_else(|| self.tools.paths.workspace(&agent.id));
+        let workspace = self.workspace(agent);
         let session_id = session_id.to_owned();
         let read = tokio::task::spawn_blocking(move || {
             (workspace::system_prompt(&workspace), transcripts.tail(&agent_id, &session_id, usize::MAX))
@@ -338,31 +357,46 @@ impl AgentRun {
         }
     }
 
-    /// Commits the answer and tells the account that something waits.
-    async fn settle(&self, answer: Result<AgentReply, AgentError>, ended: Ended) {
+    /// The messages that the answer becomes, its files prepared; none when the session may not send.
+    async fn contents(&self, answer: Result<AgentReply, AgentError>) -> Contents {
         let Item { order, run, .. } = self.work.last();
-        let message = &order.message;
-        let mut texts = match answer {
-            Ok(reply) => {
-                let agent = self.config.agent(&run.agent).unwrap_or(self.config.agents.default_agent());
-                delivery::plan(
-                    &reply.text,
-                    &Delivery { rules: &order.account.rules, agent, own_chat: order.dispatch.own_chat },
-                )
-            }
+        let speaks = match &answer {
+            Ok(reply) => !reply.text.trim().is_empty(),
             Err(error) => {
-                tracing::warn!(target: "agent", agent = %run.agent, session = %run.session, id = %message.id, %error, "no answer");
-                if self.config.agents.report_errors { vec![format!("⚠️ No answer: {error}.")] } else { Vec::new() }
+                tracing::warn!(target: "agent", agent = %run.agent, session = %run.session, id = %order.message.id, %error, "no answer");
+                self.config.agents.report_errors
             }
         };
-        if !texts.is_empty() && !self.may_send().await {
-            tracing::info!(target: "agent", session = %run.session, id = %message.id, "session.sendPolicy keeps the answer back");
-            texts.clear();
+        if !speaks {
+            return Contents::default();
         }
-        let parts: Vec<OutboxPart> = texts
-            .into_iter()
-            .map(|text| OutboxPart::text(message.account.clone(), message.chat.clone(), text, Some(message.key())))
-            .collect();
+        if !self.may_send().await {
+            tracing::info!(target: "agent", session = %run.session, id = %order.message.id, "session.sendPolicy keeps the answer back");
+            return Contents::default();
+        }
+        let reply = match answer {
+            Ok(reply) => reply,
+            Err(error) => return Contents::texts(vec![format!("⚠️ No answer: {error}.")]),
+        };
+        let agent = self.config.agent(&run.agent).unwrap_or(self.config.agents.default_agent());
+        let files = Files {
+            loader: &self.tools.loader,
+            roots: vec![self.workspace(agent), self.tools.paths.media()],
+            max_bytes: self.config.agents.media_max_bytes,
+        };
+        let delivery = Delivery { rules: &order.account.rules, agent, own_chat: order.dispatch.own_chat };
+        files.contents(&reply, &delivery).await
+    }
+
+    /// Commits the answer and tells the account that something waits.
+    async fn settle(&self, contents: Contents, ended: Ended) {
+        let order = &self.work.last().order;
+        let message = &order.message;
+        let part =
+            |content| OutboxPart::new(message.account.clone(), message.chat.clone(), content, Some(message.key()));
+        let parts: Vec<OutboxPart> = contents.parts.into_iter().map(part).collect();
+        // Whatever becomes of the commit: a file is not deleted below a part that may be written down.
+        contents.files.hand_over();
         let settled = self.work.finish(ended);
         let written = if settled.is_empty() {
             self.tools.journal.enqueue(parts).await

@@ -108,8 +108,13 @@ pub struct OutboxPart {
 impl OutboxPart {
     /// A text under a fresh id.
     pub fn text(account: AccountId, chat: Jid, text: impl Into<String>, answers: Option<MessageKey>) -> Self {
+        Self::new(account, chat, Outgoing::text(text), answers)
+    }
+
+    /// A message under a fresh id.
+    pub fn new(account: AccountId, chat: Jid, content: Outgoing, answers: Option<MessageKey>) -> Self {
         let id = MessageId::random(&mut rand::rng());
-        Self { account, id, chat, content: Outgoing::text(text), answers, first_contact: false }
+        Self { account, id, chat, content, answers, first_contact: false }
     }
 }
 
