@@ -369,3 +369,21 @@ pub(super) fn account_id(config: &Config, typed: Option<&str>) -> Result<Account
     Err(Failure::new(format!("unknown account \"{typed}\"; configured: {}", known.join(", ")))
         .hint(format!("add it with: verso config set channels.whatsapp.accounts.{id} '{{}}'")))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_status_tells_what_an_account_has_not_got_rid_of() {
+        let account = |id: &str, waiting, failed| ChannelAccount {
+            account_id: id.into(),
+            outbox: OutboxCounts { waiting, failed, expired: 0 },
+            ..ChannelAccount::default()
+        };
+        let answer = json!({"channelAccounts": {CHANNEL: [account("a", 2, 1), account("b", 0, 0)]}});
+        let lines = status_lines(&answer, 0, false);
+        assert_eq!(lines.len(), 3, "{lines:?}");
+        assert_eq!(lines[1], "  outbox: 2 waiting, 1 failed");
+    }
+}

@@ -103,7 +103,7 @@ async fn what_cannot_be_sent_is_said_and_nothing_leaks() {
     ann.expect_text("MEDIA: file:///etc/passwd").await.expect("no source that a model may name: it stays text");
     ann.says(&work, "five");
     let silent = |r: &wa_simulator::Received| r.message.document_message.is_set() && r.text.is_empty();
-    let last = ann.expect_message(|r| silent(r) && shown(&world, &work, &ann).len() >= 6).await.expect("sent");
+    let last = ann.expect_message(silent).await.expect("sent");
     assert_eq!(world.media().open(&last.message).expect("opens").expect("a file").bytes, b"a note");
     let shown = shown(&world, &work, &ann);
     assert_eq!((shown[2].as_str(), shown[5].as_str()), ("Document:see", "Document:"), "{shown:?}");
@@ -161,4 +161,6 @@ async fn typing_is_shown_while_the_files_of_a_question_still_come() {
     world.media().fault(On::Download, Fault::Slow(std::time::Duration::from_secs(3600)), 1);
     ann.sends(&work, world.media().attach(&Attachment::new(Kind::Image, vec![1; 5000]), 1).expect("encrypted"));
     ann.expect_typing(&work).await.expect("typing is shown while the file comes");
+    ann.says(&work, "/stop");
+    ann.expect_message(|r| r.text.contains("aborted")).await.expect("stopped");
 }
