@@ -16,6 +16,8 @@ fn flow(input: &Value) -> Outcome {
     let config = config(&input["config"])?;
     let envelope = &input["config"]["agents"]["defaults"];
     let options = options(&json!({"timezone": envelope["envelopeTimezone"], "includeElapsed": false}))?;
+    // 7.6: Verso names the sender at the end as well.
+    let suffix = regex::Regex::new(r"\n\[from: [^\n]*\]$").expect("a pattern");
     let (mut pending, mut calls, mut sends) = (Pending::default(), Vec::new(), Vec::new());
     for msg in input["messages"].as_array().into_iter().flatten() {
         let account = account_of(&config, &msg["accountId"])?;
@@ -70,8 +72,6 @@ fn flow(input: &Value) -> Outcome {
                 quoted_attached: None,
                 previous: None,
             };
-            // 7.6: Verso names the sender at the end as well.
-            let suffix = regex::Regex::new(r"\n\[from: [^\n]*\]$").expect("a pattern");
             let group = dispatch.chat == ChatKind::Group;
             let quote = |key: &str| msg[key].clone();
             let commands = command::is_command(text(&msg["body"]), Switches::default())
