@@ -21,8 +21,8 @@ use crate::clock::{Clock, UnixMs};
 use crate::config::Places;
 use crate::config::file::ConfigSource;
 use crate::config::model::{AccountConfig, AllowList, Config};
-use crate::event::{Content, Identity, InboundMessage, MessageKey};
-use crate::ids::{AccountId, E164, Jid};
+use crate::event::{Identity, InboundMessage, MessageKey};
+use crate::ids::{AccountId, Jid};
 use crate::policy::allowlist::parse_approved;
 use crate::policy::decide::{View, decide};
 use crate::policy::decision::{ChatKind, Decision, Dispatch, Effect, Hold, Verdict};
@@ -30,12 +30,12 @@ use crate::policy::mention::MentionTable;
 use crate::policy::reason::IgnoreReason;
 use crate::routing::session_key;
 use crate::session::debounce::{Debounce, Key};
-use crate::session::pending::{Pending, PendingMessage};
+use crate::session::pending::Pending;
 use crate::store::StoreError;
 use crate::store::journal::{InboundRow, InboundState, Journal};
 use crate::store::pairing::{PairingFiles, Stamp};
 use crate::store::paths::StatePaths;
-use crate::text::envelope;
+use crate::text::turn;
 
 pub use batches::FlushBatches;
 use batches::Waiting;
@@ -312,21 +312,7 @@ impl RouterActor {
 
     /// Keeps a group message as context for the group's next answer.
     fn hold(&mut self, message: &InboundMessage, hold: &Hold) {
-        let Content::Body(body) = &message.content else { return };
-        let id = message.sender.without_device().to_string();
-        let sender = envelope::Sender {
-            name: message.push_name.as_deref(),
-            number: message.sender_number.as_ref().map(E164::as_str),
-            id: Some(&id),
-        };
-        let kept = PendingMessage {
-            sender: sender.label().unwrap_or_else(|| "Unknown".to_owned()),
-            body: body.text_or_placeholder(),
-            timestamp: Some(message.timestamp).filter(|at| *at > 0),
-            id: Some(message.id.clone()),
-            media: message.media().0,
-            attached: None,
-        };
+        let Some(kept) = turn::kept(message) else { return };
         self.pending.hold(&hold.history_key, kept, hold.limit);
         if let (Some(number), Some(name)) = (message.sender_number.clone(), message.push_name.clone()) {
             self.agents.do_send(SawMember {

@@ -19,8 +19,7 @@ use crate::clock::{Clock, UnixMs};
 use crate::command::Activation;
 use crate::config::model::{AgentConfig, Config, ResetPolicy, TypingMode};
 use crate::delivery::{self, Delivery};
-use crate::event::{Content, InboundMessage};
-use crate::ids::{E164, MessageId};
+use crate::ids::E164;
 use crate::media::Loader;
 use crate::policy::decide::ChatKind;
 use crate::session::entry::{Entry, Opened};
@@ -30,7 +29,7 @@ use crate::store::journal::{Journal, OutboxPart};
 use crate::store::paths::StatePaths;
 use crate::store::transcripts::{self, Transcripts};
 use crate::text::zone::Zone;
-use crate::text::{envelope, history, intro, queued};
+use crate::text::{envelope, intro, queued, turn};
 
 /// Turns of a session that the model is shown when nothing limits them.
 const HISTORY_TURNS: usize = 40;
@@ -171,8 +170,8 @@ impl AgentRun {
             prompts.push(self.prompt(item, &agent, previous.filter(|_| n == 0), &brought));
             media.extend(brought.files);
         }
-        let dropped: Vec<String> = self.work.dropped.iter().map(|item| said(&item.order.message)).collect();
-        let texts: Vec<String> = self.work.items.iter().map(|item| said(&item.order.message)).collect();
+        let dropped: Vec<String> = self.work.dropped.iter().map(|item| turn::said(&item.order.message)).collect();
+        let texts: Vec<String> = self.work.items.iter().map(|item| turn::said(&item.order.message)).collect();
         let job = AgentJob {
             is_default: agent.id == self.config.agents.default,
             agent: agent.clone(),
@@ -232,7 +231,7 @@ impl AgentRun {
                 Vec::new()
             })
             .into_iter()
-            .map(turn)
+            .map(earlier)
             .collect();
         let people: Vec<bool> = history.iter().map(|turn| turn.role == Role::User).collect();
         let first = match self.history_limit() {
@@ -277,7 +276,7 @@ impl AgentRun {
         };
         let sender_id = message.sender.without_device().to_string();
         let current = intro::Current {
-            sender: sender(message, &sender_id),
+            sender: turn::sender(message, &sender_id),
             sender_id: &sender_id,
             message_id: message.id.as_str(),
         };
@@ -288,41 +287,17 @@ impl AgentRun {
     /// One message as the model sees it, after what was said before it in its group.
     fn prompt(&self, item: &Item, agent: &AgentConfig, previous: Option<UnixMs>, brought: &Brought) -> String {
         let order = &item.order;
-        let (message, rules) = (&order.message, &order.account.rules);
-        let id = message.sender.without_device().to_string();
-        let prefix = envelope::message_prefix(
-            rules.message_prefix.as_deref(),
-            !rules.allow_from.is_empty(),
-            agent.identity.name.as_deref(),
-        );
-        let quote = match &message.content {
-            Content::Body(body) => body.quote.as_ref(),
-            Content::Reaction { .. } | Content::Other { .. } => None,
-        };
-        let quoted_by = quote
-            .and_then(|q| q.sender.as_ref())
-            .map(|jid| jid.e164().map_or_else(|| jid.to_string(), |n| n.to_string()));
-        let line = envelope::Line {
-            from: &order.dispatch.peer,
-            body: &said(message),
+        let turn = turn::Turn {
+            message: &order.message,
+            dispatch: &order.dispatch,
+            rules: &order.account.rules,
+            agent,
+            history: &brought.history,
             attached: brought.own.as_deref(),
-            prefix: &prefix,
-            sender: (order.dispatch.chat == ChatKind::Group).then(|| sender(message, &id)),
-            quote: quote.map(|q| envelope::Quoted {
-                sender: quoted_by.as_deref(),
-                id: q.id.as_ref().map(MessageId::as_str),
-                body: &q.body,
-                attached: brought.quoted.as_deref(),
-            }),
-            timestamp: Some(message.timestamp).filter(|at| *at > 0),
+            quoted_attached: brought.quoted.as_deref(),
             previous,
         };
-        history::with_pending(
-            &brought.history,
-            &order.dispatch.peer,
-            &line.render_for_agent(&self.options),
-            &self.options,
-        )
+        turn.prompt(&self.options)
     }
 
     /// Adds the turn to the transcript and its cost to the session.
@@ -430,23 +405,7 @@ impl AgentRun {
     }
 }
 
-/// The text of a message, or what stands for its media.
-fn said(message: &InboundMessage) -> String {
-    match &message.content {
-        Content::Body(body) => body.text_or_placeholder(),
-        Content::Reaction { .. } | Content::Other { .. } => String::new(),
-    }
-}
-
-fn sender<'a>(message: &'a InboundMessage, id: &'a str) -> envelope::Sender<'a> {
-    envelope::Sender {
-        name: message.push_name.as_deref(),
-        number: message.sender_number.as_ref().map(E164::as_str),
-        id: Some(id),
-    }
-}
-
-fn turn(stored: transcripts::Turn) -> Turn {
+fn earlier(stored: transcripts::Turn) -> Turn {
     let role = if stored.role == "assistant" { Role::Assistant } else { Role::User };
     Turn { role, text: stored.content }
 }
