@@ -49,9 +49,9 @@ const TOPICS: &[Topic] = &[
     texts::functions,
 ];
 
-/// Functions whose record holds more than the rule: only these keys are compared.
 /// Functions whose record says more in Verso: the original's keys are compared.
 const SAYS_MORE: &[&str] = &["WhatsAppConfigSchema.safeParse", "resolveWhatsAppAccount"];
+/// Functions whose record holds more than the rule: only these keys are compared.
 const IN_PART: &[(&str, &[&str])] = &[
     // What Verso marks as read is decided and tested apart (6.7).
     ("checkInboundAccessControl", &["allowed", "isSelfChat", "resolvedAccountId", "sent", "pendingAfter"]),
