@@ -443,7 +443,10 @@ impl Handler<AccountOnline> for RouterActor {
                 held.into_iter().for_each(|row| me.hold_again(row));
                 unanswered.into_iter().for_each(|row| me.recover(row, ctx));
             }
-            Err(error) => tracing::error!(target: "whatsapp/inbound", %account, %error, "what an earlier process left cannot be read"),
+            Err(error) => {
+                tracing::error!(target: "whatsapp/inbound", %account, %error, "what an earlier process left cannot be read; the next connection tries again");
+                me.introduced.remove(&account);
+            }
         }));
     }
 }
