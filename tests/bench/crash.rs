@@ -21,7 +21,7 @@ fn main() {
         "{}",
         serde_json::json!({
             "bench": "crash", "seed": seed, "kills": kills, "seconds": began.elapsed().as_secs(),
-            "messages": outcome.messages, "answers": outcome.answers, "askedAgain": outcome.asked_again, "lost": 0, "doubled": 0,
+            "messages": outcome.messages, "answers": outcome.answers, "askedAgain": outcome.asked_again, "late": outcome.late, "lost": 0, "doubled": 0,
         })
     );
 }
