@@ -194,15 +194,17 @@ impl Campaign {
     /// Waits until a chat shows as many marks as it is owed.
     async fn settled(&self, chat: usize, seed: u64) {
         let chat = &self.chats[chat];
-        let name = format!("account {}, {:?}, {}", chat.account, chat.group, chat.people[0].number());
-        let mut known = usize::MAX;
-        until(&format!("all answers of {name}, seed {seed}"), || {
-            let received = chat.people[0].received();
-            // The marks are looked for when something new is there.
-            std::mem::replace(&mut known, received) != received
-                && self.answers(chat).iter().map(|(_, marks)| marks.len()).sum::<usize>() >= chat.owed.len()
-        })
-        .await;
+        let shows = || self.answers(chat).into_iter().flat_map(|(_, marks)| marks);
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        while shows().count() < chat.owed.len() {
+            if tokio::time::Instant::now() > deadline {
+                let shown: HashSet<String> = shows().collect();
+                let lost = chat.written.iter().filter(|(_, _, marks)| marks.iter().any(|mark| !shown.contains(mark)));
+                let lost: Vec<_> = lost.map(|(_, id, marks)| (id, &marks[0])).collect();
+                panic!("not answered: {lost:?}, account {}, {:?}, {}, seed {seed}", chat.account, chat.group, chat.people[0].number());
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 
     fn judge(&self, seed: u64) -> Outcome {
@@ -230,7 +232,16 @@ impl Campaign {
             let in_order: Vec<&String> = in_time.filter(|mark| !late.contains(mark)).collect();
             let kept: HashSet<&String> = in_order.iter().copied().collect();
             let expected: Vec<&String> = chat.owed.iter().filter(|mark| kept.contains(mark)).collect();
-            assert_eq!(in_order, expected, "out of order: {name}");
+            if in_order != expected {
+                let wrong: Vec<_> = in_order.iter().zip(&expected).filter(|(got, due)| got != due).take(12).collect();
+                let authors: Vec<(String, &String)> = chat
+                    .written
+                    .iter()
+                    .filter(|(_, _, marks)| wrong.iter().any(|(got, _)| **got == &marks[0]))
+                    .map(|(person, _, marks)| (person.number(), &marks[0]))
+                    .collect();
+                panic!("out of order: {name}: (is, should be) {wrong:?}, written by {authors:?}");
+            }
             outcome.answers += answers.len();
             outcome.late += late.len();
             outcome.asked_again += answers.iter().filter(|(id, _)| again.contains(id)).count();
