@@ -356,7 +356,8 @@ impl RouterActor {
             return;
         }
         // Judged as of when it came in, so that the pause of the restart does not count against it.
-        ctx.notify(InboundReceived { connected_at: Some(row.received_at), message: row.message, ours: false });
+        // At once: notifications to oneself keep no order.
+        self.handle(InboundReceived { connected_at: Some(row.received_at), message: row.message, ours: false }, ctx);
     }
 }
 
@@ -438,7 +439,8 @@ impl Handler<AccountOnline> for RouterActor {
                 async { Ok::<_, StoreError>((journal.held(&account).await?, journal.unanswered(&account).await?)) };
             (left.await, account)
         };
-        ctx.spawn(actix::fut::wrap_future(left).map(|(left, account), me: &mut Self, ctx| match left {
+        // Nothing that comes in now may overtake it.
+        ctx.wait(actix::fut::wrap_future(left).map(|(left, account), me: &mut Self, ctx| match left {
             Ok((held, unanswered)) => {
                 held.into_iter().for_each(|row| me.hold_again(row));
                 unanswered.into_iter().for_each(|row| me.recover(row, ctx));

@@ -110,7 +110,13 @@ pub async fn campaign(kills: u64, seed: u64) -> Outcome {
 
     let mut chats: Vec<Chat> = Vec::new();
     for account in 0..accounts.len() {
-        let alone = people.iter().map(|person| Chat { account, group: None, people: vec![person.clone()], owed: vec![], written: vec![] });
+        let alone = people.iter().map(|person| Chat {
+            account,
+            group: None,
+            people: vec![person.clone()],
+            owed: vec![],
+            written: vec![],
+        });
         chats.extend(alone);
         chats.push(Chat { account, group: Some(account), people: people.clone(), owed: vec![], written: vec![] });
     }
@@ -181,7 +187,8 @@ impl Campaign {
     /// What the phone shows in a chat, in order of arrival: ids and marks. A part whose ack was cut off by the kill is sent again with
     /// the same id, and a phone shows one id once.
     fn answers(&self, chat: &Chat) -> Vec<(String, Vec<String>)> {
-        let (from, group) = (self.accounts[chat.account].number(), chat.group.map(|g| self.groups[g].jid().to_string()));
+        let (from, group) =
+            (self.accounts[chat.account].number(), chat.group.map(|g| self.groups[g].jid().to_string()));
         let mut seen = HashSet::new();
         let inbox = chat.people[0].inbox().into_iter();
         inbox
@@ -201,7 +208,12 @@ impl Campaign {
                 let shown: HashSet<String> = shows().collect();
                 let lost = chat.written.iter().filter(|(_, _, marks)| marks.iter().any(|mark| !shown.contains(mark)));
                 let lost: Vec<_> = lost.map(|(_, id, marks)| (id, &marks[0])).collect();
-                panic!("not answered: {lost:?}, account {}, {:?}, {}, seed {seed}", chat.account, chat.group, chat.people[0].number());
+                panic!(
+                    "not answered: {lost:?}, account {}, {:?}, {}, seed {seed}",
+                    chat.account,
+                    chat.group,
+                    chat.people[0].number()
+                );
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }

@@ -54,7 +54,9 @@ async fn on_a_full_disk_nothing_is_acknowledged_and_everything_is_answered_when_
     for phone in [&ann, &bob] {
         assert_eq!(texts(phone).iter().filter(|t| t.ends_with("end")).count(), 1);
     }
-    gateway.wait("everything to be done", |s| s.accounts[0].outbox.waiting == 0 && device.offline_queue_len() == 0).await;
+    gateway
+        .wait("everything to be done", |s| s.accounts[0].outbox.waiting == 0 && device.offline_queue_len() == 0)
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -181,4 +183,36 @@ async fn an_answer_that_is_ready_while_the_account_is_offline_arrives_after_the_
         .collect();
     assert_eq!(heads, (0..12).collect::<Vec<u32>>(), "in order and once");
     gateway.wait("the outbox to be empty", |s| s.accounts.iter().all(|a| a.outbox.waiting == 0)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_crash_left_unjudged_is_answered_in_order() {
+    use verso::event::{Body, Content, InboundMessage};
+    let world = World::start().await.expect("world");
+    let (work, ann) = (world.phone("+15550001111"), world.contact("+15557000001", "Ann"));
+    let gateway = GatewayFixture::start(&world, &format!("{{ {OPEN} }}")).await;
+    gateway.link("work", &work).await;
+    let folder = gateway.stop().await;
+    let jid: verso::ids::Jid = ann.lid().to_string().parse().expect("jid");
+    let texts_sent: Vec<String> = (0..9).map(|n| format!("message {n}")).collect();
+    let left = texts_sent.iter().map(|text| InboundMessage {
+        account: verso::ids::AccountId::new("work"),
+        id: verso::ids::MessageId::new(text.replace(' ', "")),
+        chat: jid.clone(),
+        sender: jid.clone(),
+        sender_alt: None,
+        sender_number: verso::ids::E164::normalize(&ann.number()),
+        chat_number: verso::ids::E164::normalize(&ann.number()),
+        from_me: false,
+        push_name: None,
+        timestamp: 0,
+        offline: false,
+        content: Content::Body(Body { text: Some(text.clone()), ..Body::default() }),
+    });
+    let journal = verso::store::journal::Journal::open(&folder.path().join("state.db"), Clock::System).expect("opens");
+    journal.commit(left.collect()).await.expect("stored");
+    journal.close().await;
+    let _gateway = GatewayFixture::start_in(&world, folder).await;
+    ann.expect_message(|_| ann.received() >= texts_sent.len()).await.expect("all are answered");
+    assert_eq!(texts(&ann), texts_sent);
 }

@@ -366,16 +366,25 @@ async fn while_another_program_holds_the_lock_messages_are_refused_with_the_caus
     other.execute_batch("BEGIN IMMEDIATE").expect("locked");
     let answering = {
         let journal = journal.clone();
-        tokio::spawn(async move { journal.answer(vec![message("A").key()], vec![part("P", Some(&message("A")))]).await })
+        tokio::spawn(
+            async move { journal.answer(vec![message("A").key()], vec![part("P", Some(&message("A")))]).await },
+        )
     };
     journal.mark_soon(AccountId::new("work"), MessageId::new("P"), OutboxState::Sent, None);
     let refused = journal.commit(vec![message("B")]).await.expect_err("not on disk").to_string();
     assert!(refused.contains("state.db: another program has locked it"), "{refused}");
     other.execute_batch("ROLLBACK").expect("released");
     assert!(answering.await.expect("no panic").expect("written after all"));
-    assert_eq!(journal.commit(vec![message("B")]).await.expect("stored now"), [true], "the failed try left no row behind");
+    assert_eq!(
+        journal.commit(vec![message("B")]).await.expect("stored now"),
+        [true],
+        "the failed try left no row behind"
+    );
     let rows = journal.get_by_message_id(&message("A").id).await.expect("read");
-    assert_eq!((&rows[0]["inbound"]["state"], &rows[0]["inbound"]["parts"][0]["id"]), (&"answered".into(), &"P".into()));
+    assert_eq!(
+        (&rows[0]["inbound"]["state"], &rows[0]["inbound"]["parts"][0]["id"]),
+        (&"answered".into(), &"P".into())
+    );
 }
 
 #[cfg(feature = "demo")]

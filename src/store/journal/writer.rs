@@ -137,7 +137,8 @@ impl Writer<'_> {
     #[cfg(feature = "demo")]
     fn pretend_full(&self, full: bool) {
         let limit = || {
-            let pages = if full { self.db.query_row("PRAGMA page_count", [], |r| r.get(0))? } else { i64::from(i32::MAX) };
+            let pages =
+                if full { self.db.query_row("PRAGMA page_count", [], |r| r.get(0))? } else { i64::from(i32::MAX) };
             self.db.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(()))
         };
         limit().expect("SQLite knows this");
