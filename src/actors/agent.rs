@@ -6,8 +6,10 @@
 //!           -> session busy: backlog -> (run over, quiet for a moment) -> lane -> one run for all that waited
 //! ```
 
+mod answer;
 mod media;
 mod run;
+mod tool;
 mod work;
 
 use std::collections::HashMap;
@@ -25,6 +27,7 @@ use crate::clock::Clock;
 use crate::config::model::{AccountConfig, Config, ProviderApi, QueueConfig, QueueMode};
 use crate::event::{Identity, InboundMessage, MessageKey};
 use crate::ids::{AccountId, AgentId, E164, Jid, SessionKey};
+use crate::media::Loader;
 use crate::policy::decide::{ChatKind, Dispatch};
 use crate::session::backlog::Backlog;
 use crate::session::lane::Lanes;
@@ -119,7 +122,13 @@ impl AgentActor {
     ///
     /// # Errors
     /// When the HTTP client cannot be set up.
-    pub fn new(journal: Journal, paths: StatePaths, clock: Clock, config: Arc<Config>) -> Result<Self, AgentError> {
+    pub fn new(
+        journal: Journal,
+        paths: StatePaths,
+        clock: Clock,
+        config: Arc<Config>,
+        loader: Loader,
+    ) -> Result<Self, AgentError> {
         let host_zone = zoneinfo::load(None).and_then(|file| Zone::parse(&file)).unwrap_or_default();
         Ok(Self {
             tools: Tools {
@@ -128,6 +137,7 @@ impl AgentActor {
                 fetcher: Fetcher::new(Inbox::new(paths.media_inbound())),
                 paths,
                 clock,
+                loader,
                 agents: Agents::new()?,
                 host_zone: Arc::new(host_zone),
             },

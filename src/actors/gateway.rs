@@ -98,9 +98,10 @@ impl Gateway {
         let links = Links::new(boot.endpoint.clone(), pool.clone()).map_err(|e| BootError::Link(e.to_string()))?;
         let config = loaded.config;
 
-        let agents = AgentActor::new(journal.clone(), boot.paths.clone(), boot.clock.clone(), config.clone())
-            .map_err(|e| BootError::State(e.to_string()))?
-            .start();
+        let agents =
+            AgentActor::new(journal.clone(), boot.paths.clone(), boot.clock.clone(), config.clone(), loader.clone())
+                .map_err(|e| BootError::State(e.to_string()))?
+                .start();
         let router = RouterActor::new(
             journal.clone(),
             boot.paths.clone(),

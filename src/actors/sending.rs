@@ -18,6 +18,7 @@ use crate::media::{Loader, Trust, Wish};
 use crate::outgoing::{MediaFile, Outgoing, Target as Message};
 use crate::routing::target::Target;
 use crate::store::journal::{Journal, OutboxPart, OutboxRow, OutboxState};
+use crate::text::markdown;
 use crate::whatsapp::LinkError;
 
 /// How long WhatsApp may take for a text; a file gets more by its size.
@@ -168,7 +169,7 @@ async fn contents(job: &SendJob, to: &Jid, journal: &Journal, loader: &Loader) -
                 None => None,
             };
             let files = prepare(draft, job, loader).await?;
-            return Ok(sending::message(&draft.text, files, quote, &job.account.rules));
+            return Ok(sending::message(sending::texts(&draft.text, &job.account.rules), files, quote));
         }
         Wanted::React { target, emoji } => {
             let Named { id, participant, from_me } = target;
@@ -183,7 +184,8 @@ async fn contents(job: &SendJob, to: &Jid, journal: &Journal, loader: &Loader) -
                 return Err(Refusal::Invalid("the new text is empty; to take the message back, delete it".to_owned()));
             }
             let target = Message { id: id.clone(), sender: None, from_me: true };
-            Outgoing::Edit { target, text: text.trim().to_owned() }
+            // One message has one text: an edit is not cut.
+            Outgoing::Edit { target, text: markdown::to_whatsapp(text.trim(), job.account.rules.markdown_tables) }
         }
         Wanted::Delete { target: Named { id, participant, from_me } } => {
             // Without another word it is one of our own.
@@ -225,7 +227,7 @@ async fn prepare(draft: &Draft, job: &SendJob, loader: &Loader) -> Result<Vec<Me
 }
 
 /// What a message id stands for: as the caller says, else as the journal knows it, else another person's.
-async fn locate(
+pub(super) async fn locate(
     id: &MessageId,
     participant: Option<&Jid>,
     from_me: Option<bool>,

@@ -6,8 +6,8 @@ use super::{AgentJob, AgentReply};
 pub(super) fn answer(job: &AgentJob) -> AgentReply {
     let text = job.text.trim();
     if job.is_default {
-        return AgentReply { text: text.to_owned(), usage: None };
+        return AgentReply { text: text.to_owned(), ..AgentReply::default() };
     }
     let name = job.agent.identity.name.as_deref().or(job.agent.name.as_deref()).unwrap_or(job.agent.id.as_str());
-    AgentReply { text: format!("[{name}] {text}"), usage: None }
+    AgentReply { text: format!("[{name}] {text}"), ..AgentReply::default() }
 }

@@ -2,6 +2,7 @@
 
 mod echo;
 mod openai;
+pub mod toolbox;
 pub mod workspace;
 
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use crate::config::model::{AgentConfig, ProviderApi, ProviderConfig};
 use crate::event::SavedMedia;
 use crate::ids::SessionKey;
 pub use crate::session::entry::Usage;
+use toolbox::Toolbox;
 
 /// One turn of a conversation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,6 +58,8 @@ pub struct AgentJob {
 pub struct AgentReply {
     /// The text.
     pub text: String,
+    /// Its `MEDIA:` lines are a model's and name files to send. What people wrote never does.
+    pub names_files: bool,
     /// What it cost, when the provider tells.
     pub usage: Option<Usage>,
 }
@@ -125,7 +129,7 @@ impl Agents {
         Ok(Self { http })
     }
 
-    /// Runs one job to its end or its time limit.
+    /// Runs one job to its end or its time limit, calls of tools included.
     ///
     /// # Errors
     /// When there is no answer; the error says why.
@@ -134,11 +138,12 @@ impl Agents {
         job: &AgentJob,
         provider: &ProviderConfig,
         limit: Duration,
+        toolbox: &dyn Toolbox,
     ) -> Result<AgentReply, AgentError> {
         let run = async {
             match provider.api {
                 ProviderApi::Echo => Ok(echo::answer(job)),
-                ProviderApi::OpenaiCompletions => openai::answer(&self.http, job, provider).await,
+                ProviderApi::OpenaiCompletions => openai::answer(&self.http, job, provider, toolbox).await,
                 ProviderApi::AnthropicMessages | ProviderApi::Command | ProviderApi::Webhook => {
                     Err(AgentError::Config(format!(
                         "models.providers.{}.api is not served by this version; use \"openai-completions\" or \"echo\"",

@@ -1,29 +1,43 @@
 //! OpenAI-compatible chat completions: OpenAI itself, Ollama, llama.cpp, vLLM and many more.
 
+mod calls;
 mod pictures;
 
 use serde::{Deserialize, Serialize};
 
+use super::toolbox::Toolbox;
 use super::{AgentError, AgentJob, AgentReply, Role, Usage};
 use crate::config::model::ProviderConfig;
+use crate::delivery;
 
+use calls::Call;
 use pictures::Part;
 
 /// Longest answer body that is read.
 const MAX_BODY: usize = 4 * 1024 * 1024;
+/// How often a model may call tools before it has to answer.
+const ROUNDS: usize = 8;
+/// Calls that are carried out in one run.
+const MAX_CALLS: usize = 16;
 
 #[derive(Serialize)]
 struct Request<'a> {
     model: &'a str,
-    messages: Vec<Message<'a>>,
+    messages: &'a [Message<'a>],
     #[serde(skip_serializing_if = "Option::is_none")]
     max_tokens: Option<u32>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    tools: &'a [serde_json::Value],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tool_choice: Option<&'static str>,
 }
 
 #[derive(Serialize)]
-struct Message<'a> {
-    role: &'static str,
-    content: Said<'a>,
+#[serde(untagged)]
+enum Message<'a> {
+    Said { role: &'static str, content: Said<'a> },
+    Called { role: &'static str, content: Option<String>, tool_calls: Vec<Call> },
+    Result { role: &'static str, tool_call_id: String, content: String },
 }
 
 /// Plain where possible: not every server takes parts.
@@ -50,37 +64,109 @@ struct Choice {
 #[derive(Deserialize)]
 struct Answer {
     content: Option<String>,
+    tool_calls: Option<Vec<Call>>,
 }
 
 pub(super) async fn answer(
     http: &reqwest::Client,
     job: &AgentJob,
     provider: &ProviderConfig,
+    toolbox: &dyn Toolbox,
 ) -> Result<AgentReply, AgentError> {
+    let sees = provider.seeing.contains(&job.agent.model.name);
+    let shown = if sees { pictures::parts(&job.media).await } else { Vec::new() };
+    let mut messages = conversation(job, shown);
+    let mut tools: Vec<serde_json::Value> = toolbox.offered().iter().map(calls::described).collect();
+    let (mut said, mut spent, mut called) = (Vec::new(), None, 0);
+    for round in 0..=ROUNDS {
+        let over = round == ROUNDS;
+        let request = |tools| Request {
+            model: &job.agent.model.name,
+            messages: &messages,
+            max_tokens: provider.max_tokens,
+            tools,
+            tool_choice: over.then_some("none"),
+        };
+        let mut answered = ask(http, provider, &request(&tools)).await;
+        if let Err(error) = &answered
+            && round == 0
+            && !tools.is_empty()
+            && calls::takes_no_tools(error)
+        {
+            tracing::warn!(target: "agent", model = %job.agent.model, %error, "this model takes no tools; it is asked without them");
+            answered = ask(http, provider, &request(&[])).await;
+            tools.clear();
+        }
+        let (Answer { content, tool_calls }, usage) = answered?;
+        spent = sum(spent, usage);
+        let content = content.filter(|text| !text.trim().is_empty());
+        said.extend(content.clone());
+        let wanted = tool_calls.unwrap_or_default();
+        if wanted.is_empty() {
+            break;
+        }
+        if over && said.is_empty() {
+            let cause = format!("it goes on calling tools after {ROUNDS} rounds");
+            return Err(AgentError::BadAnswer { provider: provider.name.clone(), cause });
+        }
+        let mut results = Vec::with_capacity(wanted.len());
+        for call in wanted.iter().filter(|_| !over) {
+            called += 1;
+            let content = match called {
+                ..=MAX_CALLS => call.run(toolbox).await,
+                _ => calls::refused("Too many calls; answer now."),
+            };
+            results.push(Message::Result { role: "tool", tool_call_id: call.id.clone(), content });
+        }
+        messages.push(Message::Called { role: "assistant", content, tool_calls: wanted });
+        messages.extend(results);
+    }
+    Ok(AgentReply { text: joined(said), names_files: true, usage: spent })
+}
+
+/// The task, the earlier turns, and the question with its pictures.
+fn conversation<'a>(job: &'a AgentJob, mut shown: Vec<Part<'a>>) -> Vec<Message<'a>> {
     let mut messages = Vec::with_capacity(job.history.len() + 2);
     if !job.system.is_empty() {
-        messages.push(Message { role: "system", content: Said::Plain(&job.system) });
+        messages.push(Message::Said { role: "system", content: Said::Plain(&job.system) });
     }
-    messages.extend(job.history.iter().map(|turn| Message {
+    messages.extend(job.history.iter().map(|turn| Message::Said {
         role: match turn.role {
             Role::User => "user",
             Role::Assistant => "assistant",
         },
         content: Said::Plain(&turn.text),
     }));
-    let sees = provider.seeing.contains(&job.agent.model.name);
-    let mut shown = if sees { pictures::parts(&job.media).await } else { Vec::new() };
     let content = if shown.is_empty() {
         Said::Plain(&job.line)
     } else {
         shown.insert(0, Part::Text { text: &job.line });
         Said::Parts(shown)
     };
-    messages.push(Message { role: "user", content });
-    let body = Request { model: &job.agent.model.name, messages, max_tokens: provider.max_tokens };
+    messages.push(Message::Said { role: "user", content });
+    messages
+}
 
+/// What the model said before, between and after its calls. Silence counts only when it says nothing else.
+fn joined(mut said: Vec<String>) -> String {
+    let spoken: Vec<&str> = said.iter().map(String::as_str).filter(|text| !delivery::is_silent(text)).collect();
+    if spoken.is_empty() { said.pop().unwrap_or_default() } else { spoken.join("\n\n") }
+}
+
+fn sum(before: Option<Usage>, now: Option<Usage>) -> Option<Usage> {
+    let (Some(before), Some(now)) = (before, now) else { return before.or(now) };
+    let add = u64::saturating_add;
+    Some(Usage { input: add(before.input, now.input), output: add(before.output, now.output) })
+}
+
+/// One request.
+async fn ask(
+    http: &reqwest::Client,
+    provider: &ProviderConfig,
+    body: &Request<'_>,
+) -> Result<(Answer, Option<Usage>), AgentError> {
     let url = format!("{}/chat/completions", provider.base_url.trim_end_matches('/'));
-    let mut request = http.post(&url).timeout(provider.timeout).json(&body);
+    let mut request = http.post(&url).timeout(provider.timeout).json(body);
     if let Some(key) = &provider.api_key {
         request = request.bearer_auth(key.reveal());
     }
@@ -99,7 +185,7 @@ pub(super) async fn answer(
     let bad = |cause: String| AgentError::BadAnswer { provider: provider.name.clone(), cause };
     let parsed: Response = serde_json::from_str(&text).map_err(|e| bad(format!("not a chat completion: {e}")))?;
     let choice = parsed.choices.into_iter().next().ok_or_else(|| bad("it holds no choices".to_owned()))?;
-    Ok(AgentReply { text: choice.message.content.unwrap_or_default(), usage: usage(&parsed.usage) })
+    Ok((choice.message, usage(&parsed.usage)))
 }
 
 fn usage(told: &serde_json::Value) -> Option<Usage> {

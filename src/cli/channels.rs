@@ -18,6 +18,7 @@ use crate::config::Config;
 use crate::ids::AccountId;
 use crate::policy::reason::ignored;
 use crate::store::credentials::{LinkFiles, auth_dir, link_state, remove};
+use crate::store::journal::OutboxCounts;
 use crate::store::lock::{AccountLock, GatewayLock};
 
 /// Arguments of `verso channels`.
@@ -257,12 +258,23 @@ fn ignored_line(account: &ChannelAccount) -> Option<String> {
     (!words.is_empty()).then(|| format!("  ignored: {} (verso why <message-id> tells more)", words.join(", ")))
 }
 
+/// What an account has not got rid of: `  outbox: 2 waiting, 1 failed`.
+fn outbox_line(account: &ChannelAccount) -> Option<String> {
+    let OutboxCounts { waiting, failed, expired } = account.outbox;
+    let counts = [(waiting, "waiting"), (failed, "failed"), (expired, "expired")];
+    let words: Vec<String> = counts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
+    (!words.is_empty()).then(|| format!("  outbox: {}", words.join(", ")))
+}
+
 /// Everything below `Gateway reachable.`
 pub(super) fn status_lines(answer: &Value, now: UnixMs, colour: bool) -> Vec<String> {
     let accounts = accounts_of(answer);
     let mut lines = Vec::new();
     for account in &accounts {
         lines.push(account_line(account, now, colour));
+        let unsent = account.outbox.failed + account.outbox.expired > 0;
+        let tone = if unsent { Tone::Bad } else { Tone::Faint };
+        lines.extend(outbox_line(account).map(|line| paint(colour, tone, &line)));
         lines.extend(ignored_line(account).map(|line| paint(colour, Tone::Faint, &line)));
     }
     if lines.is_empty() {
@@ -356,4 +368,22 @@ pub(super) fn account_id(config: &Config, typed: Option<&str>) -> Result<Account
     let known: Vec<&str> = config.accounts.keys().map(AccountId::as_str).collect();
     Err(Failure::new(format!("unknown account \"{typed}\"; configured: {}", known.join(", ")))
         .hint(format!("add it with: verso config set channels.whatsapp.accounts.{id} '{{}}'")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_status_tells_what_an_account_has_not_got_rid_of() {
+        let account = |id: &str, waiting, failed| ChannelAccount {
+            account_id: id.into(),
+            outbox: OutboxCounts { waiting, failed, expired: 0 },
+            ..ChannelAccount::default()
+        };
+        let answer = json!({"channelAccounts": {CHANNEL: [account("a", 2, 1), account("b", 0, 0)]}});
+        let lines = status_lines(&answer, 0, false);
+        assert_eq!(lines.len(), 3, "{lines:?}");
+        assert_eq!(lines[1], "  outbox: 2 waiting, 1 failed");
+    }
 }

@@ -3,7 +3,7 @@
 use crate::config::model::{ActionsConfig, RulesConfig};
 use crate::event::MediaKind;
 use crate::outgoing::{MediaFile, Outgoing, Target};
-use crate::text::chunk;
+use crate::text::markdown::{self, Rendered};
 
 /// Most options of a poll.
 pub const MAX_POLL_OPTIONS: usize = 12;
@@ -49,18 +49,20 @@ pub fn poll(question: &str, options: &[String], selections: Option<i64>) -> Resu
     Ok(Outgoing::Poll { question: question.to_owned(), selectable: selectable as u32, options })
 }
 
-/// The messages of a text with files, in order: the text stands below the first file if that shows one, and is cut like an answer;
-/// what does not fit below a file follows as messages of its own. The first message quotes.
-pub fn message(text: &str, files: Vec<MediaFile>, quote: Option<Target>, rules: &RulesConfig) -> Vec<Outgoing> {
-    let mut texts = chunk::chunk(text.trim(), rules.text_chunk_limit, rules.chunk_mode);
-    texts.retain(|part| !part.trim().is_empty());
-    let mut texts = texts.into_iter();
-    let mut parts = Vec::new();
-    for (n, media) in files.into_iter().enumerate() {
-        let caption = if n == 0 && shows_captions(media.kind) { texts.next() } else { None };
-        parts.push(Outgoing::Media { media, caption, quote: None });
+/// The messages of a text that a person or a program sends: formatted and cut like an answer.
+pub fn texts(text: &str, rules: &RulesConfig) -> Vec<String> {
+    let cut = |rendered: Rendered| rendered.chunks(rules.text_chunk_limit, rules.chunk_mode);
+    match cut(markdown::render(text.trim(), rules.markdown_tables)) {
+        // Markup that shows nothing is sent as it was typed.
+        nothing if nothing.is_empty() => cut(Rendered::plain(text.trim())),
+        texts => texts,
     }
-    parts.extend(texts.map(Outgoing::text));
+}
+
+/// The messages of texts with files, in order: the first text stands below the first file if that shows one, what is left follows the
+/// files as messages of its own. The first message quotes.
+pub fn message(texts: Vec<String>, files: Vec<MediaFile>, quote: Option<Target>) -> Vec<Outgoing> {
+    let mut parts = reply(texts, files.into_iter().map(Ok).collect());
     if let Some(Outgoing::Text { quote: first, .. } | Outgoing::Media { quote: first, .. }) = parts.first_mut() {
         *first = quote;
     }
@@ -72,29 +74,30 @@ pub fn shows_captions(kind: MediaKind) -> bool {
     matches!(kind, MediaKind::Image | MediaKind::Video | MediaKind::Document)
 }
 
-/// The messages of an answer whose files were prepared or not: what failed is said in the chat, nothing else is held up by it.
-pub fn reply(text: &str, files: Vec<Result<MediaFile, String>>, rules: &RulesConfig) -> Vec<Outgoing> {
-    let mut text = text.to_owned();
-    let (mut ready, mut later) = (Vec::new(), Vec::new());
+/// The messages of an answer whose files were prepared or not: instead of the first file that failed its text is sent with a
+/// warning, what failed later is reported at the end (behaviour.md 12.6).
+pub fn reply(texts: Vec<String>, files: Vec<Result<MediaFile, String>>) -> Vec<Outgoing> {
+    let mut texts = texts.into_iter();
+    let (mut parts, mut reports) = (Vec::new(), Vec::new());
     for (n, file) in files.into_iter().enumerate() {
         match file {
-            Ok(file) => ready.push(file),
-            Err(cause) if n == 0 => text = media_failed(&text, &cause),
-            Err(cause) => later.push(media_failed("", &cause)),
+            Ok(media) => {
+                let caption = if n == 0 && shows_captions(media.kind) { texts.next() } else { None };
+                parts.push(Outgoing::Media { media, caption, quote: None });
+            }
+            Err(cause) if n == 0 => parts.push(Outgoing::text(media_failed(texts.next(), &cause))),
+            Err(cause) => reports.push(Outgoing::text(media_failed(None, &cause))),
         }
     }
-    let mut parts = message(&text, ready, None, rules);
-    parts.extend(later.into_iter().map(Outgoing::text));
+    parts.extend(texts.map(Outgoing::text));
+    parts.extend(reports);
     parts
 }
 
-/// What stands in a chat when the first file of an answer cannot be sent.
-pub fn media_failed(text: &str, cause: &str) -> String {
+/// What stands in a chat instead of a file that cannot be sent.
+fn media_failed(caption: Option<String>, cause: &str) -> String {
     let warning = format!("⚠️ Media failed: {cause}");
-    match text.trim() {
-        "" => warning,
-        text => format!("{text}\n{warning}"),
-    }
+    caption.map_or_else(|| warning.clone(), |caption| format!("{caption}\n{warning}"))
 }
 
 /// What a model asks for by its tool.
@@ -185,14 +188,14 @@ mod tests {
             ("  just  ", vec![], vec!["just"]),
             ("", vec![], vec![]),
         ] {
-            assert_eq!(shape(&message(text, files, None, &rules)), want, "{text:?}");
+            assert_eq!(shape(&message(texts(text, &rules), files, None)), want, "{text:?}");
         }
     }
 
     #[test]
     fn the_first_message_quotes() {
         let target = Target { id: MessageId::new("Q"), sender: None, from_me: false };
-        let parts = message("longer than ten", vec![], Some(target.clone()), &rules());
+        let parts = message(texts("longer than ten", &rules()), vec![], Some(target.clone()));
         let quotes: Vec<_> =
             parts.iter().map(|p| matches!(p, Outgoing::Text { quote: Some(q), .. } if *q == target)).collect();
         assert_eq!(quotes, [true, false]);
@@ -237,23 +240,30 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_says_which_files_failed() {
+    fn texts_of_people_are_formatted_like_answers() {
         let config = load_text("{}", &ResolveEnv::new("/h", "/h/.verso")).expect("config").config;
         let rules = &config.account(&config.default_account).expect("account").rules;
-        let image = || Ok(file(MediaKind::Image));
-        let failed = |cause: &str| Err(cause.to_owned());
-        for (files, want) in [
-            (vec![failed("404")], vec!["look\n⚠️ Media failed: 404"]),
-            (vec![failed("404"), image()], vec!["file:look\n⚠️ Media failed: 404"]),
-            (vec![image(), failed("too big")], vec!["file:look", "⚠️ Media failed: too big"]),
-        ] {
-            assert_eq!(shape(&reply("look", files, rules)), want);
-        }
+        assert_eq!(texts(" **loud** and `code` ", rules), ["*loud* and ```code```"]);
+        let table = texts("| a | b |\n|---|---|\n| 1 | 2 |", rules).concat();
+        assert!(table.contains("• b: 2") && !table.contains('|'), "{table}");
+        assert_eq!(texts("<!-- nothing -->", rules), ["<!-- nothing -->"], "nothing is lost");
     }
 
     #[test]
-    fn a_failed_file_leaves_its_caption_and_a_warning() {
-        assert_eq!(media_failed("look", "HTTP 404"), "look\n⚠️ Media failed: HTTP 404");
-        assert_eq!(media_failed("", "HTTP 404"), "⚠️ Media failed: HTTP 404");
+    fn an_answer_says_which_files_failed() {
+        let image = || Ok(file(MediaKind::Image));
+        let failed = |cause: &str| Err(cause.to_owned());
+        let check = |texts: &[&str], files, want: &[&str]| {
+            let texts = texts.iter().map(|text| (*text).to_owned()).collect();
+            assert_eq!(shape(&reply(texts, files)), want);
+        };
+        check(&["look"], vec![failed("404")], &["look\n⚠️ Media failed: 404"]);
+        check(&[], vec![failed("404")], &["⚠️ Media failed: 404"]);
+        check(&["look", "more"], vec![failed("404"), image()], &["look\n⚠️ Media failed: 404", "file:", "more"]);
+        check(
+            &["look", "more"],
+            vec![image(), failed("a"), image(), failed("b")],
+            &["file:look", "file:", "more", "⚠️ Media failed: a", "⚠️ Media failed: b"],
+        );
     }
 }

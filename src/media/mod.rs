@@ -20,6 +20,7 @@ pub mod picture;
 mod shape;
 #[cfg(test)]
 mod tests;
+mod unsent;
 mod voice;
 
 use std::path::{Path, PathBuf};
@@ -29,6 +30,7 @@ use tokio::sync::Semaphore;
 
 pub use error::MediaError;
 pub use fetch::Patience;
+pub use unsent::Unsent;
 
 use crate::outgoing::MediaFile;
 use fetch::Fetcher;

@@ -30,11 +30,15 @@ use crate::store::StoreError;
 
 pub use lookup::look_up;
 pub use outbox::{AccountOutbox, OutboxCounts};
-pub use rows::{InboundRow, InboundState, OutboxPart, OutboxRow, OutboxState};
+pub use rows::{InboundRow, InboundState, Left, OutboxPart, OutboxRow, OutboxState};
 
 use outbox::{Tally, insert_part};
 use rows::inbound_row;
 use writer::{Job, Order, Writer, damaged, in_savepoint, may_pass, open_connection};
+
+/// By account and chat: the last message that an agent answered. Worked out once for a query and not for each of its rows.
+const LAST_ANSWERED: &str = "SELECT account, chat, max(seq) AS answered FROM inbound
+    WHERE state = 'answered' AND json_extract(decision, '$.verdict.command') IS NULL GROUP BY account, chat";
 
 /// Handle of the journal; clones share the one writer.
 #[derive(Clone)]
@@ -246,39 +250,29 @@ impl Journal {
         Ok(answered.is_some())
     }
 
-    /// The messages of an account that an earlier process left without a decision or an answer, oldest first. What came in since
-    /// this process opened the journal is on its way already and not listed.
+    /// What an earlier process left of an account, oldest first: messages without a decision or an answer, and the group messages that
+    /// are kept as context. What came in since this process opened the journal is on its way already and not listed.
+    ///
+    /// Context are the messages held since the last one of their chat that an agent answered (a command is none), of each chat the
+    /// newest up to its limit.
     ///
     /// # Errors
     /// When they cannot be read.
-    pub async fn unanswered(&self, account: &AccountId) -> Result<Vec<InboundRow>, StoreError> {
+    pub async fn left(&self, account: &AccountId) -> Result<Vec<Left>, StoreError> {
         let (account, inherited) = (account.clone(), self.inherited);
         self.run(move |db| {
-            db.prepare_cached(
-                "SELECT * FROM inbound WHERE account = ?1 AND seq <= ?2 AND state IN ('new', 'admitted') ORDER BY seq",
-            )?
-            .query_map(params![account.as_str(), inherited], inbound_row)?
-            .collect()
-        })
-        .await
-    }
-
-    /// The group messages of an account that are kept as context: held since the last message of their chat that an agent answered
-    /// (a command is none). Oldest first, from earlier processes only.
-    ///
-    /// # Errors
-    /// When they cannot be read.
-    pub async fn held(&self, account: &AccountId) -> Result<Vec<InboundRow>, StoreError> {
-        let (account, inherited) = (account.clone(), self.inherited);
-        self.run(move |db| {
-            db.prepare_cached(
-                "SELECT * FROM inbound AS held WHERE account = ?1 AND seq <= ?2 AND state = 'held' AND seq > coalesce(
-                     (SELECT max(seq) FROM inbound AS later WHERE later.account = held.account AND later.chat = held.chat
-                      AND later.state IN ('admitted', 'answered')
-                      AND json_extract(later.decision, '$.verdict.command') IS NULL), 0)
-                 ORDER BY seq",
-            )?
-            .query_map(params![account.as_str(), inherited], inbound_row)?
+            db.prepare_cached(&format!(
+                "WITH last AS ({LAST_ANSWERED}), open AS (
+                     SELECT inbound.*, row_number() OVER (PARTITION BY chat, state ORDER BY seq DESC) AS back
+                     FROM inbound LEFT JOIN last USING (account, chat)
+                     WHERE account = ?1 AND seq <= ?2
+                     AND (state IN ('new', 'admitted') OR state = 'held' AND seq > coalesce(last.answered, 0)))
+                 SELECT *, EXISTS (SELECT 1 FROM outbox WHERE outbox.account = open.account AND outbox.id = open.id) AS ours
+                 FROM open WHERE state <> 'held' OR back <= coalesce(json_extract(decision, '$.verdict.limit'), 0) ORDER BY seq"
+            ))?
+            .query_map(params![account.as_str(), inherited], |row| {
+                Ok(Left { row: inbound_row(row)?, ours: row.get("ours")? })
+            })?
             .collect()
         })
         .await

@@ -61,14 +61,19 @@ impl StatePaths {
         self.root.join("gateway.token")
     }
 
+    /// Received and prepared media.
+    pub fn media(&self) -> PathBuf {
+        self.root.join("media")
+    }
+
     /// Received media.
     pub fn media_inbound(&self) -> PathBuf {
-        self.root.join("media").join("inbound")
+        self.media().join("inbound")
     }
 
     /// Files that are ready to be sent.
     pub fn media_outbound(&self) -> PathBuf {
-        self.root.join("media").join("outbound")
+        self.media().join("outbound")
     }
 
     /// The default workspace of an agent.

@@ -9,4 +9,5 @@ pub mod markdown;
 pub mod media_lines;
 pub mod queued;
 pub mod tables;
+pub mod turn;
 pub mod zone;

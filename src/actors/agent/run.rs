@@ -2,12 +2,15 @@
 //!
 //! The parts of an answer get their WhatsApp message ids here and are committed to the outbox in the same transaction that marks
 //! the messages answered; only then the account is told that something waits. So a crash costs at most a repeated run whose answer
-//! was never sent.
+//! was never sent. Files of an answer are prepared before that; what a given-up answer prepared is deleted.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::answer::{Contents, Files};
 use super::media::{Brought, Fetcher};
+use super::tool::WhatsappTool;
 use super::work::{Ended, Item, Work};
 use crate::actors::socket::Gesture;
 use crate::actors::supervisor::{Deliver, DescribeGroup};
@@ -16,8 +19,8 @@ use crate::clock::{Clock, UnixMs};
 use crate::command::Activation;
 use crate::config::model::{AgentConfig, Config, ResetPolicy, TypingMode};
 use crate::delivery::{self, Delivery};
-use crate::event::{Content, InboundMessage};
-use crate::ids::{E164, MessageId};
+use crate::ids::E164;
+use crate::media::Loader;
 use crate::policy::decide::ChatKind;
 use crate::session::entry::{Entry, Opened};
 use crate::session::group_facts::GroupFacts;
@@ -26,7 +29,7 @@ use crate::store::journal::{Journal, OutboxPart};
 use crate::store::paths::StatePaths;
 use crate::store::transcripts::{self, Transcripts};
 use crate::text::zone::Zone;
-use crate::text::{envelope, history, intro, queued};
+use crate::text::{envelope, intro, queued, turn};
 
 /// Turns of a session that the model is shown when nothing limits them.
 const HISTORY_TURNS: usize = 40;
@@ -43,6 +46,8 @@ pub(super) struct Tools {
     pub paths: StatePaths,
     pub clock: Clock,
     pub agents: Agents,
+    /// Prepares the files that answers name.
+    pub loader: Loader,
     /// Fetches the media that messages bring along.
     pub fetcher: Fetcher,
     /// The zone whose clocks begin a new day for sessions.
@@ -83,7 +88,7 @@ impl AgentRun {
             } else {
                 Err(AgentError::Config(format!("agent \"{}\" is not configured any more", run.agent)))
             };
-            self.settle(answer, Ended::Done).await;
+            self.settle(self.contents(answer).await, Ended::Done).await;
             return Ended::Done;
         };
         let mode = typing::mode(self.config.agents.typing_mode, order.dispatch.chat, order.dispatch.mentioned, false);
@@ -95,17 +100,21 @@ impl AgentRun {
                 std::future::pending::<()>().await;
             }
         };
-        let (answer, ended) = tokio::select! {
-            biased;
-            () = aborted => (Ok(AgentReply::default()), Ended::Aborted),
-            answer = self.answer(&agent, mode, &mut shown) => (answer, Ended::Done),
+        let answered = async {
+            let answer = self.answer(&agent, mode, &mut shown).await;
+            let speaks =
+                answer.as_ref().is_ok_and(|reply| !reply.text.trim().is_empty() && !delivery::is_silent(&reply.text));
+            if mode == TypingMode::Message && speaks {
+                shown = Some(self.typing());
+            }
+            self.contents(answer).await
         };
-        let speaks =
-            answer.as_ref().is_ok_and(|reply| !reply.text.trim().is_empty() && !delivery::is_silent(&reply.text));
-        if mode == TypingMode::Message && speaks {
-            shown = Some(self.typing());
-        }
-        self.settle(answer, ended).await;
+        let (contents, ended) = tokio::select! {
+            biased;
+            () = aborted => (Contents::default(), Ended::Aborted),
+            contents = answered => (contents, Ended::Done),
+        };
+        self.settle(contents, ended).await;
         drop(shown);
         ended
     }
@@ -152,14 +161,17 @@ impl AgentRun {
         })?;
         let (workspace, history) = self.read(&agent, &entry.session_id).await?;
         let parts = [workspace, self.introduction().await.unwrap_or_default()];
+        if mode == TypingMode::Thinking {
+            *shown = Some(self.typing());
+        }
         let (mut prompts, mut media) = (Vec::new(), Vec::new());
         for (n, item) in self.work.items.iter().enumerate() {
             let brought = self.tools.fetcher.bring(&item.order).await;
             prompts.push(self.prompt(item, &agent, previous.filter(|_| n == 0), &brought));
             media.extend(brought.files);
         }
-        let dropped: Vec<String> = self.work.dropped.iter().map(|item| said(&item.order.message)).collect();
-        let texts: Vec<String> = self.work.items.iter().map(|item| said(&item.order.message)).collect();
+        let dropped: Vec<String> = self.work.dropped.iter().map(|item| turn::said(&item.order.message)).collect();
+        let texts: Vec<String> = self.work.items.iter().map(|item| turn::said(&item.order.message)).collect();
         let job = AgentJob {
             is_default: agent.id == self.config.agents.default,
             agent: agent.clone(),
@@ -170,10 +182,12 @@ impl AgentRun {
             text: texts.join("\n"),
             media,
         };
-        if mode == TypingMode::Thinking {
-            *shown = Some(self.typing());
-        }
-        let reply = self.tools.agents.run(&job, provider, self.config.agents.timeout).await?;
+        let tool = WhatsappTool {
+            journal: self.tools.journal.clone(),
+            order: self.work.last().order.clone(),
+            may_send: self.may_send().await,
+        };
+        let reply = self.tools.agents.run(&job, provider, self.config.agents.timeout, &tool).await?;
         self.remember(&agent, &entry.session_id, &job.line, &reply).await;
         Ok(reply)
     }
@@ -198,10 +212,14 @@ impl AgentRun {
         })
     }
 
+    fn workspace(&self, agent: &AgentConfig) -> PathBuf {
+        agent.workspace.clone().unwrap_or_else(|| self.tools.paths.workspace(&agent.id))
+    }
+
     /// The workspace's system prompt and the earlier turns.
     async fn read(&self, agent: &Arc<AgentConfig>, session_id: &str) -> Result<(String, Vec<Turn>), AgentError> {
         let (transcripts, agent_id) = (self.tools.transcripts.clone(), agent.id.clone());
-        let workspace = agent.workspace.clone().unwrap_or_else(|| self.tools.paths.workspace(&agent.id));
+        let workspace = self.workspace(agent);
         let session_id = session_id.to_owned();
         let read = tokio::task::spawn_blocking(move || {
             (workspace::system_prompt(&workspace), transcripts.tail(&agent_id, &session_id, usize::MAX))
@@ -213,7 +231,7 @@ impl AgentRun {
                 Vec::new()
             })
             .into_iter()
-            .map(turn)
+            .map(earlier)
             .collect();
         let people: Vec<bool> = history.iter().map(|turn| turn.role == Role::User).collect();
         let first = match self.history_limit() {
@@ -258,7 +276,7 @@ impl AgentRun {
         };
         let sender_id = message.sender.without_device().to_string();
         let current = intro::Current {
-            sender: sender(message, &sender_id),
+            sender: turn::sender(message, &sender_id),
             sender_id: &sender_id,
             message_id: message.id.as_str(),
         };
@@ -269,41 +287,17 @@ impl AgentRun {
     /// One message as the model sees it, after what was said before it in its group.
     fn prompt(&self, item: &Item, agent: &AgentConfig, previous: Option<UnixMs>, brought: &Brought) -> String {
         let order = &item.order;
-        let (message, rules) = (&order.message, &order.account.rules);
-        let id = message.sender.without_device().to_string();
-        let prefix = envelope::message_prefix(
-            rules.message_prefix.as_deref(),
-            !rules.allow_from.is_empty(),
-            agent.identity.name.as_deref(),
-        );
-        let quote = match &message.content {
-            Content::Body(body) => body.quote.as_ref(),
-            Content::Reaction { .. } | Content::Other { .. } => None,
-        };
-        let quoted_by = quote
-            .and_then(|q| q.sender.as_ref())
-            .map(|jid| jid.e164().map_or_else(|| jid.to_string(), |n| n.to_string()));
-        let line = envelope::Line {
-            from: &order.dispatch.peer,
-            body: &said(message),
+        let turn = turn::Turn {
+            message: &order.message,
+            dispatch: &order.dispatch,
+            rules: &order.account.rules,
+            agent,
+            history: &brought.history,
             attached: brought.own.as_deref(),
-            prefix: &prefix,
-            sender: (order.dispatch.chat == ChatKind::Group).then(|| sender(message, &id)),
-            quote: quote.map(|q| envelope::Quoted {
-                sender: quoted_by.as_deref(),
-                id: q.id.as_ref().map(MessageId::as_str),
-                body: &q.body,
-                attached: brought.quoted.as_deref(),
-            }),
-            timestamp: Some(message.timestamp).filter(|at| *at > 0),
+            quoted_attached: brought.quoted.as_deref(),
             previous,
         };
-        history::with_pending(
-            &brought.history,
-            &order.dispatch.peer,
-            &line.render_for_agent(&self.options),
-            &self.options,
-        )
+        turn.prompt(&self.options)
     }
 
     /// Adds the turn to the transcript and its cost to the session.
@@ -338,31 +332,46 @@ impl AgentRun {
         }
     }
 
-    /// Commits the answer and tells the account that something waits.
-    async fn settle(&self, answer: Result<AgentReply, AgentError>, ended: Ended) {
+    /// The messages that the answer becomes, its files prepared; none when the session may not send.
+    async fn contents(&self, answer: Result<AgentReply, AgentError>) -> Contents {
         let Item { order, run, .. } = self.work.last();
-        let message = &order.message;
-        let mut texts = match answer {
-            Ok(reply) => {
-                let agent = self.config.agent(&run.agent).unwrap_or(self.config.agents.default_agent());
-                delivery::plan(
-                    &reply.text,
-                    &Delivery { rules: &order.account.rules, agent, own_chat: order.dispatch.own_chat },
-                )
-            }
+        let speaks = match &answer {
+            Ok(reply) => !reply.text.trim().is_empty(),
             Err(error) => {
-                tracing::warn!(target: "agent", agent = %run.agent, session = %run.session, id = %message.id, %error, "no answer");
-                if self.config.agents.report_errors { vec![format!("⚠️ No answer: {error}.")] } else { Vec::new() }
+                tracing::warn!(target: "agent", agent = %run.agent, session = %run.session, id = %order.message.id, %error, "no answer");
+                self.config.agents.report_errors
             }
         };
-        if !texts.is_empty() && !self.may_send().await {
-            tracing::info!(target: "agent", session = %run.session, id = %message.id, "session.sendPolicy keeps the answer back");
-            texts.clear();
+        if !speaks {
+            return Contents::default();
         }
-        let parts: Vec<OutboxPart> = texts
-            .into_iter()
-            .map(|text| OutboxPart::text(message.account.clone(), message.chat.clone(), text, Some(message.key())))
-            .collect();
+        if !self.may_send().await {
+            tracing::info!(target: "agent", session = %run.session, id = %order.message.id, "session.sendPolicy keeps the answer back");
+            return Contents::default();
+        }
+        let reply = match answer {
+            Ok(reply) => reply,
+            Err(error) => return Contents::texts(vec![format!("⚠️ No answer: {error}.")]),
+        };
+        let agent = self.config.agent(&run.agent).unwrap_or(self.config.agents.default_agent());
+        let files = Files {
+            loader: &self.tools.loader,
+            roots: vec![self.workspace(agent), self.tools.paths.media()],
+            max_bytes: self.config.agents.media_max_bytes,
+        };
+        let delivery = Delivery { rules: &order.account.rules, agent, own_chat: order.dispatch.own_chat };
+        files.contents(&reply, &delivery).await
+    }
+
+    /// Commits the answer and tells the account that something waits.
+    async fn settle(&self, contents: Contents, ended: Ended) {
+        let order = &self.work.last().order;
+        let message = &order.message;
+        let part =
+            |content| OutboxPart::new(message.account.clone(), message.chat.clone(), content, Some(message.key()));
+        let parts: Vec<OutboxPart> = contents.parts.into_iter().map(part).collect();
+        // Whatever becomes of the commit: a file is not deleted below a part that may be written down.
+        contents.files.hand_over();
         let settled = self.work.finish(ended);
         let written = if settled.is_empty() {
             self.tools.journal.enqueue(parts).await
@@ -396,23 +405,7 @@ impl AgentRun {
     }
 }
 
-/// The text of a message, or what stands for its media.
-fn said(message: &InboundMessage) -> String {
-    match &message.content {
-        Content::Body(body) => body.text_or_placeholder(),
-        Content::Reaction { .. } | Content::Other { .. } => String::new(),
-    }
-}
-
-fn sender<'a>(message: &'a InboundMessage, id: &'a str) -> envelope::Sender<'a> {
-    envelope::Sender {
-        name: message.push_name.as_deref(),
-        number: message.sender_number.as_ref().map(E164::as_str),
-        id: Some(id),
-    }
-}
-
-fn turn(stored: transcripts::Turn) -> Turn {
+fn earlier(stored: transcripts::Turn) -> Turn {
     let role = if stored.role == "assistant" { Role::Assistant } else { Role::User };
     Turn { role, text: stored.content }
 }

@@ -108,8 +108,13 @@ pub struct OutboxPart {
 impl OutboxPart {
     /// A text under a fresh id.
     pub fn text(account: AccountId, chat: Jid, text: impl Into<String>, answers: Option<MessageKey>) -> Self {
+        Self::new(account, chat, Outgoing::text(text), answers)
+    }
+
+    /// A message under a fresh id.
+    pub fn new(account: AccountId, chat: Jid, content: Outgoing, answers: Option<MessageKey>) -> Self {
         let id = MessageId::random(&mut rand::rng());
-        Self { account, id, chat, content: Outgoing::text(text), answers, first_contact: false }
+        Self { account, id, chat, content, answers, first_contact: false }
     }
 }
 
@@ -157,6 +162,15 @@ pub struct InboundRow {
     pub answered_at: Option<UnixMs>,
     /// What was sent for it.
     pub parts: Vec<OutboxRow>,
+}
+
+/// A message that an earlier process left.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Left {
+    /// The message.
+    pub row: InboundRow,
+    /// Verso itself sent it.
+    pub ours: bool,
 }
 
 pub(super) fn bad_column(name: &str, cause: impl std::fmt::Display) -> rusqlite::Error {

@@ -49,6 +49,15 @@ fn outbox(journal: &Journal, account: &str) -> AccountOutbox {
     journal.outbox(&Line(AccountId::new(account)))
 }
 
+async fn left(journal: &Journal, wanted: &[InboundState]) -> Vec<String> {
+    let left = journal.left(&AccountId::new("work")).await.expect("read").into_iter().map(|left| left.row);
+    left.filter(|row| wanted.contains(&row.state)).map(|row| row.message.id.to_string()).collect()
+}
+
+async fn unanswered(journal: &Journal) -> Vec<String> {
+    left(journal, &[InboundState::New, InboundState::Admitted]).await
+}
+
 async fn waiting(journal: &Journal, account: &str) -> Vec<String> {
     let letters = outbox(journal, account).waiting().await.expect("read");
     letters.iter().map(|letter| letter.id().to_string()).collect()
@@ -204,14 +213,11 @@ async fn a_redelivery_finds_its_row_and_changes_nothing() {
         .await
         .expect("noted");
     assert_eq!(journal.commit(vec![message("A")]).await.expect("stored"), [false]);
-    assert!(
-        journal.unanswered(&AccountId::new("work")).await.expect("read").is_empty(),
-        "its own messages are under way"
-    );
+    assert!(unanswered(&journal).await.is_empty(), "its own messages are under way");
     journal.close().await;
     let journal = open(dir.path());
-    let left = journal.unanswered(&AccountId::new("work")).await.expect("read");
-    assert_eq!(left.into_iter().map(|r| r.message.id).collect::<Vec<_>>(), [MessageId::new("B")]);
+    let left = unanswered(&journal).await;
+    assert_eq!(left, ["B"]);
 }
 
 #[tokio::test]
@@ -225,10 +231,10 @@ async fn an_answer_is_settled_once_and_survives_a_restart() {
         journal.close().await;
     }
     let journal = open(dir.path());
-    assert_eq!(journal.unanswered(&m.account).await.expect("read").len(), 1, "taken up after the restart");
+    assert_eq!(unanswered(&journal).await.len(), 1, "taken up after the restart");
     assert!(journal.answer(vec![m.key()], vec![part("P1", Some(&m)), part("P2", Some(&m))]).await.expect("settled"));
     assert!(!journal.answer(vec![m.key()], vec![part("P3", Some(&m))]).await.expect("again"), "no second answer");
-    assert!(journal.unanswered(&m.account).await.expect("read").is_empty());
+    assert!(unanswered(&journal).await.is_empty());
     assert_eq!(waiting(&journal, "work").await, ["P1", "P2"]);
     assert_eq!(journal.outbox_counts(&m.account).waiting, 2);
     let rows = journal.get_by_message_id(&m.id).await.expect("read");
@@ -334,7 +340,7 @@ async fn old_rows_go_and_late_parts_expire() {
     assert!(journal.get_by_message_id(&m.id).await.expect("read").is_empty());
     journal.close().await;
     let journal = open(dir.path());
-    assert_eq!(journal.unanswered(&m.account).await.expect("read").len(), 1, "an unanswered message is never deleted");
+    assert_eq!(unanswered(&journal).await.len(), 1, "an unanswered message is never deleted");
 }
 
 #[test]
@@ -421,22 +427,50 @@ async fn a_panicking_job_costs_only_itself() {
 }
 
 #[tokio::test]
-async fn held_messages_stay_context_until_an_agent_answers_not_a_command() {
+async fn held_messages_stay_context_until_an_agent_answered_not_a_command() {
     let dir = tempfile::tempdir().expect("temp dir");
-    let account = AccountId::new("work");
     let dispatch = |command| serde_json::json!({ "verdict": { "verdict": "dispatch", "command": command } });
     let mut journal = open(dir.path());
-    journal.commit(vec![message("kept"), message("/status"), message("question")]).await.expect("stored");
-    journal.decide(&message("kept").key(), InboundState::Held, serde_json::json!({})).await.expect("noted");
-    for (id, command, want) in
-        [("/status", serde_json::json!({ "text": "/status" }), 1), ("question", serde_json::Value::Null, 0)]
+    let ids = ["too many", "kept", "also kept", "/status", "question", "next"];
+    journal.commit(ids.map(message).to_vec()).await.expect("stored");
+    let two = serde_json::json!({ "verdict": { "verdict": "hold", "limit": 2 } });
+    for id in ["too many", "kept", "also kept"] {
+        journal.decide(&message(id).key(), InboundState::Held, two.clone()).await.expect("noted");
+    }
+    for (id, command) in [("/status", serde_json::json!({ "text": "/status" })), ("question", serde_json::Value::Null)]
     {
         journal.decide(&message(id).key(), InboundState::Admitted, dispatch(command)).await.expect("noted");
-        journal.answer(vec![message(id).key()], Vec::new()).await.expect("settled");
-        journal.close().await;
-        journal = open(dir.path());
-        assert_eq!(journal.held(&account).await.expect("read").len(), want, "after {id}");
     }
+    let again = async |journal: Journal| {
+        journal.close().await;
+        let journal = open(dir.path());
+        let all = left(&journal, &[InboundState::New, InboundState::Admitted, InboundState::Held]).await;
+        (journal, all)
+    };
+    let mut all;
+    (journal, all) = again(journal).await;
+    assert_eq!(
+        all,
+        ["kept", "also kept", "/status", "question", "next"],
+        "as they came, with what belongs to the question"
+    );
+    journal.answer(vec![message("/status").key()], Vec::new()).await.expect("settled");
+    (journal, all) = again(journal).await;
+    assert_eq!(all, ["kept", "also kept", "question", "next"]);
+    journal.answer(vec![message("question").key()], Vec::new()).await.expect("settled");
+    (_, all) = again(journal).await;
+    assert_eq!(all, ["next"]);
+}
+
+#[tokio::test]
+async fn an_own_message_without_a_decision_is_known_as_such_after_a_crash() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let journal = open(dir.path());
+    journal.enqueue(vec![part("OURS", None)]).await.expect("queued");
+    journal.commit(vec![message("OURS"), message("THEIRS")]).await.expect("stored");
+    journal.close().await;
+    let left = open(dir.path()).left(&AccountId::new("work")).await.expect("read");
+    assert_eq!(left.iter().map(|left| left.ours).collect::<Vec<_>>(), [true, false]);
 }
 
 #[tokio::test]

@@ -1,4 +1,5 @@
-//! A language model behind the OpenAI-compatible API: answers every request with the same text and keeps what it was asked.
+//! A language model behind the OpenAI-compatible API: answers every request with the same text, or by a script, and keeps what it was
+//! asked.
 
 use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -19,12 +20,17 @@ pub struct Model {
 impl Model {
     /// Starts a model that always says `answer`.
     pub async fn start(answer: &'static str) -> Self {
-        Self::begin(answer, None).await
+        Self::begin(vec![text(answer)], None).await
+    }
+
+    /// Starts a model that gives these messages one after the other, and the last one from then on.
+    pub async fn scripted(messages: Vec<serde_json::Value>) -> Self {
+        Self::begin(messages, None).await
     }
 
     /// Starts a model that answers only as often as [`Model::release`] lets it.
     pub async fn held(answer: &'static str) -> Self {
-        Self::begin(answer, Some(Arc::new(Semaphore::new(0)))).await
+        Self::begin(vec![text(answer)], Some(Arc::new(Semaphore::new(0)))).await
     }
 
     /// Lets `n` requests be answered, the one that waits longest first.
@@ -32,14 +38,17 @@ impl Model {
         self.gate.as_ref().expect("a held model").add_permits(n);
     }
 
-    async fn begin(answer: &'static str, gate: Option<Arc<Semaphore>>) -> Self {
+    async fn begin(script: Vec<serde_json::Value>, gate: Option<Arc<Semaphore>>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
         let url = format!("http://{}/v1", listener.local_addr().expect("address"));
         let (tell, asked) = mpsc::unbounded_channel();
         let wait = gate.clone();
         tokio::spawn(async move {
+            let mut script = script.into_iter();
+            let mut message = serde_json::Value::Null;
             while let Ok((socket, _)) = listener.accept().await {
-                tokio::spawn(serve(socket, answer, tell.clone(), wait.clone()));
+                message = script.next().unwrap_or(message);
+                tokio::spawn(serve(socket, message.clone(), tell.clone(), wait.clone()));
             }
         });
         Self { url, asked, gate }
@@ -63,18 +72,37 @@ impl Model {
         self.request().await.1
     }
 
+    /// The next request as it was sent.
+    pub async fn raw(&mut self) -> serde_json::Value {
+        tokio::time::timeout(DEADLINE, self.asked.recv()).await.expect("asked in time").expect("running")
+    }
+
     /// The next request: which model, and every message.
     pub async fn request(&mut self) -> (String, Vec<String>) {
-        let request = tokio::time::timeout(DEADLINE, self.asked.recv()).await.expect("asked in time").expect("running");
+        let request = self.raw().await;
         let messages = request["messages"].as_array().expect("messages");
         let messages = messages.iter().map(|m| m["content"].as_str().expect("text").to_owned()).collect();
         (request["model"].as_str().expect("a model").to_owned(), messages)
     }
 }
 
+/// An answer that says something.
+pub fn text(answer: &str) -> serde_json::Value {
+    serde_json::json!({ "role": "assistant", "content": answer })
+}
+
+/// An answer that calls the tool `whatsapp`.
+pub fn call(arguments: serde_json::Value) -> serde_json::Value {
+    let function = serde_json::json!({ "name": "whatsapp", "arguments": arguments.to_string() });
+    serde_json::json!({
+        "role": "assistant", "content": null,
+        "tool_calls": [{ "id": "call_1", "type": "function", "function": function }],
+    })
+}
+
 async fn serve(
     mut socket: TcpStream,
-    answer: &str,
+    message: serde_json::Value,
     tell: mpsc::UnboundedSender<serde_json::Value>,
     gate: Option<Arc<Semaphore>>,
 ) {
@@ -99,7 +127,7 @@ async fn serve(
             gate.acquire().await.expect("never closed").forget();
         }
         let json = serde_json::json!({
-            "choices": [{ "message": { "role": "assistant", "content": answer } }],
+            "choices": [{ "message": message }],
             "usage": { "prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 120 },
         })
         .to_string();

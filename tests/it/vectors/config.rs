@@ -15,18 +15,15 @@ pub fn functions(name: &str) -> Option<(Run, Deviation)> {
         ),
         "resolveDefaultWhatsAppAccountId" => (|i| Ok(json!(config(i)?.default_account)), NEVER),
         "resolveWhatsAppAccount" => (account, NEVER),
-        "resolveSessionResetPolicy" => (reset_policy, NEVER),
         "resolveInboundDebounceMs" => (debounce, |i, _| {
             i["channels"]["whatsapp"].get("debounceMs").map(|_| "2.4 the channel's debounceMs is honoured")
         }),
-        "resolveQueueSettings" => (queue, NEVER),
         "parseDurationMs(default unit m)" => {
             (duration, |i, _| (text(i).trim() == "").then_some("15.1 no text is no interval"))
         }
         "resolveHeartbeatVisibility" => (visibility, NEVER),
         "resolveHeartbeatIntervalMs" => (interval, NEVER),
         "resolveHeartbeatAgents" => (heartbeat_agents, NEVER),
-        "resolveChannelConfigWrites" => (config_writes, NEVER),
         _ => return None,
     })
 }
@@ -115,24 +112,6 @@ fn account(input: &Value) -> Outcome {
     Ok(out)
 }
 
-fn reset_policy(input: &Value) -> Outcome {
-    let mut raw = match &input["sessionCfg"] {
-        Value::Null => json!({}),
-        session => json!({"session": session}),
-    };
-    if let Some(over) = input.get("resetOverride").filter(|over| !over.is_null()) {
-        raw["session"]["resetByChannel"] = json!({"whatsapp": over});
-    }
-    let config = config(&raw)?;
-    let policy = match text(&input["resetType"]) {
-        "direct" | "dm" => &config.session.reset_direct,
-        "group" => &config.session.reset_group,
-        _ => &config.session.reset_thread,
-    };
-    let mode = if policy.mode == ResetMode::Idle { "idle" } else { "daily" };
-    Ok(json!({"mode": mode, "atHour": policy.at_hour, "idleMinutes": policy.idle.map(|idle| idle.as_secs() / 60)}))
-}
-
 fn debounce(input: &Value) -> Outcome {
     let inbound = &input["messages"]["inbound"];
     let named = [&inbound["debounceMs"], &inbound["byChannel"]["whatsapp"]];
@@ -141,19 +120,6 @@ fn debounce(input: &Value) -> Outcome {
     }
     let config = config(input)?;
     Ok(json!(millis(config.accounts.values().next().expect("an account").rules.debounce)))
-}
-
-fn queue(input: &Value) -> Outcome {
-    if input.get("sessionEntry").is_some() {
-        return Err(LeftOut("what a session overrides is no matter of the config"));
-    }
-    let queue = config(&input["cfg"])?.messages.queue.clone();
-    let mode = match queue.mode {
-        QueueMode::SteerBacklog => "steer-backlog".to_owned(),
-        other => format!("{other:?}").to_lowercase(),
-    };
-    let drop = format!("{:?}", queue.drop).to_lowercase();
-    Ok(json!({"mode": mode, "debounceMs": millis(queue.debounce), "cap": queue.cap, "dropPolicy": drop}))
 }
 
 fn duration(input: &Value) -> Outcome {
@@ -190,9 +156,4 @@ fn heartbeat_agents(input: &Value) -> Outcome {
     let config = config(input)?;
     let with = config.agents.list.iter().filter(|agent| agent.heartbeat.is_some());
     Ok(with.map(|agent| json!({"agentId": agent.id})).collect())
-}
-
-fn config_writes(input: &Value) -> Outcome {
-    let config = config(&input["cfg"])?;
-    Ok(json!(account_of(&config, &input["accountId"])?.rules.config_writes))
 }

@@ -33,7 +33,7 @@ pub fn functions(name: &str) -> Option<(Run, Deviation)> {
     })
 }
 
-fn body(msg: &Value) -> Body {
+pub fn body(msg: &Value) -> Body {
     let sender = jid(text(&msg["replyToSenderJid"]));
     let sender = sender.or_else(|| E164::normalize(text(&msg["replyToSenderE164"])).map(|n| Jid::of_number(&n)));
     let quote = sender.map(|sender| Quote {

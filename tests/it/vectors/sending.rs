@@ -25,7 +25,7 @@ fn message(input: &Value) -> Outcome {
     };
     let config = config(&Value::Null)?;
     let rules = &config.account(&config.default_account).expect("an account").rules;
-    let parts = sending::message(text(&input["text"]), files, None, rules);
+    let parts = sending::message(sending::texts(text(&input["text"]), rules), files, None);
     let sent: Vec<Value> = parts.iter().map(|part| json!({"jid": to, "content": content(part)})).collect();
     Ok(json!({"messageId": "ID1", "sent": sent}))
 }
