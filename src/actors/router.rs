@@ -426,7 +426,10 @@ impl Handler<AccountOnline> for RouterActor {
         // Before any later message is judged: it comes behind them.
         ctx.wait(actix::fut::wrap_future(left).map(|(left, account), me: &mut Self, ctx| match left {
             Ok(left) => left.into_iter().for_each(|left| me.recover(left, ctx)),
-            Err(error) => tracing::error!(target: "whatsapp/inbound", %account, %error, "what an earlier process left cannot be read"),
+            Err(error) => {
+                tracing::error!(target: "whatsapp/inbound", %account, %error, "what an earlier process left cannot be read; the next connection tries again");
+                me.introduced.remove(&account);
+            }
         }));
     }
 }

@@ -34,7 +34,7 @@ pub use rows::{InboundRow, InboundState, Left, OutboxPart, OutboxRow, OutboxStat
 
 use outbox::{Tally, insert_part};
 use rows::inbound_row;
-use writer::{Job, Order, damaged, in_savepoint, open_connection, write_loop};
+use writer::{Job, Order, Writer, damaged, in_savepoint, may_pass, open_connection};
 
 /// By account and chat: the last message that an agent answered. Worked out once for a query and not for each of its rows.
 const LAST_ANSWERED: &str = "SELECT account, chat, max(seq) AS answered FROM inbound
@@ -73,7 +73,11 @@ impl Journal {
         let file = path.to_path_buf();
         std::thread::Builder::new()
             .name("journal".to_owned())
-            .spawn(move || write_loop(&connection, &inbox, &counter, &file))
+            .spawn(move || {
+                let writer =
+                    Writer { db: connection, path: &file, commits: &counter, waiting: Vec::new(), in_trouble: false };
+                writer.run(&inbox);
+            })
             .map_err(StoreError::io("start the writer of", path))?;
         Ok(Self { orders, commits, clock, inherited, tally })
     }
@@ -104,8 +108,28 @@ impl Journal {
         work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
         then: impl FnOnce(&T) + Send + 'static,
     ) -> Result<T, StoreError> {
+        let mut work = Some(work);
+        let once = move |db: &Connection| work.take().expect("an impatient job runs once")(db);
+        self.wait_for(false, once, then).await
+    }
+
+    /// The same for what must not be lost: while the disk is full or the file is locked it waits and is tried again.
+    async fn run_surely<T: Send + 'static>(
+        &self,
+        work: impl FnMut(&Connection) -> rusqlite::Result<T> + Send + 'static,
+        then: impl FnOnce(&T) + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.wait_for(true, work, then).await
+    }
+
+    async fn wait_for<T: Send + 'static>(
+        &self,
+        patient: bool,
+        work: impl FnMut(&Connection) -> rusqlite::Result<T> + Send + 'static,
+        then: impl FnOnce(&T) + Send + 'static,
+    ) -> Result<T, StoreError> {
         let (send, receive) = oneshot::channel();
-        self.submit(work, move |result| {
+        self.submit(patient, work, move |result| {
             if let Ok(value) = &result {
                 then(value);
             }
@@ -116,19 +140,18 @@ impl Journal {
 
     fn submit<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+        patient: bool,
+        work: impl FnMut(&Connection) -> rusqlite::Result<T> + Send + 'static,
         answer: impl FnOnce(Result<T, StoreError>) + Send + 'static,
     ) -> Result<(), StoreError> {
-        let job: Job = Box::new(move |connection| {
-            let result = connection.map(|db| in_savepoint(db, work));
-            Box::new(move |committed: Result<(), StoreError>| match (committed, result) {
-                (Ok(()), Some(Ok(value))) => answer(Ok(value)),
-                (Ok(()), Some(Err(e))) => answer(Err(damaged(&e))),
-                (Ok(()), None) => answer(Err(StoreError::Closed)),
-                (Err(e), _) => answer(Err(e)),
-            })
-        });
-        self.orders.send(Order::Work(job)).map_err(|_| StoreError::Closed)
+        let task = Task { patient, work, answer, result: None };
+        self.orders.send(Order::Work(Box::new(task))).map_err(|_| StoreError::Closed)
+    }
+
+    /// Lets `state.db` grow no further, as a full disk does, until it is called with false. Only in demo builds.
+    #[cfg(feature = "demo")]
+    pub fn pretend_full(&self, full: bool) {
+        let _ = self.orders.send(Order::Full(full));
     }
 
     /// Writes messages down; true for each that is new. A redelivery finds its row and changes nothing.
@@ -173,13 +196,13 @@ impl Journal {
         state: InboundState,
         decision: serde_json::Value,
     ) -> Result<(), StoreError> {
-        self.run(note_decision(key, state, &decision, self.clock.now())).await
+        self.run_surely(note_decision(key, state, &decision, self.clock.now()), |()| {}).await
     }
 
     /// Notes the decision on a message without waiting for the disk: jobs keep their order, so whatever follows lands after it, and
     /// a crash before it costs a second, equal decision.
     pub fn decide_soon(&self, key: &MessageKey, state: InboundState, decision: serde_json::Value) {
-        let result = self.submit(note_decision(key, state, &decision, self.clock.now()), |result| {
+        let result = self.submit(true, note_decision(key, state, &decision, self.clock.now()), |result| {
             if let Err(error) = result {
                 tracing::error!(target: "whatsapp/inbound", %error, "a decision was not noted");
             }
@@ -190,14 +213,14 @@ impl Journal {
     }
 
     /// Settles the messages that one answer is for: its parts are queued and all of them are marked answered, in one transaction.
-    /// Settling them again changes nothing and answers false.
+    /// Settling them again changes nothing and answers false. While the disk is full or the file is locked it waits.
     ///
     /// # Errors
-    /// When it is not on disk.
+    /// When it is not on disk and will not be: the gateway stops or the file is damaged.
     pub async fn answer(&self, keys: Vec<MessageKey>, parts: Vec<OutboxPart>) -> Result<bool, StoreError> {
         let (now, tally) = (self.clock.now(), self.tally.clone());
         let answered = self
-            .run_then(
+            .run_surely(
                 move |db| {
                     let mut settle = db.prepare_cached(
                         "UPDATE inbound SET state = 'answered', answered_at = ?5
@@ -219,7 +242,7 @@ impl Journal {
                     for part in &parts {
                         insert_part(db, part, now)?;
                     }
-                    Ok(Some(parts.into_iter().map(|part| part.account).collect::<Vec<_>>()))
+                    Ok(Some(parts.iter().map(|part| part.account.clone()).collect::<Vec<_>>()))
                 },
                 move |queued: &Option<Vec<AccountId>>| tally.queued(queued.as_deref().unwrap_or_default()),
             )
@@ -349,12 +372,50 @@ impl Journal {
     }
 }
 
+/// A job and whom to answer.
+struct Task<T, W, A> {
+    patient: bool,
+    work: W,
+    answer: A,
+    result: Option<rusqlite::Result<T>>,
+}
+
+impl<T, W, A> Job for Task<T, W, A>
+where
+    T: Send,
+    W: FnMut(&Connection) -> rusqlite::Result<T> + Send,
+    A: FnOnce(Result<T, StoreError>) + Send,
+{
+    fn run(&mut self, db: &Connection) -> rusqlite::Result<()> {
+        match in_savepoint(db, &mut self.work) {
+            Err(error) if may_pass(&error) => Err(error),
+            result => {
+                self.result = Some(result);
+                Ok(())
+            }
+        }
+    }
+
+    fn finish(self: Box<Self>, committed: Result<(), StoreError>) {
+        (self.answer)(match (committed, self.result) {
+            (Ok(()), Some(Ok(value))) => Ok(value),
+            (Ok(()), Some(Err(error))) => Err(damaged(&error)),
+            (Ok(()), None) => Err(StoreError::Closed),
+            (Err(error), _) => Err(error),
+        });
+    }
+
+    fn is_patient(&self) -> bool {
+        self.patient
+    }
+}
+
 fn note_decision(
     key: &MessageKey,
     state: InboundState,
     decision: &serde_json::Value,
     now: UnixMs,
-) -> impl FnOnce(&Connection) -> rusqlite::Result<()> + Send + 'static {
+) -> impl FnMut(&Connection) -> rusqlite::Result<()> + Send + 'static {
     let (key, decision) = (key.clone(), decision.to_string());
     move |db| {
         db.prepare_cached(
