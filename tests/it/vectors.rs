@@ -9,6 +9,7 @@ mod commands;
 mod common;
 mod config;
 mod connection;
+mod credentials;
 mod extract;
 mod groups;
 mod inbound;
@@ -36,6 +37,7 @@ const TOPICS: &[Topic] = &[
     commands::functions,
     connection::functions,
     config::functions,
+    credentials::functions,
     extract::functions,
     groups::functions,
     inbound::functions,
