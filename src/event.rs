@@ -343,6 +343,11 @@ pub enum DownReason {
 }
 
 impl DownReason {
+    /// A login whose line ends like this is tried once more.
+    pub fn breaks_a_login_once(&self) -> bool {
+        matches!(self, Self::Lost { .. } | Self::Stalled | Self::OpenFailed { .. } | Self::RestartRequired)
+    }
+
     /// The status code that clients of the original know (behaviour.md 5.2).
     pub fn status(&self) -> u16 {
         match self {

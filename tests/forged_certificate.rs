@@ -38,6 +38,7 @@ async fn a_normal_build_refuses_a_forged_chain() -> Result<(), Box<dyn Error>> {
         auth_dir: dir.path().to_owned(),
         device_name: "Verso".to_owned(),
         available: false,
+        linking: false,
     };
     let link = links.open(spec, Arc::new(Nothing)).await?;
     let end = tokio::time::timeout(Duration::from_secs(30), link.run()).await?;

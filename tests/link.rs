@@ -99,6 +99,7 @@ async fn open_as(url: &str, dir: &Path, available: bool) -> Result<Account> {
         auth_dir: dir.to_owned(),
         device_name: "Verso".to_owned(),
         available,
+        linking: false,
     };
     let link = links.open(spec, Arc::clone(&sink) as Arc<dyn LinkSink>).await?;
     Ok(Account { link, sink, events: Mutex::new(events_out), messages: Mutex::new(messages_out) })

@@ -177,6 +177,8 @@ pub struct SocketActor {
     drain: watch::Sender<Option<PacingConfig>>,
     /// [`CloseSocket`] came before the link was open.
     close_when_open: bool,
+    /// It ends when a phone accepted the device, instead of logging in.
+    pairing_only: bool,
     /// Kept until the link is closed: two links on one folder would fork its keys.
     lock: Option<AccountLock>,
     /// Tasks on the client runtime that must not outlive this actor.
@@ -226,10 +228,18 @@ impl SocketActor {
             link: None,
             drain: watch::channel(None).0,
             close_when_open: false,
+            pairing_only: false,
             lock: Some(lock),
             tasks: Vec::new(),
             _guard: guard,
         }
+    }
+
+    /// The socket ends when a phone accepted the device: another one logs in with it.
+    #[must_use]
+    pub fn for_pairing_only(mut self) -> Self {
+        self.pairing_only = true;
+        self
     }
 
     fn report(&self, what: Report) {
@@ -291,8 +301,9 @@ impl Handler<Opened> for SocketActor {
         let me = ctx.address().recipient::<Ended>();
         let reports = self.reports.clone();
         let generation = self.generation;
+        let pairing_only = self.pairing_only;
         let run = self.cx.pool.spawn(async move {
-            let mut restarted = false;
+            let mut restarted = pairing_only;
             let reason = loop {
                 reports.do_send(SocketReport { generation, what: Report::Dialling });
                 let reason = link.run().await;

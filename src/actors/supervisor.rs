@@ -5,6 +5,7 @@
 
 mod groups;
 mod media;
+mod relink;
 mod requests;
 mod status;
 
@@ -108,6 +109,12 @@ pub struct SupervisorActor {
     timer: Option<SpawnHandle>,
     login: watch::Sender<LoginView>,
     login_phone: Option<E164>,
+    /// A login beside the link at hand.
+    relink: Option<relink::Relink>,
+    /// Such logins so far.
+    sides: u64,
+    /// Where the new link of [`Action::Adopt`] goes.
+    adopted: Option<PathBuf>,
     identity: Option<Identity>,
     linked: bool,
     auth_since: Option<UnixMs>,
@@ -146,6 +153,9 @@ impl SupervisorActor {
             timer: None,
             login: watch::Sender::new(LoginView::None),
             login_phone: None,
+            relink: None,
+            sides: 0,
+            adopted: None,
             identity: None,
             linked: false,
             auth_since: None,
@@ -176,7 +186,12 @@ impl SupervisorActor {
                     self.identity = Some(identity);
                 }
             }
-            credentials::LinkFiles::NotLinked => {
+            files @ (credentials::LinkFiles::NotLinked | credentials::LinkFiles::Damaged) => {
+                if files == credentials::LinkFiles::Damaged {
+                    let damaged = "the WhatsApp credentials are damaged and have no readable backup; link again";
+                    tracing::error!(target: "web-session", account = %self.id(), "{damaged}");
+                    self.facts.last_error = Some(damaged.to_owned());
+                }
                 self.linked = false;
                 self.identity = None;
                 self.auth_since = None;
@@ -222,6 +237,7 @@ impl SupervisorActor {
                 }
                 Action::Close => self.close(ctx),
                 Action::ClearCredentials => self.clear_credentials(ctx),
+                Action::Adopt => self.adopt(ctx),
                 Action::StartTimer(after) => {
                     self.timer = Some(ctx.run_later(after, |me, ctx| {
                         me.timer = None;
@@ -264,6 +280,7 @@ impl SupervisorActor {
             auth_dir: dir,
             device_name: self.account.link.device_name.clone(),
             available: self.marks_online(),
+            linking: matches!(self.machine.state(), AccountState::Linking { .. }),
         };
         let socket = SocketActor::new(spec, self.cx.socket.clone(), self.generation, ctx.address().recipient(), lock);
         self.socket = Some(socket.start());
@@ -458,6 +475,7 @@ impl Actor for SupervisorActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
+        credentials::finish_relink(&self.cx.paths, &self.auth_dir());
         self.read_credentials();
         if self.account.link.enabled && !self.linking_only {
             self.input(Input::Enable { linked: self.linked }, ctx);
@@ -474,6 +492,10 @@ impl Handler<SocketReport> for SupervisorActor {
     type Result = ();
 
     fn handle(&mut self, report: SocketReport, ctx: &mut Self::Context) {
+        if self.relink.as_ref().is_some_and(|side| side.generation == report.generation) {
+            self.relink_report(report.what, ctx);
+            return;
+        }
         if report.generation != self.generation {
             tracing::debug!(target: "web-reconnect", account = %self.id(), ?report.what, "late word of an older socket");
             return;
@@ -514,6 +536,10 @@ impl Handler<ApplyAccount> for SupervisorActor {
             return;
         }
         if was_enabled && (moved || !self.account.link.enabled) {
+            if self.relink.is_some() {
+                self.login.send_replace(LoginView::Failed("the account's settings changed".to_owned()));
+                ctx.spawn(actix::fut::wrap_future(self.cancel_relink()));
+            }
             self.input(Input::Disable, ctx);
         }
         if moved {
@@ -533,8 +559,10 @@ impl Handler<EndAccount> for SupervisorActor {
         let (done, ended) = tokio::sync::oneshot::channel();
         self.ended = true;
         self.ending.push(done);
+        let side = self.cancel_relink();
         self.input(Input::Stop, ctx);
         Box::pin(async move {
+            side.await;
             let _ = ended.await;
         })
     }

@@ -219,6 +219,8 @@ pub enum Input {
     CancelLink,
     /// The owner unlinked it; the caller removes the credentials.
     Unlinked,
+    /// The phone accepted a device that was made beside the link at hand; the caller says where it lies.
+    Relinked,
     /// The phone accepted this device.
     Paired,
     /// WhatsApp accepted the login.
@@ -250,6 +252,8 @@ pub enum Action {
     Close,
     /// Remove the credentials.
     ClearCredentials,
+    /// Put the device that was made beside in the place of the old one.
+    Adopt,
     /// Send [`Input::Timer`] after this time.
     StartTimer(Duration),
     /// Forget the timer.
@@ -308,6 +312,14 @@ impl LinkMachine {
                 AccountState::Linking { .. } => self.rest(AccountState::NotLinked { cause: None }),
                 _ => Vec::new(),
             },
+            Input::Relinked if self.state == AccountState::Disabled => Vec::new(),
+            Input::Relinked => {
+                let mut actions = self.leave();
+                actions.extend([Action::ClearCredentials, Action::Adopt, Action::Resume]);
+                self.state = AccountState::Connecting;
+                self.retry.reset();
+                actions
+            }
             Input::Paired => {
                 if matches!(self.state, AccountState::Linking { .. }) {
                     self.state = AccountState::Connecting;
@@ -425,11 +437,7 @@ impl LinkMachine {
 
     /// A login whose line breaks is tried once more, as people expect who hold the phone in their hand (behaviour.md 4.5).
     fn link_down(&mut self, reason: &DownReason, method: LinkMethod) -> Vec<Action> {
-        let again = matches!(
-            reason,
-            DownReason::Lost { .. } | DownReason::Stalled | DownReason::OpenFailed { .. } | DownReason::RestartRequired
-        );
-        if again && !std::mem::replace(&mut self.link_retried, true) {
+        if reason.breaks_a_login_once() && !std::mem::replace(&mut self.link_retried, true) {
             return vec![Action::ShowCodes(method)];
         }
         self.state = AccountState::NotLinked { cause: Some(reason.to_string()) };

@@ -172,6 +172,7 @@ fn any_input() -> impl Strategy<Value = Input> {
         any::<bool>().prop_map(|force| Input::Link { method: LinkMethod::Qr, force }),
         Just(Input::CancelLink),
         Just(Input::Unlinked),
+        Just(Input::Relinked),
         Just(Input::Paired),
         Just(Input::CatchingUp { pending: None }),
         Just(Input::Connected),
@@ -202,6 +203,7 @@ proptest! {
                     Action::StartTimer(_) => { prop_assert!(!timer); timer = true; }
                     Action::CancelTimer => { prop_assert!(timer); timer = false; }
                     Action::ClearCredentials => prop_assert!(!socket, "credentials cleared under an open socket"),
+                    Action::Adopt => prop_assert!(!socket, "a link replaced under an open socket"),
                     Action::RefuseLink => {}
                 }
             }

@@ -24,6 +24,8 @@ pub enum LinkFiles {
     },
     /// None.
     NotLinked,
+    /// A link was there, and neither `creds.json` nor its backup nor the database is readable.
+    Damaged,
 }
 
 /// The auth folder of an account: the configured one, else the default place. For the account `default` credentials that an
@@ -55,7 +57,8 @@ pub fn link_state(dir: &Path) -> LinkFiles {
         tracing::warn!(target: "web-session", "restored corrupted WhatsApp creds.json from backup");
         Some(identity)
     });
-    match identity {
+    let database = dir.join("signal.db");
+    match identity.or_else(|| device_in(&database)) {
         Some(identity) => {
             let since = fs::metadata(&path)
                 .and_then(|m| m.modified())
@@ -64,8 +67,30 @@ pub fn link_state(dir: &Path) -> LinkFiles {
                 .and_then(|d| UnixMs::try_from(d.as_millis()).ok());
             LinkFiles::Linked { identity, since }
         }
+        None if has_text(&path) || has_text(&dir.join("creds.json.bak")) => LinkFiles::Damaged,
         None => LinkFiles::NotLinked,
     }
+}
+
+fn has_text(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|m| m.len() > 1)
+}
+
+/// Whose device the database holds: the link is opened from it when the files beside it are lost.
+fn device_in(database: &Path) -> Option<Identity> {
+    if !has_text(database) {
+        return None;
+    }
+    let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE | rusqlite::OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let database = rusqlite::Connection::open_with_flags(database, flags).ok()?;
+    let read =
+        |row: &rusqlite::Row<'_>| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, String>(2)?));
+    let (jid, lid, name) = database.query_row("SELECT pn, lid, push_name FROM device LIMIT 1", [], read).ok()?;
+    Some(Identity {
+        jid: Some(jid).filter(|j| !j.is_empty())?.parse().ok()?,
+        lid: lid.parse().ok(),
+        push_name: Some(name).filter(|n| !n.is_empty()),
+    })
 }
 
 fn read_identity(path: &Path) -> Option<Identity> {
@@ -97,11 +122,79 @@ fn is_session_file(name: &str) -> bool {
         "tctoken-",
         "identity-key-",
     ];
-    const SET_ASIDE: [&str; 2] = [".exported", ".replaced"];
+    const SET_ASIDE: [&str; 3] = [".exported", ".replaced", ".damaged"];
     let plain = SET_ASIDE.iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name);
     matches!(plain, "creds.json" | "creds.json.bak")
         || name.starts_with("signal.db")
+        || name.starts_with(".creds-")
         || (name.ends_with(".json") && PREFIXES.iter().any(|p| name.starts_with(p)))
+}
+
+/// Where a new link is made beside the one in `dir`.
+pub fn relink_dir(dir: &Path) -> PathBuf {
+    dir.join("relink")
+}
+
+/// Deletes what is left of a login beside the link in `dir`.
+///
+/// # Errors
+/// When it cannot be deleted.
+pub fn empty_relink(dir: &Path) -> Result<(), StoreError> {
+    let side = relink_dir(dir);
+    match fs::remove_dir_all(&side) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(StoreError::io("delete", &side)(e)),
+        _ => Ok(()),
+    }
+}
+
+/// Puts a link that a phone accepted in the place of the one in `dir`; false when there is none. Cut off at any point, the next call
+/// finishes it: `signal.db` moves first and `creds.json` last.
+///
+/// # Errors
+/// When a file cannot be moved.
+pub fn adopt(dir: &Path) -> Result<bool, StoreError> {
+    let side = relink_dir(dir);
+    if read_identity(&side.join("creds.json")).is_none() {
+        empty_relink(dir)?;
+        return Ok(false);
+    }
+    let database = side.join("signal.db");
+    if database.is_file() {
+        let settled = rusqlite::Connection::open(&database)
+            .and_then(|db| db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())));
+        settled.map_err(|e| StoreError::Damaged { path: database.clone(), cause: e.to_string() })?;
+        remove_files(dir)?;
+    }
+    for name in ["signal.db", "creds.json.bak", "creds.json"] {
+        match fs::rename(side.join(name), dir.join(name)) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                return Err(StoreError::io("move here", &dir.join(name))(e));
+            }
+            _ => {}
+        }
+    }
+    fs::File::open(dir).and_then(|d| d.sync_all()).map_err(StoreError::io("sync", dir))?;
+    empty_relink(dir)?;
+    Ok(true)
+}
+
+/// Finishes what a process that died began with [`adopt`], or deletes what came to nothing.
+pub fn finish_relink(paths: &StatePaths, dir: &Path) {
+    // The old files directly under `credentials/` are gone by then, so their folder is not the account's any more.
+    let usual = paths.whatsapp_auth(&AccountId::new(AccountId::DEFAULT));
+    for dir in [Some(dir), (dir == usual).then(|| paths.credentials())].into_iter().flatten() {
+        if !relink_dir(dir).is_dir() {
+            continue;
+        }
+        let adopted = crate::store::lock::AccountLock::acquire(dir).and_then(|_lock| adopt(dir));
+        match adopted {
+            Ok(true) => tracing::warn!(target: "web-session", "finished a new link that was cut off"),
+            Ok(false) => {}
+            Err(error) => {
+                tracing::error!(target: "web-session", %error, "a new link that was cut off is not in its place")
+            }
+        }
+    }
 }
 
 /// True when the folder holds anything that [`remove`] would delete.
@@ -115,6 +208,16 @@ pub fn any_files(dir: &Path) -> bool {
 /// # Errors
 /// When a file cannot be deleted; others may be gone already.
 pub fn remove(paths: &StatePaths, dir: &Path) -> Result<bool, StoreError> {
+    let removed = remove_files(dir)?;
+    empty_relink(dir)?;
+    if dir.starts_with(paths.credentials().join("whatsapp")) {
+        // Fails harmlessly while the lock file or something of the owner's is in it.
+        let _ = fs::remove_dir(dir);
+    }
+    Ok(removed)
+}
+
+fn remove_files(dir: &Path) -> Result<bool, StoreError> {
     let entries = match fs::read_dir(dir) {
         Ok(entries) => entries,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(false),
@@ -126,10 +229,6 @@ pub fn remove(paths: &StatePaths, dir: &Path) -> Result<bool, StoreError> {
             fs::remove_file(entry.path()).map_err(StoreError::io("delete", &entry.path()))?;
             removed = true;
         }
-    }
-    if dir.starts_with(paths.credentials().join("whatsapp")) {
-        // Fails harmlessly while the lock file or something of the owner's is in it.
-        let _ = fs::remove_dir(dir);
     }
     Ok(removed)
 }
@@ -144,7 +243,7 @@ mod tests {
     fn linked(dir: &Path) -> Option<String> {
         match link_state(dir) {
             LinkFiles::Linked { identity, .. } => identity.number().map(|n| n.to_string()),
-            LinkFiles::NotLinked => None,
+            LinkFiles::NotLinked | LinkFiles::Damaged => None,
         }
     }
 
@@ -161,7 +260,7 @@ mod tests {
         }
         let theirs = tempfile::tempdir().expect("temp dir");
         fs::write(theirs.path().join("creds.json"), CREDS.replace(r#""format":"verso/1","#, "")).expect("write");
-        assert_eq!(link_state(theirs.path()), LinkFiles::NotLinked, "credentials of nobody known");
+        assert_eq!(link_state(theirs.path()), LinkFiles::Damaged, "credentials of nobody known");
         let baileys = CREDS.replace(r#""format":"verso/1""#, r#""noiseKey":{},"signedIdentityKey":{}"#);
         fs::write(theirs.path().join("creds.json"), baileys).expect("write");
         assert_eq!(linked(theirs.path()).as_deref(), Some("+15551234567"), "a link to take over");
@@ -182,6 +281,49 @@ mod tests {
         fs::create_dir_all(paths.whatsapp_auth(&default)).expect("mkdir");
         fs::write(paths.whatsapp_auth(&default).join("creds.json"), CREDS).expect("write");
         assert_eq!(auth_dir(&paths, &default, None), paths.whatsapp_auth(&default));
+    }
+
+    #[test]
+    fn a_new_link_takes_the_place_of_the_old_one_also_when_cut_off() {
+        for moved in 0..4_usize {
+            let home = tempfile::tempdir().expect("temp dir");
+            let dir = home.path();
+            let side = relink_dir(dir);
+            fs::create_dir_all(&side).expect("mkdir");
+            let new = CREDS.replace("15551234567", "15559999999");
+            fs::write(dir.join("creds.json"), CREDS).expect("write");
+            fs::write(dir.join("session-1.json"), "old").expect("write");
+            rusqlite::Connection::open(side.join("signal.db"))
+                .and_then(|d| d.execute("CREATE TABLE t(x)", []))
+                .expect("db");
+            for name in ["creds.json.bak", "creds.json"] {
+                fs::write(side.join(name), &new).expect("write");
+            }
+            // What a process that died after so many steps leaves.
+            if moved > 0 {
+                remove_files(dir).expect("removed");
+            }
+            for name in ["signal.db", "creds.json.bak"].into_iter().take(moved.saturating_sub(1)) {
+                fs::rename(side.join(name), dir.join(name)).expect("moved");
+            }
+            assert!(adopt(dir).expect("adopted"));
+            assert_eq!(linked(dir).as_deref(), Some("+15559999999"), "after {moved} steps");
+            let database = rusqlite::Connection::open(dir.join("signal.db")).expect("db");
+            assert_eq!(database.query_row("SELECT count(*) FROM t", [], |r| r.get::<_, i64>(0)), Ok(0));
+            assert!(!side.exists() && !dir.join("session-1.json").exists());
+            assert!(!adopt(dir).expect("nothing left to do"));
+        }
+    }
+
+    #[test]
+    fn a_login_that_came_to_nothing_leaves_the_link_alone() {
+        let home = tempfile::tempdir().expect("temp dir");
+        fs::write(home.path().join("creds.json"), CREDS).expect("write");
+        fs::create_dir_all(relink_dir(home.path())).expect("mkdir");
+        fs::write(relink_dir(home.path()).join("signal.db"), "no device yet").expect("write");
+        assert!(!adopt(home.path()).expect("cleaned"));
+        assert_eq!(linked(home.path()).as_deref(), Some("+15551234567"));
+        assert!(!relink_dir(home.path()).exists());
     }
 
     #[test]

@@ -1,57 +1,189 @@
 //! A link's own files: `signal.db` is authoritative, `creds.json` mirrors the device so that a lost database does not
 //! cost the link.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::fs::OpenOptions;
+use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
 use whatsapp_rust::store::persistence_manager::PersistenceManager;
 use whatsapp_rust::store::{SqliteStore, SqliteStoreConfig, Synchronous};
 use whatsapp_rust::traits::Backend;
+use whatsapp_rust::wacore::libsignal::protocol::KeyPair;
 use whatsapp_rust::wacore::store::Device;
 
+use super::record::{self, Record};
 use super::{OpenError, baileys, convert};
 use crate::clock::Clock;
 use crate::event::Identity;
 
 /// The database of one account.
 const DATABASE: &str = "signal.db";
-/// The mirror, under the name that the original uses.
-const CREDENTIALS: &str = "creds.json";
 /// Pre-keys are counted in 24 bits.
 const PRE_KEY_ID_LIMIT: u32 = 0x00ff_ffff;
 /// So many pre-keys may have been made since the mirror was written.
 const PRE_KEY_LEAP: u32 = 2_000;
 
-/// What `creds.json` holds. `me` is where the original keeps it, so that tools which only look there work on both.
-#[derive(Serialize, Deserialize)]
-struct Credentials {
-    format: String,
-    me: Me,
-    device: Device,
-}
+/// What could be rolled back with a database: never used again after that.
+const ROLLED_BACK: [&str; 5] = ["sessions", "sender_keys", "sender_key_devices", "prekeys", "base_keys"];
 
-#[derive(Serialize, Deserialize)]
-struct Me {
-    id: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    lid: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    name: Option<String>,
-}
-
-const FORMAT: &str = "verso/1";
-
-/// Opens the account's database; a database without a device takes it back from `creds.json`.
-pub(super) async fn open(auth_dir: &Path) -> Result<PersistenceManager, OpenError> {
-    let path = auth_dir.join(DATABASE);
-    let failed = |cause: String| OpenError::Store { path: path.clone(), cause };
+/// Opens the account's database. A damaged one is set aside and the device goes on from its record; one that is older than the record
+/// loses every key that it rolled back. `linking` sets files aside that hold no usable link.
+///
+/// # Errors
+/// [`OpenError::Relink`] when the files held a link and none of them is whole.
+pub(super) async fn open(auth_dir: &Path, linking: bool) -> Result<PersistenceManager, OpenError> {
     take_over(auth_dir).await?;
-    prepare_file(&path).map_err(|e| failed(e.to_string()))?;
-    let text = path.to_str().ok_or_else(|| failed("the path is not valid UTF-8".to_owned()))?;
+    let dir = auth_dir.to_path_buf();
+    let (record, found) = blocking(auth_dir, move || {
+        record::sweep(&dir);
+        let record = record::read(&dir);
+        let found = inspect(&dir.join(DATABASE), record.as_ref().map_or(0, |r| r.epoch))?;
+        Ok((record, found))
+    })
+    .await?;
+    let damage = match found {
+        Found::Whole { rolled_back } => match load(auth_dir).await {
+            Ok((store, known)) if known.as_ref().is_none_or(|device| trusted(device, record.as_ref())) => {
+                let linked = known.is_some_and(|device| device.pn.is_some());
+                return match record {
+                    Some(record) if !linked || rolled_back => restored(store, record.device, auth_dir).await,
+                    None if !linked && record::traces(auth_dir) && !linking => {
+                        Err(relink(auth_dir, "creds.json and creds.json.bak are damaged"))
+                    }
+                    _ => manager(store, auth_dir).await,
+                };
+            }
+            Ok(_) => "the device in it is damaged".to_owned(),
+            Err(damage) => damage,
+        },
+        Found::Damaged(damage) => damage,
+    };
+    let lost = record.is_none();
+    if lost && !linking {
+        return Err(relink(
+            auth_dir,
+            &format!("signal.db is damaged ({damage}), and so are creds.json and creds.json.bak"),
+        ));
+    }
+    tracing::warn!(target: "web-session", %damage, "the account's database is damaged; kept it as signal.db.damaged");
+    let dir = auth_dir.to_path_buf();
+    let epoch = record.as_ref().map_or(0, |r| r.epoch);
+    blocking(auth_dir, move || {
+        let names: &[&str] = if lost { &[DATABASE, record::CREDENTIALS, record::BACKUP] } else { &[DATABASE] };
+        baileys::set_aside::aside(&dir, names, "damaged")?;
+        inspect(&dir.join(DATABASE), epoch)
+    })
+    .await?;
+    let (store, _) = load(auth_dir).await.map_err(|cause| store_error(auth_dir, cause))?;
+    match record {
+        Some(record) => restored(store, record.device, auth_dir).await,
+        None => manager(store, auth_dir).await,
+    }
+}
+
+async fn manager(store: Arc<dyn Backend>, auth_dir: &Path) -> Result<PersistenceManager, OpenError> {
+    PersistenceManager::new(store).await.map_err(|e| store_error(auth_dir, e.to_string()))
+}
+
+fn store_error(auth_dir: &Path, cause: String) -> OpenError {
+    OpenError::Store { path: auth_dir.join(DATABASE), cause }
+}
+
+fn relink(auth_dir: &Path, cause: &str) -> OpenError {
+    OpenError::Relink { path: auth_dir.to_path_buf(), cause: cause.to_owned() }
+}
+
+async fn blocking<T: Send + 'static>(
+    auth_dir: &Path,
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> Result<T, OpenError> {
+    let done = tokio::task::spawn_blocking(work).await.map_err(|e| store_error(auth_dir, e.to_string()))?;
+    done.map_err(|e| store_error(auth_dir, e.to_string()))
+}
+
+/// What a look at the database file shows.
+enum Found {
+    /// SQLite can read all of it. `rolled_back`: it is older than the record beside it.
+    Whole { rolled_back: bool },
+    /// It cannot.
+    Damaged(String),
+}
+
+/// Checks the database, makes it when there is none, takes back keys that were rolled back, and begins its next epoch.
+fn inspect(path: &Path, recorded: u32) -> io::Result<Found> {
+    let mut file = OpenOptions::new().create(true).truncate(false).read(true).write(true).mode(0o600).open(path)?;
+    let mut start = [0; HEADER.len()];
+    match file.read_exact(&mut start) {
+        Ok(()) if &start == HEADER => {}
+        Err(_) if file.metadata()?.len() == 0 => {}
+        Ok(()) | Err(_) => return Ok(Found::Damaged("it does not begin as a database does".to_owned())),
+    }
+    drop(file);
+    match next_epoch(path, recorded) {
+        Ok(Ok(rolled_back)) => Ok(Found::Whole { rolled_back }),
+        Ok(Err(damage)) => Ok(Found::Damaged(damage)),
+        Err(rusqlite::Error::SqliteFailure(e, text)) if is_outage(e.code) => {
+            Err(io::Error::other(text.unwrap_or_else(|| e.to_string())))
+        }
+        Err(damage) => Ok(Found::Damaged(damage.to_string())),
+    }
+}
+
+/// Reasons that lie outside the file.
+fn is_outage(code: rusqlite::ErrorCode) -> bool {
+    use rusqlite::ErrorCode as Code;
+    matches!(
+        code,
+        Code::DatabaseBusy
+            | Code::DatabaseLocked
+            | Code::PermissionDenied
+            | Code::OutOfMemory
+            | Code::ReadOnly
+            | Code::SystemIoFailure
+            | Code::DiskFull
+            | Code::CannotOpen
+    )
+}
+
+fn next_epoch(path: &Path, recorded: u32) -> rusqlite::Result<Result<bool, String>> {
+    let mut database = rusqlite::Connection::open(path)?;
+    database.pragma_update(None, "synchronous", "FULL")?;
+    let verdict: String = database.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+    if verdict != "ok" {
+        return Ok(Err(verdict));
+    }
+    let epoch = epoch_of(&database)?;
+    let change = database.transaction()?;
+    let count = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = ?1";
+    let mut rolled_back = false;
+    if epoch < recorded {
+        for table in ROLLED_BACK {
+            let known: i64 = change.query_row(count, [table], |row| row.get(0))?;
+            if known > 0 {
+                change.execute(&format!("DELETE FROM {table}"), [])?;
+                rolled_back = true;
+            }
+        }
+    }
+    change.pragma_update(None, "user_version", epoch.max(recorded).saturating_add(1).min(i32::MAX.unsigned_abs()))?;
+    change.commit()?;
+    if rolled_back {
+        tracing::warn!(target: "web-session", "the account's database is older than creds.json; dropped the keys that it rolled back");
+    }
+    Ok(Ok(rolled_back))
+}
+
+fn epoch_of(database: &rusqlite::Connection) -> rusqlite::Result<u32> {
+    let epoch: i32 = database.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    Ok(u32::try_from(epoch).unwrap_or(0))
+}
+
+/// Opens the library's store on the file and reads the device.
+async fn load(auth_dir: &Path) -> Result<(Arc<dyn Backend>, Option<Device>), String> {
+    let path = auth_dir.join(DATABASE);
+    let text = path.to_str().ok_or("the path is not valid UTF-8")?;
     let config = SqliteStoreConfig {
         pool_size: 1,
         cache_size_kib: 128,
@@ -59,10 +191,45 @@ pub(super) async fn open(auth_dir: &Path) -> Result<PersistenceManager, OpenErro
         synchronous: Synchronous::Full,
         ..SqliteStoreConfig::default()
     };
-    let store = SqliteStore::with_config(text, config).await.map_err(|e| failed(e.to_string()))?;
+    let store = SqliteStore::with_config(text, config).await.map_err(|e| e.to_string())?;
     let store: Arc<dyn Backend> = Arc::new(store);
-    restore_device(&*store, auth_dir).await.map_err(|e| failed(e.to_string()))?;
-    PersistenceManager::new(store).await.map_err(|e| failed(e.to_string()))
+    let known = if store.exists().await.map_err(|e| e.to_string())? {
+        store.load().await.map_err(|e| e.to_string())?
+    } else {
+        None
+    };
+    Ok((store, known))
+}
+
+/// A device whose keys fit together, and which is the recorded one wherever it has the recorded identity.
+fn trusted(device: &Device, record: Option<&Record>) -> bool {
+    let fits = |pair: &KeyPair| pair.private_key.public_key().is_ok_and(|public| public == pair.public_key);
+    if ![&device.noise_key, &device.identity_key, &device.signed_pre_key].into_iter().all(fits) {
+        return false;
+    }
+    let Some(known) = record.map(|r| &r.device) else { return true };
+    device.pn.is_none()
+        || device.identity_key.public_key != known.identity_key.public_key
+        || (device.pn == known.pn
+            && device.registration_id == known.registration_id
+            && device.adv_secret_key == known.adv_secret_key
+            && device.noise_key.public_key == known.noise_key.public_key)
+}
+
+/// The device goes on from its record.
+async fn restored(
+    store: Arc<dyn Backend>,
+    mut device: Device,
+    auth_dir: &Path,
+) -> Result<PersistenceManager, OpenError> {
+    forget_pre_keys(&mut device);
+    let failed = |e: whatsapp_rust::anyhow::Error| store_error(auth_dir, e.to_string());
+    if !store.exists().await.map_err(|e| failed(e.into()))? {
+        store.create().await.map_err(|e| failed(e.into()))?;
+    }
+    store.save(&device).await.map_err(|e| failed(e.into()))?;
+    tracing::warn!(target: "web-session", "the link goes on from creds.json without scanning again");
+    manager(store, auth_dir).await
 }
 
 /// A link that a Baileys program left in the folder goes on here.
@@ -107,35 +274,11 @@ pub(super) fn prepare_file(path: &Path) -> io::Result<()> {
     }
 }
 
-async fn restore_device(store: &dyn Backend, auth_dir: &Path) -> Result<(), whatsapp_rust::anyhow::Error> {
-    let known = if store.exists().await? { store.load().await? } else { None };
-    if known.is_some_and(|device| device.pn.is_some()) {
-        return Ok(());
-    }
-    let Some(saved) = read_credentials(&auth_dir.join(CREDENTIALS)) else { return Ok(()) };
-    let mut device = saved.device;
-    if device.pn.is_none() {
-        return Ok(());
-    }
-    forget_pre_keys(&mut device);
-    if !store.exists().await? {
-        store.create().await?;
-    }
-    store.save(&device).await?;
-    tracing::warn!(target: "web-session", "the account's database had no device; took it back from creds.json");
-    Ok(())
-}
-
 /// The private halves of the uploaded pre-keys are lost: new ones go up at the next login, under numbers that were not used before.
 pub(super) fn forget_pre_keys(device: &mut Device) {
     device.next_pre_key_id = (device.next_pre_key_id + PRE_KEY_LEAP) % PRE_KEY_ID_LIMIT;
     device.first_unupload_pre_key_id = device.next_pre_key_id;
     device.server_has_prekeys = false;
-}
-
-fn read_credentials(path: &Path) -> Option<Credentials> {
-    let saved: Credentials = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
-    (saved.format == FORMAT).then_some(saved)
 }
 
 /// The device's own addresses; `None` until it is linked.
@@ -148,70 +291,41 @@ pub(super) fn identity(device: &Device) -> Option<Identity> {
     })
 }
 
-/// Brings the device to disk: the database row first, then the mirror.
+/// Brings the device to disk: the database row first, then the record.
 ///
 /// # Errors
 /// When a file cannot be written.
 pub(super) async fn save(manager: &PersistenceManager, auth_dir: PathBuf) -> Result<(), String> {
+    record::step("flush").map_err(|e| e.to_string())?;
     manager.flush().await.map_err(|e| e.to_string())?;
+    record::step("flushed").map_err(|e| e.to_string())?;
     let device = manager.get_device_snapshot().to_serializable();
-    let write = move || set_aside_foreign(&auth_dir).and_then(|()| mirror_device(&auth_dir, &device));
+    let write = move || record::set_aside_foreign(&auth_dir).and_then(|()| mirror_device(&auth_dir, &device));
     tokio::task::spawn_blocking(write)
         .await
         .map_err(|e| e.to_string())?
         .map_err(|e| format!("cannot write creds.json: {e}"))
 }
 
-/// Writes `creds.json` for a device; an unlinked one has none.
+/// Writes the record of a device beside its database; an unlinked one has none.
 pub(super) fn mirror_device(auth_dir: &Path, device: &Device) -> io::Result<()> {
-    let Some(me) = identity(device) else { return Ok(()) };
-    let saved = Credentials {
-        format: FORMAT.to_owned(),
-        me: Me { id: me.jid.to_string(), lid: me.lid.map(|l| l.to_string()), name: me.push_name },
-        device: device.clone(),
+    let path = auth_dir.join(DATABASE);
+    let epoch = if path.is_file() {
+        rusqlite::Connection::open(&path).and_then(|database| epoch_of(&database)).map_err(io::Error::other)?
+    } else {
+        0
     };
-    mirror(auth_dir, &serde_json::to_vec(&saved)?)
-}
-
-/// Writes `creds.json`, reads it back, and only then renews its backup.
-fn mirror(auth_dir: &Path, json: &[u8]) -> io::Result<()> {
-    let path = auth_dir.join(CREDENTIALS);
-    if fs::read(&path).is_ok_and(|old| old == json) {
-        return Ok(());
-    }
-    replace(auth_dir, &path, json)?;
-    if read_credentials(&path).is_none() {
-        return Err(io::Error::other("the file does not read back"));
-    }
-    replace(auth_dir, &auth_dir.join("creds.json.bak"), json)
-}
-
-/// Credentials of the original are kept beside: a person may want to go back to them.
-fn set_aside_foreign(auth_dir: &Path) -> io::Result<()> {
-    let path = auth_dir.join(CREDENTIALS);
-    let saved = fs::read(&path).ok().and_then(|bytes| serde_json::from_slice::<serde_json::Value>(&bytes).ok());
-    if saved.is_some_and(|saved| saved.get("noiseKey").is_some()) {
-        fs::rename(path, auth_dir.join("creds.json.original"))?;
-        tracing::warn!(target: "web-session", "kept the credentials of another program as creds.json.original");
-    }
-    Ok(())
-}
-
-fn replace(dir: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
-    // A fresh temporary file is private to its owner.
-    let mut fresh = tempfile::NamedTempFile::new_in(dir)?;
-    fresh.write_all(bytes)?;
-    fresh.as_file().sync_all()?;
-    fresh.persist(path).map_err(|e| e.error)?;
-    File::open(dir)?.sync_all()
+    record::write(auth_dir, device, epoch)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     async fn linked(dir: &Path) -> Result<PersistenceManager, Box<dyn std::error::Error>> {
-        let manager = open(dir).await?;
+        let manager = open(dir, true).await?;
         manager
             .modify_device(|device| {
                 device.pn = "15551234567:3@s.whatsapp.net".parse().ok();
@@ -232,7 +346,7 @@ mod tests {
                 fs::remove_file(path)?;
             }
         }
-        let after = open(dir.path()).await?.get_device_snapshot().to_serializable();
+        let after = open(dir.path(), false).await?.get_device_snapshot().to_serializable();
         assert_eq!(identity(&after), identity(&before));
         assert_eq!(after.noise_key.private_key.serialize(), before.noise_key.private_key.serialize());
         assert!(!after.server_has_prekeys, "the lost pre-keys must be replaced");
@@ -258,19 +372,164 @@ mod tests {
         let dir = tempfile::tempdir()?;
         let theirs = r#"{"noiseKey":{},"me":{"id":"1555:4@s.whatsapp.net"}}"#;
         fs::write(dir.path().join("creds.json"), theirs)?;
-        assert!(identity(&open(dir.path()).await?.get_device_snapshot().to_serializable()).is_none());
+        assert!(open(dir.path(), false).await.is_err(), "no new identity in the place of a link");
+        assert!(identity(&open(dir.path(), true).await?.get_device_snapshot().to_serializable()).is_none());
         linked(dir.path()).await?;
         assert_eq!(fs::read_to_string(dir.path().join("creds.json.original"))?, theirs);
-        assert!(read_credentials(&dir.path().join("creds.json")).is_some());
+        assert!(record::read(dir.path()).is_some());
+        Ok(())
+    }
+
+    fn cut(name: &str, dir: &Path, length: usize) {
+        let whole = fs::read(dir.join(name)).expect("read");
+        fs::write(dir.join(name), &whole[..length.min(whole.len())]).expect("written");
+    }
+
+    async fn reopened(dir: &Path) -> Result<Option<Identity>, OpenError> {
+        let manager = open(dir, false).await?;
+        Ok(identity(&manager.get_device_snapshot().to_serializable()))
+    }
+
+    #[tokio::test]
+    async fn a_damaged_database_is_set_aside_and_the_link_goes_on() -> Result<(), Box<dyn std::error::Error>> {
+        let dir = tempfile::tempdir()?;
+        drop(linked(dir.path()).await?);
+        let me = reopened(dir.path()).await?;
+        assert!(me.is_some());
+        for damage in ["this is no database, but long enough to look at ".repeat(40), "short".to_owned(), String::new()]
+        {
+            fs::write(dir.path().join("signal.db"), damage)?;
+            assert_eq!(reopened(dir.path()).await?, me);
+        }
+        assert!(dir.path().join("signal.db.damaged").is_file(), "kept for a person to look at");
+        // The record's backup alone is enough, too.
+        fs::write(dir.path().join("signal.db"), "no database")?;
+        cut("creds.json", dir.path(), 100);
+        assert_eq!(reopened(dir.path()).await?, me);
         Ok(())
     }
 
     #[tokio::test]
-    async fn a_database_that_is_none_names_the_file() -> Result<(), Box<dyn std::error::Error>> {
+    async fn with_everything_damaged_a_person_is_told_to_link_again() -> Result<(), Box<dyn std::error::Error>> {
+        for database in [Some("no database"), Some(""), None] {
+            let dir = tempfile::tempdir()?;
+            drop(linked(dir.path()).await?);
+            match database {
+                Some(text) => fs::write(dir.path().join("signal.db"), text)?,
+                None => fs::remove_file(dir.path().join("signal.db"))?,
+            }
+            for name in ["creds.json", "creds.json.bak"] {
+                cut(name, dir.path(), 100);
+            }
+            let error = reopened(dir.path()).await.expect_err("no identity out of nothing").to_string();
+            assert!(error.contains("channels login"), "{error}");
+            let fresh = open(dir.path(), true).await?;
+            assert!(identity(&fresh.get_device_snapshot().to_serializable()).is_none(), "a login begins anew");
+        }
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn an_older_database_loses_the_keys_that_it_rolled_back() -> Result<(), Box<dyn std::error::Error>> {
         let dir = tempfile::tempdir()?;
-        fs::write(dir.path().join("signal.db"), "this is no database, but long enough to look at ".repeat(40))?;
-        let error = open(dir.path()).await.map(|_| ()).expect_err("not a database");
-        assert!(error.to_string().contains("signal.db"), "{error}");
+        let path = dir.path().join("signal.db");
+        let manager = linked(dir.path()).await?;
+        let backend = manager.backend();
+        backend.put_session("15557654321@c.us.0", b"a ratchet").await?;
+        backend.store_prekey(5, b"a key", true).await?;
+        backend.put_identity("15557654321@c.us.0", [7; 32]).await?;
+        let next = manager.get_device_snapshot().to_serializable().next_pre_key_id;
+        drop((backend, manager));
+        let count = |table: &str| -> rusqlite::Result<i64> {
+            let database = rusqlite::Connection::open(&path)?;
+            database.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+            database.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0))
+        };
+        assert_eq!((count("sessions")?, count("prekeys")?, count("identities")?), (1, 1, 1));
+        let old = fs::read(&path)?;
+        let again = open(dir.path(), false).await?;
+        save(&again, dir.path().to_owned()).await?;
+        let epoch = record::read(dir.path()).ok_or("a record")?.epoch;
+        drop(again);
+        assert_eq!((count("sessions")?, count("prekeys")?), (1, 1), "an ordinary start keeps everything");
+        for name in ["signal.db-wal", "signal.db-shm"] {
+            let _ = fs::remove_file(dir.path().join(name));
+        }
+        fs::write(&path, old)?;
+        let back = open(dir.path(), false).await?;
+        let device = back.get_device_snapshot().to_serializable();
+        assert_eq!(identity(&device).map(|i| i.jid.to_string()).as_deref(), Some("15551234567:3@s.whatsapp.net"));
+        assert!(device.next_pre_key_id > next && !device.server_has_prekeys, "numbers are not used twice");
+        drop(back);
+        assert_eq!((count("sessions")?, count("prekeys")?, count("identities")?), (0, 0, 1));
+        assert!(epoch_of(&rusqlite::Connection::open(&path)?)? > epoch);
+        Ok(())
+    }
+
+    /// Every outcome is the same link or a sentence; never another device, never a crash.
+    #[tokio::test]
+    async fn flipped_bits_end_in_the_same_link_or_a_sentence() -> Result<(), Box<dyn std::error::Error>> {
+        use rand::{RngExt, SeedableRng};
+        let home = tempfile::tempdir()?;
+        let manager = linked(home.path()).await?;
+        let device = manager.get_device_snapshot().to_serializable();
+        drop(manager);
+        inspect(&home.path().join("signal.db"), 0)?;
+        rusqlite::Connection::open(home.path().join("signal.db"))?.query_row(
+            "PRAGMA journal_mode=DELETE",
+            [],
+            |_| Ok(()),
+        )?;
+        let rounds: u64 = std::env::var("VERSO_FLIPS").ok().and_then(|v| v.parse().ok()).unwrap_or(60);
+        let (mut linked, mut told) = (0, 0);
+        for seed in 0..rounds {
+            let mut rng = rand::rngs::StdRng::seed_from_u64(seed);
+            let dir = tempfile::tempdir()?;
+            let hit = rng.random_range(1..8_u8);
+            for (bit, name) in ["creds.json", "creds.json.bak", "signal.db"].into_iter().enumerate() {
+                let mut bytes = fs::read(home.path().join(name))?;
+                if hit >> bit & 1 == 1 {
+                    if rng.random_bool(0.3) {
+                        bytes.truncate(rng.random_range(0..bytes.len()));
+                    }
+                    for _ in 0..rng.random_range(1..30) {
+                        if !bytes.is_empty() {
+                            let at = rng.random_range(0..bytes.len());
+                            bytes[at] ^= 1 << rng.random_range(0..8);
+                        }
+                    }
+                }
+                fs::write(dir.path().join(name), bytes)?;
+            }
+            match open(dir.path(), false).await {
+                Ok(manager) => {
+                    let now = manager.get_device_snapshot().to_serializable();
+                    assert_eq!(
+                        identity(&now).map(|i| i.jid),
+                        identity(&device).map(|i| i.jid),
+                        "seed {seed}, files {hit:03b}"
+                    );
+                    assert_eq!(
+                        now.noise_key.private_key.serialize(),
+                        device.noise_key.private_key.serialize(),
+                        "seed {seed}"
+                    );
+                    assert_eq!(
+                        now.identity_key.private_key.serialize(),
+                        device.identity_key.private_key.serialize(),
+                        "seed {seed}"
+                    );
+                    save(&manager, dir.path().to_owned()).await?;
+                    assert!(record::read(dir.path()).is_some(), "seed {seed}: a good record afterwards");
+                    linked += 1;
+                }
+                Err(error) => {
+                    assert_eq!(hit, 7, "seed {seed}: something was whole: {error}");
+                    told += 1;
+                }
+            }
+        }
+        assert!(linked > 0 && told > 0, "{linked} linked, {told} told");
         Ok(())
     }
 }

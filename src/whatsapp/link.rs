@@ -68,7 +68,7 @@ impl Links {
     }
 
     async fn build(self, spec: LinkSpec, sink: Arc<dyn LinkSink>) -> Result<Link, OpenError> {
-        let manager = backend::open(&spec.auth_dir).await?;
+        let manager = backend::open(&spec.auth_dir, spec.linking).await?;
         let linked = backend::identity(&manager.get_device_snapshot().to_serializable()).is_some();
         let inlet = Inlet::new(spec.account, spec.auth_dir, spec.available, self.handle.clone(), sink);
         let inlet = Arc::new(inlet);
@@ -334,6 +334,7 @@ mod tests {
             auth_dir: dir.path().to_owned(),
             device_name: "Verso".to_owned(),
             available: false,
+            linking: false,
         };
         let link = links.open(spec, Arc::new(Nobody)).await?;
         assert!(open_files(dir.path()) > 0);

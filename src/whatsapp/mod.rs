@@ -20,6 +20,7 @@ mod inlet;
 mod link;
 mod media;
 mod ops;
+mod record;
 mod runtime;
 mod socket;
 mod tls;
@@ -55,6 +56,8 @@ pub struct LinkSpec {
     /// Show the account as online while connected. That silences notifications on the phone, so personal accounts
     /// leave it off.
     pub available: bool,
+    /// It is opened for a login: damaged files are set aside.
+    pub linking: bool,
 }
 
 /// Where a link delivers what it receives.
@@ -81,6 +84,14 @@ pub enum OpenError {
         /// The file.
         path: PathBuf,
         /// What the database said.
+        cause: String,
+    },
+    /// The folder held a link, and nothing in it is whole enough to go on with.
+    #[error("the WhatsApp link in {} is damaged: {cause}; restore a backup of the folder, or link again with `verso channels login --force`", path.display())]
+    Relink {
+        /// The folder.
+        path: PathBuf,
+        /// What is damaged.
         cause: String,
     },
     /// The link of a Baileys program in the folder cannot be taken over.

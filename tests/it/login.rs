@@ -42,10 +42,47 @@ async fn a_linked_account_is_linked_anew_only_by_force() {
         let started = gateway.login("work", true, None).await.expect("a code");
         let LoginStarted::Qr { code, .. } = started else { panic!("no QR: {started:?}") };
         phone.scan_qr(&code).await.expect("the other phone links");
+        let end = gateway.login_end("work").await;
+        assert!(matches!(&end, LoginProgress::Linked { who, .. } if *who == phone.number()), "{end:?}");
         let status = gateway.wait_state("work", "connected").await;
         assert_eq!(status.self_number.map(|n| n.to_string()), Some(phone.number()));
     }
     assert!(!device.linked(), "WhatsApp was told that the first device is given up");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_working_link_goes_on_until_a_phone_accepted_the_new_one() {
+    let world = World::start().await.expect("world");
+    let (work, ann) = (world.phone("+15550001111"), world.contact("+15557654321", "Ann"));
+    let gateway = GatewayFixture::start(&world, ONE).await;
+    let device = gateway.link("work", &work).await;
+    // A login that fails.
+    world.set_fault(Fault::HangUpInHandshake);
+    gateway.login("work", true, None).await.expect_err("no code can come");
+    world.clear_faults();
+    // One that nobody scans.
+    let started = gateway.login("work", true, None).await.expect("a code");
+    let LoginStarted::Qr { code, .. } = started else { panic!("no QR: {started:?}") };
+    assert!(device.connected() && device.linked(), "the code alone ends nothing");
+    ann.says(&work, "while the code is shown");
+    ann.expect_text("while the code is shown").await.expect("answered");
+    let folder = gateway.stop().await;
+    let gateway = GatewayFixture::start_in(&world, folder).await;
+    gateway.wait_state("work", "connected").await;
+    assert!(device.linked());
+    ann.says(&work, "after the restart");
+    ann.expect_text("after the restart").await.expect("answered by the old link");
+    assert!(!gateway.state.join("credentials/whatsapp/work/relink").exists(), "nothing of the login is left");
+    // One that is scanned.
+    let started = gateway.login("work", true, None).await.expect("a code");
+    let LoginStarted::Qr { code: fresh, .. } = started else { panic!("no QR: {started:?}") };
+    assert_ne!(fresh, code);
+    let new = work.scan_qr(&fresh).await.expect("the phone links");
+    assert!(matches!(gateway.login_end("work").await, LoginProgress::Linked { .. }));
+    gateway.wait_state("work", "connected").await;
+    assert!(!device.linked() && new.linked(), "the old device is given up, the new one in use");
+    ann.says(&work, "on the new link");
+    ann.expect_text("on the new link").await.expect("answered");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

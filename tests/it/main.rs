@@ -7,6 +7,7 @@ mod baileys_folder;
 mod catch_up;
 mod cli;
 mod commands;
+mod corruption;
 mod crash;
 mod debounce;
 mod faults;

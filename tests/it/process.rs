@@ -82,7 +82,7 @@ impl Process {
         serde_json::from_slice(&out.stdout).unwrap_or_else(|e| panic!("{e}: {out:?}"))
     }
 
-    async fn wait_connected(&self, world: &World) {
+    pub async fn wait_connected(&self, world: &World) {
         let began = Instant::now();
         loop {
             let status = self.status(world).await;
@@ -97,6 +97,16 @@ impl Process {
     pub async fn link(&self, world: &World, phone: &Phone) {
         link_by_code(self.state.path(), world, phone, "work").await;
         self.wait_connected(world).await;
+    }
+
+    /// Runs a gateway that dies at a step of its next save.
+    pub async fn dies(world: &World, state: &Path, step: &str) {
+        let mut command = tokio::process::Command::from(verso(state, &world.ws_url()));
+        command.arg("gateway").env("VERSO_FAULT_SAVE", step).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut child = command.kill_on_drop(true).spawn().expect("runs");
+        let status =
+            tokio::time::timeout(DEADLINE, child.wait()).await.unwrap_or_else(|_| panic!("no save came to {step}"));
+        assert!(!status.expect("waitable").success(), "it died at {step}");
     }
 
     /// Ends it as a power cut does and hands its folder out.

@@ -9,6 +9,7 @@ mod commands;
 mod common;
 mod config;
 mod connection;
+mod credentials;
 mod extract;
 mod flow;
 mod groups;
@@ -37,6 +38,7 @@ const TOPICS: &[Topic] = &[
     commands::functions,
     connection::functions,
     config::functions,
+    credentials::functions,
     extract::functions,
     flow::functions,
     groups::functions,

@@ -88,7 +88,7 @@ impl LoginView {
 
 impl SupervisorActor {
     pub(super) fn request_code(&mut self, phone: E164, ctx: &mut Context<Self>) {
-        let Some(socket) = self.socket.clone() else { return };
+        let Some(socket) = self.login_socket() else { return };
         ctx.spawn(actix::fut::wrap_future(async move { socket.send(RequestCode(phone)).await }).map(
             |answer, me: &mut Self, ctx| match answer {
                 Ok(Ok(code)) => {
@@ -96,6 +96,7 @@ impl SupervisorActor {
                 }
                 Ok(Err(error)) => {
                     me.login.send_replace(LoginView::Failed(format!("no pairing code: {error}")));
+                    ctx.spawn(actix::fut::wrap_future(me.cancel_relink()));
                     me.input(Input::CancelLink, ctx);
                 }
                 Err(_) => {}
@@ -122,15 +123,17 @@ impl Handler<BeginLogin> for SupervisorActor {
                 Err(Refusal::Invalid(format!("account \"{account}\" is switched off in verso.json: {step}")))
             });
         }
-        let under_way = matches!(self.machine.state(), AccountState::Linking { .. });
+        let beside = self.relink.is_some();
+        let under_way = beside || matches!(self.machine.state(), AccountState::Linking { .. });
         let same_kind = begin.phone == self.login_phone;
-        let fresh = !(under_way && same_kind && !begin.force);
+        // Asking again by force for what is shown already shows it again.
+        let fresh = !(under_way && same_kind && (beside || !begin.force));
         if fresh {
             if self.linked && !begin.force && self.machine.state().code() != "logged-out" {
                 let who = self.who();
                 return Box::pin(async move { Ok(LoginStarted::AlreadyLinked { account, who }) });
             }
-            if under_way {
+            if under_way && !beside {
                 self.input(Input::CancelLink, ctx);
             }
             if !self.linked && !matches!(self.machine.state(), AccountState::NotLinked { .. } | AccountState::LoggedOut)
@@ -141,7 +144,7 @@ impl Handler<BeginLogin> for SupervisorActor {
             self.login_phone = begin.phone.clone();
             self.login.send_replace(LoginView::Starting);
             let method = if begin.phone.is_some() { LinkMethod::Code } else { LinkMethod::Qr };
-            self.input(Input::Link { method, force: begin.force }, ctx);
+            self.begin_login(method, begin.force, ctx);
         }
         let mut view = self.login.subscribe();
         Box::pin(async move {
@@ -210,7 +213,9 @@ impl Handler<Unlink> for SupervisorActor {
         self.read_credentials();
         let had = self.linked || credentials::any_files(&self.auth_dir());
         let socket = self.socket.clone().filter(|_| had);
+        let side = self.cancel_relink();
         let told = async move {
+            side.await;
             if let Some(socket) = socket {
                 // Best effort: without a connection the phone goes on showing the device until it is removed there.
                 let _ = tokio::time::timeout(Duration::from_secs(10), socket.send(UnlinkDevice)).await;

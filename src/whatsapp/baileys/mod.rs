@@ -19,7 +19,7 @@ mod import;
 mod link;
 mod sender_keys;
 mod sessions;
-mod set_aside;
+pub(super) mod set_aside;
 
 use std::io;
 use std::path::{Path, PathBuf};

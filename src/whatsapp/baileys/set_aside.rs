@@ -8,7 +8,7 @@ use std::path::Path;
 const BESIDE: [&str; 2] = ["-wal", "-shm"];
 
 /// Renames `<name>` to `<name>.<why>`, with whatever SQLite has beside it. An older one of that name is overwritten.
-pub(super) fn aside(dir: &Path, names: &[&str], why: &str) -> io::Result<()> {
+pub(in crate::whatsapp) fn aside(dir: &Path, names: &[&str], why: &str) -> io::Result<()> {
     for name in names {
         let to = format!("{name}.{why}");
         remove(dir, &to)?;

@@ -1,0 +1,162 @@
+//! A login beside a link that works: the new device is made in a folder of its own by a socket of its own. The link that works is
+//! ended and replaced only after a phone accepted the new device; when nobody does, it never notices.
+
+use std::path::PathBuf;
+
+use actix::prelude::*;
+
+use super::SupervisorActor;
+use super::requests::LoginView;
+use crate::actors::socket::{CloseSocket, Report, SocketActor};
+use crate::event::{DownReason, LinkEvent};
+use crate::policy::link_state::{Input, LinkMethod};
+use crate::store::credentials;
+use crate::store::lock::AccountLock;
+use crate::whatsapp::LinkSpec;
+
+/// Generations of side sockets count from here, those of the account's own socket from 0.
+const SIDE: u64 = 1 << 63;
+
+/// The login under way.
+pub(super) struct Relink {
+    pub(super) generation: u64,
+    socket: Addr<SocketActor>,
+    /// Of the link that is replaced.
+    dir: PathBuf,
+    /// The line broke once and was opened again.
+    retried: bool,
+    /// The phone accepted the new device.
+    paired: bool,
+    /// Another kind of code is wanted: opened again when it is closed.
+    again: bool,
+}
+
+impl SupervisorActor {
+    /// Begins a login beside the link at hand; one that is under way is begun anew.
+    pub(super) fn begin_relink(&mut self, ctx: &mut Context<Self>) {
+        if let Some(relink) = &mut self.relink {
+            relink.again = true;
+            relink.socket.do_send(CloseSocket { unlink: false });
+            return;
+        }
+        let dir = self.auth_dir();
+        self.open_side(dir, false, ctx);
+    }
+
+    fn open_side(&mut self, dir: PathBuf, retried: bool, ctx: &mut Context<Self>) {
+        let side = credentials::relink_dir(&dir);
+        let lock = match credentials::empty_relink(&dir).and_then(|()| AccountLock::acquire(&side)) {
+            Ok(lock) => lock,
+            Err(error) => {
+                self.login.send_replace(LoginView::Failed(error.to_string()));
+                return;
+            }
+        };
+        self.sides += 1;
+        let generation = SIDE + self.sides;
+        let spec = LinkSpec {
+            account: self.id().clone(),
+            auth_dir: side,
+            device_name: self.account.link.device_name.clone(),
+            available: false,
+            linking: true,
+        };
+        let socket = SocketActor::new(spec, self.cx.socket.clone(), generation, ctx.address().recipient(), lock);
+        let socket = socket.for_pairing_only().start();
+        self.relink = Some(Relink { generation, socket, dir, retried, paired: false, again: false });
+    }
+
+    /// Gives the login up; answered when nothing of it writes any more.
+    pub(super) fn cancel_relink(&mut self) -> impl Future<Output = ()> + use<> {
+        let closing = self.relink.take().map(|relink| relink.socket.send(CloseSocket { unlink: false }));
+        async move {
+            if let Some(closing) = closing {
+                // An actor that is gone has closed.
+                let _ = closing.await;
+            }
+        }
+    }
+
+    /// What the side socket reports.
+    pub(super) fn relink_report(&mut self, what: Report, ctx: &mut Context<Self>) {
+        match what {
+            Report::Dialling => self.facts.sockets_opened += 1,
+            Report::Event(LinkEvent::Qr { code, .. }) => match self.login_phone.clone() {
+                None => {
+                    self.login.send_replace(LoginView::Qr(code));
+                }
+                Some(phone) if *self.login.borrow() == LoginView::Starting => self.request_code(phone, ctx),
+                Some(_) => {}
+            },
+            Report::Event(LinkEvent::PairingCode { code, .. }) => {
+                self.login.send_replace(LoginView::Code(code));
+            }
+            Report::Event(LinkEvent::PairingFailed { reason }) => {
+                tracing::warn!(target: "web-reconnect", account = %self.id(), %reason, "linking anew failed; the old link goes on");
+                self.login.send_replace(LoginView::Failed(reason.to_string()));
+                ctx.spawn(actix::fut::wrap_future(self.cancel_relink()));
+            }
+            Report::Event(LinkEvent::Paired(_)) => {
+                if let Some(relink) = &mut self.relink {
+                    relink.paired = true;
+                }
+            }
+            Report::Down(reason) => self.relink_down(&reason, ctx),
+            Report::Gone { panicked: true } => {
+                let detail = "the socket of the login failed unexpectedly".to_owned();
+                self.relink_down(&DownReason::Internal { detail }, ctx);
+            }
+            Report::Event(_) | Report::Inbound | Report::Outbound | Report::Gone { panicked: false } => {}
+        }
+    }
+
+    fn relink_down(&mut self, reason: &DownReason, ctx: &mut Context<Self>) {
+        let Some(relink) = self.relink.take() else { return };
+        if relink.paired {
+            tracing::info!(target: "web-reconnect", account = %self.id(), "a phone accepted the new link; it replaces the old one");
+            self.adopted = Some(relink.dir);
+            self.input(Input::Relinked, ctx);
+        } else if relink.again {
+            self.open_side(relink.dir, false, ctx);
+        } else if !relink.retried && reason.breaks_a_login_once() {
+            self.open_side(relink.dir, true, ctx);
+        } else {
+            let view = match reason {
+                DownReason::QrExpired => LoginView::Expired,
+                other => LoginView::Failed(format!("WhatsApp Web connection ended before fully opening. {other}")),
+            };
+            self.login.send_replace(view);
+        }
+    }
+
+    /// Puts the new link in the place of the old one.
+    pub(super) fn adopt(&mut self, ctx: &mut Context<Self>) {
+        let Some(dir) = self.adopted.take() else { return };
+        self.busy = true;
+        let moving = tokio::task::spawn_blocking(move || credentials::adopt(&dir));
+        ctx.spawn(actix::fut::wrap_future(moving).map(|moved, me: &mut Self, ctx| {
+            if let Ok(Err(error)) = moved {
+                tracing::error!(target: "web-reconnect", account = %me.id(), %error, "the new link is not in its place yet; the next start moves it");
+            }
+            me.identity = None;
+            me.read_credentials();
+            me.busy = false;
+            me.pump(ctx);
+            me.publish();
+        }));
+    }
+
+    /// Begins a login in the place that suits what the account has.
+    pub(super) fn begin_login(&mut self, method: LinkMethod, force: bool, ctx: &mut Context<Self>) {
+        if self.linked && force && self.machine.state().code() != "logged-out" {
+            self.begin_relink(ctx);
+        } else {
+            self.input(Input::Link { method, force }, ctx);
+        }
+    }
+
+    /// The socket that a code is asked from.
+    pub(super) fn login_socket(&self) -> Option<Addr<SocketActor>> {
+        self.relink.as_ref().map(|relink| relink.socket.clone()).or_else(|| self.socket.clone())
+    }
+}

@@ -1,0 +1,91 @@
+//! Credentials on disk: restored, found, deleted.
+
+use std::fs;
+use std::path::Path;
+
+use super::common::*;
+use verso::store::credentials::{LinkFiles, any_files, auth_dir, link_state, remove};
+use verso::store::paths::StatePaths;
+
+pub fn functions(name: &str) -> Option<(Run, Deviation)> {
+    Some(match name {
+        "creds restore + existence" => (restore, |input, _| {
+            // Credentials that no program could log in with, and the original's own defect.
+            let keyless = |key: &str| input[key].as_str().is_some_and(|text| !text.contains("noiseKey"));
+            (keyless("creds") || keyless("bak")).then_some("4.3 only credentials with keys in them are a link")
+        }),
+        "logoutWeb" => (logout, |input, _| {
+            (input["legacy"] == true).then_some("4.7 logout deletes every session file, those of newer Baileys too")
+        }),
+        "legacy auth dir selection" => (legacy, NEVER),
+        _ => return None,
+    })
+}
+
+fn restore(input: &Value) -> Outcome {
+    let dir = tempfile::tempdir().expect("temp dir");
+    for (key, name) in [("creds", "creds.json"), ("bak", "creds.json.bak")] {
+        if let Some(text) = input[key].as_str() {
+            fs::write(dir.path().join(name), text).expect("written");
+        }
+    }
+    let (exists, number, jid) = match link_state(dir.path()) {
+        LinkFiles::Linked { identity, .. } => {
+            (true, identity.number().map(|n| n.to_string()), Some(identity.jid.to_string()))
+        }
+        LinkFiles::NotLinked | LinkFiles::Damaged => (false, None, None),
+    };
+    let after = fs::read_to_string(dir.path().join("creds.json")).ok();
+    Ok(json!({"exists": exists, "credsAfter": after, "self": {"e164": number, "jid": jid}}))
+}
+
+fn logout(input: &Value) -> Outcome {
+    let state = tempfile::tempdir().expect("temp dir");
+    let paths = StatePaths::new(state.path(), None);
+    let legacy = input["legacy"] == true;
+    let dir = if legacy { paths.credentials().to_path_buf() } else { paths.whatsapp_auth(&AccountId::new("default")) };
+    fs::create_dir_all(&dir).expect("made");
+    let mut names = vec!["app-state-sync-key-A.json", "session-1.0.json", "session-1.txt", "pre-key-1.json"];
+    if legacy {
+        names.extend(["oauth.json", "other.json", "whatsapp-pairing.json"]);
+    } else {
+        names.retain(|name| name.ends_with(".json"));
+    }
+    if input["noCreds"] != true {
+        names.push("creds.json");
+    }
+    for name in names {
+        fs::write(dir.join(name), "{}").expect("written");
+    }
+    let had = any_files(&dir);
+    let removed = remove(&paths, &dir).expect("removable");
+    assert_eq!(had, removed);
+    let log =
+        if removed { "Cleared WhatsApp Web credentials." } else { "No WhatsApp Web session found; nothing to delete." };
+    Ok(json!({"returned": removed, "logs": [log], "dirExists": dir.exists(), "remaining": list(&dir)}))
+}
+
+fn list(dir: &Path) -> Vec<String> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    let mut names: Vec<String> = entries.map(|e| e.file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
+
+fn legacy(input: &Value) -> Outcome {
+    let state = tempfile::tempdir().expect("temp dir");
+    let paths = StatePaths::new(state.path(), None);
+    let place = |dir: &Path| {
+        fs::create_dir_all(dir).expect("made");
+        fs::write(dir.join("creds.json"), "{}").expect("written");
+    };
+    if input["root"] == true {
+        place(paths.credentials());
+    }
+    if input["def"] == true {
+        place(&paths.whatsapp_auth(&AccountId::new("default")));
+    }
+    let dir = auth_dir(&paths, &AccountId::new(text(&input["account"])), None);
+    let shown = dir.display().to_string().replace(&state.path().display().to_string(), "<STATE>");
+    Ok(json!({"authDir": shown, "isLegacy": dir == paths.credentials()}))
+}
