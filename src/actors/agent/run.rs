@@ -363,12 +363,8 @@ impl AgentRun {
             .into_iter()
             .map(|text| OutboxPart::text(message.account.clone(), message.chat.clone(), text, Some(message.key())))
             .collect();
-        let settled = self.work.finish(ended);
-        let written = if settled.is_empty() {
-            self.tools.journal.enqueue(parts).await
-        } else {
-            self.tools.journal.answer(settled, parts).await.map(|_| ())
-        };
+        let (settled, open) = self.work.finish(ended);
+        let written = self.tools.journal.answer_one_of(settled, open, &run.session, parts).await;
         match written {
             Ok(()) => order.supervisor.do_send(Deliver),
             Err(error) => {
