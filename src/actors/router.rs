@@ -325,10 +325,16 @@ impl RouterActor {
     }
 
     /// Takes up what an earlier process left. Called in the order of the messages, so that context goes with the question after it.
-    fn recover(&mut self, Left { row, ours }: Left, ctx: &mut Context<Self>) {
-        let judged = (row.state != InboundState::New).then(|| serde_json::from_value::<Decision>(row.decision));
-        let verdict = judged.and_then(Result::ok).map(|decision| decision.verdict);
-        let first = row.state == InboundState::New;
+    fn recover(&mut self, left: Left, ctx: &mut Context<Self>) {
+        let first = left.row.state == InboundState::New;
+        let judged = serde_json::from_value::<Decision>(left.row.decision.clone()).ok().filter(|_| !first);
+        let mut verdict = judged.map(|decision| decision.verdict);
+        if let Some(Verdict::Dispatch(dispatch)) = &mut verdict
+            && dispatch.runs.iter().any(|run| !left.done(&run.session))
+        {
+            dispatch.runs.retain(|run| !left.done(&run.session));
+        }
+        let Left { row, ours } = left;
         match (verdict, self.config.account(&row.message.account).cloned()) {
             (Some(Verdict::Hold(hold)), _) => self.hold(&row.message, &hold),
             // Who may use a command is asked again: the config may have been edited since.

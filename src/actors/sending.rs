@@ -14,7 +14,7 @@ use crate::clock::UnixMs;
 use crate::config::model::AccountConfig;
 use crate::delivery::sending::{self, Action};
 use crate::ids::{AccountId, Jid, MessageId};
-use crate::media::{Loader, Trust, Wish};
+use crate::media::{Loader, MediaError, Trust, Wish};
 use crate::outgoing::{MediaFile, Outgoing, Target as Message};
 use crate::routing::target::Target;
 use crate::store::journal::{Journal, OutboxPart, OutboxRow, OutboxState};
@@ -219,7 +219,13 @@ async fn prepare(draft: &Draft, job: &SendJob, loader: &Loader) -> Result<Vec<Me
                 for file in files {
                     let _ = tokio::fs::remove_file(&file.path).await;
                 }
-                return Err(Refusal::Invalid(error.to_string()));
+                let key = match error {
+                    MediaError::Exceeds { cap, .. } | MediaError::NotReduced { cap, .. } if cap == job.max_bytes => {
+                        "; the limit is agents.defaults.mediaMaxMb"
+                    }
+                    _ => "",
+                };
+                return Err(Refusal::Invalid(format!("{error}{key}")));
             }
         }
     }

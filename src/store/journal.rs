@@ -25,7 +25,7 @@ use tokio::sync::oneshot;
 
 use crate::clock::UnixMs;
 use crate::event::{InboundMessage, MessageKey};
-use crate::ids::{AccountId, MessageId};
+use crate::ids::{AccountId, MessageId, SessionKey};
 use crate::store::StoreError;
 
 pub use lookup::look_up;
@@ -218,6 +218,31 @@ impl Journal {
     /// # Errors
     /// When it is not on disk and will not be: the gateway stops or the file is damaged.
     pub async fn answer(&self, keys: Vec<MessageKey>, parts: Vec<OutboxPart>) -> Result<bool, StoreError> {
+        self.settle(keys, Vec::new(), String::new(), parts).await
+    }
+
+    /// As [`Journal::answer`] where several agents may answer a message: `open` are those that others still answer. That `session` had
+    /// its turn is noted beside them (see [`Left::done`]), so that it answers once, also over a crash.
+    ///
+    /// # Errors
+    /// When it is not on disk.
+    pub async fn answer_one_of(
+        &self,
+        settled: Vec<MessageKey>,
+        open: Vec<MessageKey>,
+        session: &SessionKey,
+        parts: Vec<OutboxPart>,
+    ) -> Result<(), StoreError> {
+        self.settle(settled, open, session.to_string(), parts).await.map(|_| ())
+    }
+
+    async fn settle(
+        &self,
+        keys: Vec<MessageKey>,
+        open: Vec<MessageKey>,
+        session: String,
+        parts: Vec<OutboxPart>,
+    ) -> Result<bool, StoreError> {
         let (now, tally) = (self.clock.now(), self.tally.clone());
         let answered = self
             .run_surely(
@@ -234,6 +259,20 @@ impl Journal {
                             key.sender.to_string(),
                             key.id.as_str(),
                             now
+                        ])?;
+                    }
+                    let mut note = db.prepare_cached(
+                        "UPDATE inbound SET decision = json_insert(
+                             json_insert(decision, '$.verdict.done', json('[]')), '$.verdict.done[#]', ?5)
+                         WHERE account = ?1 AND chat = ?2 AND sender = ?3 AND id = ?4 AND state = 'admitted'",
+                    )?;
+                    for key in &open {
+                        changed += note.execute(params![
+                            key.account.as_str(),
+                            key.chat.to_string(),
+                            key.sender.to_string(),
+                            key.id.as_str(),
+                            session
                         ])?;
                     }
                     if changed == 0 {

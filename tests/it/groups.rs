@@ -2,6 +2,7 @@
 
 use wa_simulator::World;
 
+use crate::process::{Process, link_by_code, state};
 use crate::support::GatewayFixture;
 use crate::support::model::Model;
 
@@ -164,4 +165,30 @@ async fn several_agents_answer_in_turn_from_the_same_context_and_one_that_fails_
     let folder = gateway.stop();
     model.release(9);
     drop(folder.await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agent_that_had_its_turn_before_a_crash_has_no_second_one() {
+    let world = World::start().await.expect("world");
+    let (work, ann) = (world.phone("+15550001111"), world.contact("+15557000001", "Ann"));
+    let group = world.group("Friends", &ann, &[&work]);
+    let mut model = Model::held("fine").await;
+    let config = format!(
+        "{}, broadcast: {{ strategy: 'sequential', '{}': ['bee', 'main'] }}, channels: {{ whatsapp: {{ groupPolicy: 'open', accounts: {{ work: {{}} }} }} }}",
+        model.config().replace("agents: {", "agents: { list: [{ id: 'main' }, { id: 'bee', model: 'local/bee' }],"),
+        group.jid()
+    );
+    let gateway = Process::start(&world, state(&config)).await;
+    link_by_code(gateway.folder(), &world, &work, "work").await;
+    ann.says_in(&group, "what now?", &[&work]);
+    assert_eq!(model.request().await.0, "bee");
+    model.release(1);
+    ann.expect_text("fine").await.expect("the first agent is heard");
+    assert_eq!(model.request().await.0, "tiny");
+    let folder = gateway.kill();
+    // The question of the killed process is answered into the void.
+    model.release(9);
+    let _gateway = Process::start(&world, folder).await;
+    assert_eq!(model.request().await.0, "tiny", "only the second agent is asked again");
+    ann.expect_text("fine").await.expect("the second agent is heard");
 }

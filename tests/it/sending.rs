@@ -80,6 +80,15 @@ async fn reactions_edits_polls_and_deletions_are_seen_by_the_contact() {
     assert_eq!(seen.message.poll_creation_message.selectable_options_count, Some(2));
     let refused = send(&gateway, &to, "k8", poll(&["only"], None)).await.expect_err("refused");
     assert_eq!(refused.to_string(), "Poll requires at least 2 options");
+
+    let large = tempfile::Builder::new().suffix(".bin").tempfile().expect("a file");
+    large.as_file().set_len(6 << 20).expect("grown");
+    let media = vec![large.path().display().to_string()];
+    let refused = send(&gateway, &to, "k9", Wanted::Message(Draft { media, ..Draft::default() })).await;
+    assert_eq!(
+        refused.expect_err("refused").to_string(),
+        "Media exceeds 5MB limit (got 6.00MB); the limit is agents.defaults.mediaMaxMb"
+    );
     assert!(ann.undecryptable().is_empty());
 }
 

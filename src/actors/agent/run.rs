@@ -372,12 +372,9 @@ impl AgentRun {
         let parts: Vec<OutboxPart> = contents.parts.into_iter().map(part).collect();
         // Whatever becomes of the commit: a file is not deleted below a part that may be written down.
         contents.files.hand_over();
-        let settled = self.work.finish(ended);
-        let written = if settled.is_empty() {
-            self.tools.journal.enqueue(parts).await
-        } else {
-            self.tools.journal.answer(settled, parts).await.map(|_| ())
-        };
+        let (settled, open) = self.work.finish(ended);
+        let session = &self.work.last().run.session;
+        let written = self.tools.journal.answer_one_of(settled, open, session, parts).await;
         match written {
             Ok(()) => order.supervisor.do_send(Deliver),
             Err(error) => {

@@ -51,11 +51,11 @@ impl Item {
         Some(Self { run: run.clone(), then: then.to_vec(), ..self.clone() })
     }
 
-    /// Its run is over. Gives the messages that are settled by it: none while other agents still answer them.
-    fn finish(&self, aborted: bool) -> Vec<MessageKey> {
+    /// Its run is over; true when no other agent still answers its messages, so that they are settled by it.
+    fn finish(&self, aborted: bool) -> bool {
         // What is stopped is not handed on.
         let runs = if aborted { 1 + self.then.len() } else { 1 };
-        if self.left.fetch_sub(runs, Ordering::SeqCst) == runs { self.order.keys() } else { Vec::new() }
+        self.left.fetch_sub(runs, Ordering::SeqCst) == runs
     }
 }
 
@@ -90,9 +90,12 @@ impl Work {
         self.items.iter().chain(&self.dropped).filter_map(Item::next).collect()
     }
 
-    /// The run is over. Gives the messages that are settled by it.
-    pub fn finish(&self, ended: Ended) -> Vec<MessageKey> {
-        self.items.iter().chain(&self.dropped).flat_map(|item| item.finish(ended == Ended::Aborted)).collect()
+    /// The run is over. Gives the messages that are settled by it, and those that other agents still answer.
+    pub fn finish(&self, ended: Ended) -> (Vec<MessageKey>, Vec<MessageKey>) {
+        let all = self.items.iter().chain(&self.dropped);
+        let (settled, open): (Vec<&Item>, Vec<&Item>) = all.partition(|item| item.finish(ended == Ended::Aborted));
+        let keys = |items: Vec<&Item>| items.into_iter().flat_map(|item| item.order.keys()).collect();
+        (keys(settled), keys(open))
     }
 }
 
@@ -107,7 +110,8 @@ pub(super) enum Ended {
 
 /// Marks messages answered that no agent answers.
 pub(super) async fn settle_silently(journal: Journal, items: Vec<Item>) {
-    let keys: Vec<MessageKey> = items.iter().flat_map(|item| item.finish(true)).collect();
+    let keys: Vec<MessageKey> =
+        items.iter().filter(|item| item.finish(true)).flat_map(|item| item.order.keys()).collect();
     if keys.is_empty() {
         return;
     }

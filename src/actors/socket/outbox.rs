@@ -8,6 +8,7 @@ use std::time::Duration;
 use actix::Recipient;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
+use indexmap::IndexMap;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
@@ -149,8 +150,9 @@ impl Pump {
             }
         };
         let now = Instant::now();
-        self.handed_over.retain(|id, at| *at + ACK_PATIENCE > now && letters.iter().any(|l| l.id() == id));
-        self.waits.retain(|chat, _| letters.iter().any(|l| l.chat() == chat));
+        let (ids, chats): (HashSet<_>, HashSet<_>) = letters.iter().map(|l| (l.id(), l.chat())).unzip();
+        self.handed_over.retain(|id, at| *at + ACK_PATIENCE > now && ids.contains(id));
+        self.waits.retain(|chat, _| chats.contains(chat));
         // One that is queued again is nobody's, whatever became of its first attempt.
         let taken = |l: &Letter| l.handling().handed_over && self.handed_over.contains_key(l.id());
         let letters = letters.into_iter().filter(|l| !taken(l)).collect();
@@ -172,19 +174,17 @@ impl Pump {
     /// Groups letters by chat, leaving out chats that are being written to or wait after a failure.
     fn lanes_of(&mut self, letters: Vec<Letter>) -> Vec<Vec<Letter>> {
         let now = Instant::now();
-        let mut lanes: Vec<Vec<Letter>> = Vec::new();
+        let mut lanes: IndexMap<Jid, Vec<Letter>> = IndexMap::new();
         for letter in letters {
             if self.waits.get(letter.chat()).is_some_and(|(_, until)| until.is_some_and(|until| until > now)) {
                 continue;
             }
-            match lanes.iter_mut().find(|lane| lane[0].chat() == letter.chat()) {
-                Some(lane) => lane.push(letter),
-                None if self.busy.contains(letter.chat()) => {}
-                None => lanes.push(vec![letter]),
+            if !self.busy.contains(letter.chat()) {
+                lanes.entry(letter.chat().clone()).or_default().push(letter);
             }
         }
-        self.busy.extend(lanes.iter().map(|lane| lane[0].chat().clone()));
-        lanes
+        self.busy.extend(lanes.keys().cloned());
+        lanes.into_values().collect()
     }
 }
 

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::UnixMs;
 use crate::event::{InboundMessage, MessageKey};
-use crate::ids::{AccountId, Jid, MessageId};
+use crate::ids::{AccountId, Jid, MessageId, SessionKey};
 use crate::outgoing::Outgoing;
 
 /// What became of an inbound message.
@@ -171,6 +171,14 @@ pub struct Left {
     pub row: InboundRow,
     /// Verso itself sent it.
     pub ours: bool,
+}
+
+impl Left {
+    /// The agent of this session had its turn already; others did not.
+    pub fn done(&self, session: &SessionKey) -> bool {
+        let done = self.row.decision.pointer("/verdict/done").and_then(serde_json::Value::as_array);
+        done.is_some_and(|done| done.iter().any(|one| one.as_str() == Some(session.as_str())))
+    }
 }
 
 pub(super) fn bad_column(name: &str, cause: impl std::fmt::Display) -> rusqlite::Error {
