@@ -183,6 +183,9 @@ impl Desk {
                 }
                 reply::send(setting)
             }
+            Command::Pairing(_) | Command::Allowlist(_) if dispatch.chat == ChatKind::Group => {
+                reply::IN_DIRECT_CHAT.to_owned()
+            }
             Command::Pairing(pairing) => self.pairing(pairing, order).await,
             Command::Allowlist(list) => self.allowlist(list, order).await,
             Command::Config(config) => self.config(config, order).await,

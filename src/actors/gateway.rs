@@ -73,6 +73,8 @@ pub struct Gateway {
     /// The configuration at the start.
     pub config: Arc<Config>,
     addr: Addr<GatewayActor>,
+    #[cfg(feature = "demo")]
+    journal: Journal,
 }
 
 impl Gateway {
@@ -148,13 +150,25 @@ impl Gateway {
         }
         .start();
         router_addr.do_send(ReloadBy(addr.clone().recipient()));
-        Ok(Self { port: GatewayPort::of(&addr), config, addr })
+        Ok(Self {
+            port: GatewayPort::of(&addr),
+            config,
+            addr,
+            #[cfg(feature = "demo")]
+            journal,
+        })
     }
 
     /// Makes an actor of `account` panic: the fault hook of the tests. Only in demo builds.
     #[cfg(feature = "demo")]
     pub fn inject_panic(&self, account: &str, which: crate::actors::supervisor::InjectPanic) {
         self.addr.do_send(InjectPanicInto { account: AccountId::new(account), which });
+    }
+
+    /// The journal of the running gateway, whose disk tests fill. Only in demo builds.
+    #[cfg(feature = "demo")]
+    pub fn journal(&self) -> Journal {
+        self.journal.clone()
     }
 
     /// Closes every link and lets running agents finish, within `grace`.

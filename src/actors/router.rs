@@ -32,7 +32,7 @@ use crate::routing::session_key;
 use crate::session::debounce::{Debounce, Key};
 use crate::session::pending::Pending;
 use crate::store::StoreError;
-use crate::store::journal::{InboundRow, InboundState, Journal};
+use crate::store::journal::{InboundState, Journal, Left};
 use crate::store::pairing::{PairingFiles, Stamp};
 use crate::store::paths::StatePaths;
 use crate::text::turn;
@@ -324,25 +324,50 @@ impl RouterActor {
         }
     }
 
-    fn hold_again(&mut self, row: InboundRow) {
-        if let Ok(Decision { verdict: Verdict::Hold(hold), .. }) = serde_json::from_value(row.decision) {
-            self.hold(&row.message, &hold);
+    /// Takes up what an earlier process left. Called in the order of the messages, so that context goes with the question after it.
+    fn recover(&mut self, Left { row, ours }: Left, ctx: &mut Context<Self>) {
+        let judged = (row.state != InboundState::New).then(|| serde_json::from_value::<Decision>(row.decision));
+        let verdict = judged.and_then(Result::ok).map(|decision| decision.verdict);
+        let first = row.state == InboundState::New;
+        match (verdict, self.config.account(&row.message.account).cloned()) {
+            (Some(Verdict::Hold(hold)), _) => self.hold(&row.message, &hold),
+            // Who may use a command is asked again: the config may have been edited since.
+            (Some(Verdict::Dispatch(dispatch)), Some(account)) if dispatch.command.is_none() => {
+                self.admit(row.message, dispatch, account, ctx);
+            }
+            // Judged as of when it came in, so that the pause of the restart does not count against it.
+            _ => {
+                let received = InboundReceived { connected_at: Some(row.received_at), message: row.message, ours };
+                self.take(received, first, ctx);
+            }
         }
     }
 
-    /// Takes up what an earlier process left undone.
-    fn recover(&mut self, row: InboundRow, ctx: &mut Context<Self>) {
-        if row.state == InboundState::Admitted
-            && let Ok(Decision { verdict: Verdict::Dispatch(dispatch), .. }) = serde_json::from_value(row.decision)
-            // Who may use a command is asked again: the config may have been edited since.
-            && dispatch.command.is_none()
-            && let Some(account) = self.config.account(&row.message.account).cloned()
-        {
-            self.admit(row.message, dispatch, account, ctx);
+    /// Judges a message and does what follows. The effects of one that was judged before have happened.
+    fn take(&mut self, received: InboundReceived, first: bool, ctx: &mut Context<Self>) {
+        let Some((decision, account)) = self.judge(&received) else {
+            tracing::warn!(target: "whatsapp/inbound", account = %received.message.account, "a message of an account that is not configured any more");
             return;
+        };
+        let message = received.message;
+        let (state, code) = match &decision.verdict {
+            Verdict::Dispatch(_) => (InboundState::Admitted, "admitted"),
+            Verdict::Hold(hold) => (InboundState::Held, hold.reason.code()),
+            Verdict::Drop { reason } => (InboundState::Dropped, reason.code()),
+        };
+        self.count(&message.account, code);
+        tracing::info!(target: "whatsapp/inbound", account = %message.account, id = %message.id, verdict = code, "inbound message");
+        self.warn_once(&message, &decision);
+        let json = serde_json::to_value(&decision).expect("a decision is plain data");
+        self.journal.decide_soon(&message.key(), state, json);
+        if first {
+            decision.effects.into_iter().for_each(|effect| self.effect(effect, &message, ctx));
         }
-        // Judged as of when it came in, so that the pause of the restart does not count against it.
-        ctx.notify(InboundReceived { connected_at: Some(row.received_at), message: row.message, ours: false });
+        match decision.verdict {
+            Verdict::Dispatch(dispatch) => self.admit(message, dispatch, account, ctx),
+            Verdict::Hold(hold) => self.hold(&message, &hold),
+            Verdict::Drop { .. } => self.owner_reacted(&message, ctx),
+        }
     }
 }
 
@@ -382,29 +407,7 @@ impl Handler<InboundReceived> for RouterActor {
     type Result = ();
 
     fn handle(&mut self, received: InboundReceived, ctx: &mut Self::Context) {
-        let Some((decision, account)) = self.judge(&received) else {
-            tracing::warn!(target: "whatsapp/inbound", account = %received.message.account, "a message of an account that is not configured any more");
-            return;
-        };
-        let message = received.message;
-        let (state, code) = match &decision.verdict {
-            Verdict::Dispatch(_) => (InboundState::Admitted, "admitted"),
-            Verdict::Hold(hold) => (InboundState::Held, hold.reason.code()),
-            Verdict::Drop { reason } => (InboundState::Dropped, reason.code()),
-        };
-        self.count(&message.account, code);
-        tracing::info!(target: "whatsapp/inbound", account = %message.account, id = %message.id, verdict = code, "inbound message");
-        self.warn_once(&message, &decision);
-        let json = serde_json::to_value(&decision).expect("a decision is plain data");
-        self.journal.decide_soon(&message.key(), state, json);
-        for effect in decision.effects {
-            self.effect(effect, &message, ctx);
-        }
-        match decision.verdict {
-            Verdict::Dispatch(dispatch) => self.admit(message, dispatch, account, ctx),
-            Verdict::Hold(hold) => self.hold(&message, &hold),
-            Verdict::Drop { .. } => self.owner_reacted(&message, ctx),
-        }
+        self.take(received, true, ctx);
     }
 }
 
@@ -419,17 +422,14 @@ impl Handler<AccountOnline> for RouterActor {
             return;
         }
         let journal = self.journal.clone();
-        let left = async move {
-            let left =
-                async { Ok::<_, StoreError>((journal.held(&account).await?, journal.unanswered(&account).await?)) };
-            (left.await, account)
-        };
-        ctx.spawn(actix::fut::wrap_future(left).map(|(left, account), me: &mut Self, ctx| match left {
-            Ok((held, unanswered)) => {
-                held.into_iter().for_each(|row| me.hold_again(row));
-                unanswered.into_iter().for_each(|row| me.recover(row, ctx));
+        let left = async move { (journal.left(&account).await, account) };
+        // Before any later message is judged: it comes behind them.
+        ctx.wait(actix::fut::wrap_future(left).map(|(left, account), me: &mut Self, ctx| match left {
+            Ok(left) => left.into_iter().for_each(|left| me.recover(left, ctx)),
+            Err(error) => {
+                tracing::error!(target: "whatsapp/inbound", %account, %error, "what an earlier process left cannot be read; the next connection tries again");
+                me.introduced.remove(&account);
             }
-            Err(error) => tracing::error!(target: "whatsapp/inbound", %account, %error, "what an earlier process left cannot be read"),
         }));
     }
 }

@@ -152,6 +152,10 @@ fn alternatives<'s>(account: &'s AccountId, steps: &[&'s str]) -> Vec<(Vec<&'s s
             if *key == "groupPolicy" {
                 all.push(whole(vec!["channels", "defaults", "groupPolicy"]));
             }
+            if *key == "debounceMs" {
+                all.push(whole(vec!["messages", "inbound", "byChannel", "whatsapp"]));
+                all.push(whole(vec!["messages", "inbound", "debounceMs"]));
+            }
             all
         }
         ["agents", "list", agent, "groupChat", "mentionPatterns"] => vec![
@@ -197,6 +201,7 @@ mod tests {
   bindings: [
     { agentId: "main", match: { channel: "whatsapp", accountId: "work" } },
   ],
+  messages: { inbound: { debounceMs: 500 } },
 }"#;
     const CHANNELS: &str = r#"{ whatsapp: {
   dmPolicy: "allowlist",
@@ -230,6 +235,7 @@ mod tests {
                 r#"channels.whatsapp.accounts.Work.groups["*"].requireMention"#,
                 "default",
             ),
+            ("channels.whatsapp.debounceMs", "messages.inbound.debounceMs", "verso.json:13"),
             ("bindings[0]", "bindings[0]", "verso.json:11"),
             (r#"agents.list["main"].groupChat.mentionPatterns"#, "agents.list[1].identity.name", "verso.json:8"),
         ] {

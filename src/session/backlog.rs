@@ -54,8 +54,9 @@ impl<T> Backlog<T> {
         if queue.mode == QueueMode::Interrupt {
             return Duration::ZERO;
         }
-        let quiet = Duration::from_millis(u64::try_from(now - self.last_came).unwrap_or(0));
-        queue.debounce.saturating_sub(quiet)
+        // A clock that went back tells nothing of how long it was quiet, and nobody waits until it has caught up.
+        u64::try_from(now - self.last_came)
+            .map_or(Duration::ZERO, |quiet| queue.debounce.saturating_sub(Duration::from_millis(quiet)))
     }
 
     /// The messages of the next turn: the first one, in mode collect with all others that `together` says belong to it.

@@ -30,11 +30,15 @@ use crate::store::StoreError;
 
 pub use lookup::look_up;
 pub use outbox::{AccountOutbox, OutboxCounts};
-pub use rows::{InboundRow, InboundState, OutboxPart, OutboxRow, OutboxState};
+pub use rows::{InboundRow, InboundState, Left, OutboxPart, OutboxRow, OutboxState};
 
 use outbox::{Tally, insert_part};
 use rows::inbound_row;
-use writer::{Job, Order, damaged, in_savepoint, open_connection, write_loop};
+use writer::{Job, Order, Writer, damaged, in_savepoint, may_pass, open_connection};
+
+/// By account and chat: the last message that an agent answered. Worked out once for a query and not for each of its rows.
+const LAST_ANSWERED: &str = "SELECT account, chat, max(seq) AS answered FROM inbound
+    WHERE state = 'answered' AND json_extract(decision, '$.verdict.command') IS NULL GROUP BY account, chat";
 
 /// Handle of the journal; clones share the one writer.
 #[derive(Clone)]
@@ -69,7 +73,11 @@ impl Journal {
         let file = path.to_path_buf();
         std::thread::Builder::new()
             .name("journal".to_owned())
-            .spawn(move || write_loop(&connection, &inbox, &counter, &file))
+            .spawn(move || {
+                let writer =
+                    Writer { db: connection, path: &file, commits: &counter, waiting: Vec::new(), in_trouble: false };
+                writer.run(&inbox);
+            })
             .map_err(StoreError::io("start the writer of", path))?;
         Ok(Self { orders, commits, clock, inherited, tally })
     }
@@ -100,8 +108,28 @@ impl Journal {
         work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
         then: impl FnOnce(&T) + Send + 'static,
     ) -> Result<T, StoreError> {
+        let mut work = Some(work);
+        let once = move |db: &Connection| work.take().expect("an impatient job runs once")(db);
+        self.wait_for(false, once, then).await
+    }
+
+    /// The same for what must not be lost: while the disk is full or the file is locked it waits and is tried again.
+    async fn run_surely<T: Send + 'static>(
+        &self,
+        work: impl FnMut(&Connection) -> rusqlite::Result<T> + Send + 'static,
+        then: impl FnOnce(&T) + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.wait_for(true, work, then).await
+    }
+
+    async fn wait_for<T: Send + 'static>(
+        &self,
+        patient: bool,
+        work: impl FnMut(&Connection) -> rusqlite::Result<T> + Send + 'static,
+        then: impl FnOnce(&T) + Send + 'static,
+    ) -> Result<T, StoreError> {
         let (send, receive) = oneshot::channel();
-        self.submit(work, move |result| {
+        self.submit(patient, work, move |result| {
             if let Ok(value) = &result {
                 then(value);
             }
@@ -112,19 +140,18 @@ impl Journal {
 
     fn submit<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+        patient: bool,
+        work: impl FnMut(&Connection) -> rusqlite::Result<T> + Send + 'static,
         answer: impl FnOnce(Result<T, StoreError>) + Send + 'static,
     ) -> Result<(), StoreError> {
-        let job: Job = Box::new(move |connection| {
-            let result = connection.map(|db| in_savepoint(db, work));
-            Box::new(move |committed: Result<(), StoreError>| match (committed, result) {
-                (Ok(()), Some(Ok(value))) => answer(Ok(value)),
-                (Ok(()), Some(Err(e))) => answer(Err(damaged(&e))),
-                (Ok(()), None) => answer(Err(StoreError::Closed)),
-                (Err(e), _) => answer(Err(e)),
-            })
-        });
-        self.orders.send(Order::Work(job)).map_err(|_| StoreError::Closed)
+        let task = Task { patient, work, answer, result: None };
+        self.orders.send(Order::Work(Box::new(task))).map_err(|_| StoreError::Closed)
+    }
+
+    /// Lets `state.db` grow no further, as a full disk does, until it is called with false. Only in demo builds.
+    #[cfg(feature = "demo")]
+    pub fn pretend_full(&self, full: bool) {
+        let _ = self.orders.send(Order::Full(full));
     }
 
     /// Writes messages down; true for each that is new. A redelivery finds its row and changes nothing.
@@ -169,13 +196,13 @@ impl Journal {
         state: InboundState,
         decision: serde_json::Value,
     ) -> Result<(), StoreError> {
-        self.run(note_decision(key, state, &decision, self.clock.now())).await
+        self.run_surely(note_decision(key, state, &decision, self.clock.now()), |()| {}).await
     }
 
     /// Notes the decision on a message without waiting for the disk: jobs keep their order, so whatever follows lands after it, and
     /// a crash before it costs a second, equal decision.
     pub fn decide_soon(&self, key: &MessageKey, state: InboundState, decision: serde_json::Value) {
-        let result = self.submit(note_decision(key, state, &decision, self.clock.now()), |result| {
+        let result = self.submit(true, note_decision(key, state, &decision, self.clock.now()), |result| {
             if let Err(error) = result {
                 tracing::error!(target: "whatsapp/inbound", %error, "a decision was not noted");
             }
@@ -186,14 +213,14 @@ impl Journal {
     }
 
     /// Settles the messages that one answer is for: its parts are queued and all of them are marked answered, in one transaction.
-    /// Settling them again changes nothing and answers false.
+    /// Settling them again changes nothing and answers false. While the disk is full or the file is locked it waits.
     ///
     /// # Errors
-    /// When it is not on disk.
+    /// When it is not on disk and will not be: the gateway stops or the file is damaged.
     pub async fn answer(&self, keys: Vec<MessageKey>, parts: Vec<OutboxPart>) -> Result<bool, StoreError> {
         let (now, tally) = (self.clock.now(), self.tally.clone());
         let answered = self
-            .run_then(
+            .run_surely(
                 move |db| {
                     let mut settle = db.prepare_cached(
                         "UPDATE inbound SET state = 'answered', answered_at = ?5
@@ -215,7 +242,7 @@ impl Journal {
                     for part in &parts {
                         insert_part(db, part, now)?;
                     }
-                    Ok(Some(parts.into_iter().map(|part| part.account).collect::<Vec<_>>()))
+                    Ok(Some(parts.iter().map(|part| part.account.clone()).collect::<Vec<_>>()))
                 },
                 move |queued: &Option<Vec<AccountId>>| tally.queued(queued.as_deref().unwrap_or_default()),
             )
@@ -223,39 +250,29 @@ impl Journal {
         Ok(answered.is_some())
     }
 
-    /// The messages of an account that an earlier process left without a decision or an answer, oldest first. What came in since
-    /// this process opened the journal is on its way already and not listed.
+    /// What an earlier process left of an account, oldest first: messages without a decision or an answer, and the group messages that
+    /// are kept as context. What came in since this process opened the journal is on its way already and not listed.
+    ///
+    /// Context are the messages held since the last one of their chat that an agent answered (a command is none), of each chat the
+    /// newest up to its limit.
     ///
     /// # Errors
     /// When they cannot be read.
-    pub async fn unanswered(&self, account: &AccountId) -> Result<Vec<InboundRow>, StoreError> {
+    pub async fn left(&self, account: &AccountId) -> Result<Vec<Left>, StoreError> {
         let (account, inherited) = (account.clone(), self.inherited);
         self.run(move |db| {
-            db.prepare_cached(
-                "SELECT * FROM inbound WHERE account = ?1 AND seq <= ?2 AND state IN ('new', 'admitted') ORDER BY seq",
-            )?
-            .query_map(params![account.as_str(), inherited], inbound_row)?
-            .collect()
-        })
-        .await
-    }
-
-    /// The group messages of an account that are kept as context: held since the last message of their chat that an agent answered
-    /// (a command is none). Oldest first, from earlier processes only.
-    ///
-    /// # Errors
-    /// When they cannot be read.
-    pub async fn held(&self, account: &AccountId) -> Result<Vec<InboundRow>, StoreError> {
-        let (account, inherited) = (account.clone(), self.inherited);
-        self.run(move |db| {
-            db.prepare_cached(
-                "SELECT * FROM inbound AS held WHERE account = ?1 AND seq <= ?2 AND state = 'held' AND seq > coalesce(
-                     (SELECT max(seq) FROM inbound AS later WHERE later.account = held.account AND later.chat = held.chat
-                      AND later.state IN ('admitted', 'answered')
-                      AND json_extract(later.decision, '$.verdict.command') IS NULL), 0)
-                 ORDER BY seq",
-            )?
-            .query_map(params![account.as_str(), inherited], inbound_row)?
+            db.prepare_cached(&format!(
+                "WITH last AS ({LAST_ANSWERED}), open AS (
+                     SELECT inbound.*, row_number() OVER (PARTITION BY chat, state ORDER BY seq DESC) AS back
+                     FROM inbound LEFT JOIN last USING (account, chat)
+                     WHERE account = ?1 AND seq <= ?2
+                     AND (state IN ('new', 'admitted') OR state = 'held' AND seq > coalesce(last.answered, 0)))
+                 SELECT *, EXISTS (SELECT 1 FROM outbox WHERE outbox.account = open.account AND outbox.id = open.id) AS ours
+                 FROM open WHERE state <> 'held' OR back <= coalesce(json_extract(decision, '$.verdict.limit'), 0) ORDER BY seq"
+            ))?
+            .query_map(params![account.as_str(), inherited], |row| {
+                Ok(Left { row: inbound_row(row)?, ours: row.get("ours")? })
+            })?
             .collect()
         })
         .await
@@ -355,12 +372,50 @@ impl Journal {
     }
 }
 
+/// A job and whom to answer.
+struct Task<T, W, A> {
+    patient: bool,
+    work: W,
+    answer: A,
+    result: Option<rusqlite::Result<T>>,
+}
+
+impl<T, W, A> Job for Task<T, W, A>
+where
+    T: Send,
+    W: FnMut(&Connection) -> rusqlite::Result<T> + Send,
+    A: FnOnce(Result<T, StoreError>) + Send,
+{
+    fn run(&mut self, db: &Connection) -> rusqlite::Result<()> {
+        match in_savepoint(db, &mut self.work) {
+            Err(error) if may_pass(&error) => Err(error),
+            result => {
+                self.result = Some(result);
+                Ok(())
+            }
+        }
+    }
+
+    fn finish(self: Box<Self>, committed: Result<(), StoreError>) {
+        (self.answer)(match (committed, self.result) {
+            (Ok(()), Some(Ok(value))) => Ok(value),
+            (Ok(()), Some(Err(error))) => Err(damaged(&error)),
+            (Ok(()), None) => Err(StoreError::Closed),
+            (Err(error), _) => Err(error),
+        });
+    }
+
+    fn is_patient(&self) -> bool {
+        self.patient
+    }
+}
+
 fn note_decision(
     key: &MessageKey,
     state: InboundState,
     decision: &serde_json::Value,
     now: UnixMs,
-) -> impl FnOnce(&Connection) -> rusqlite::Result<()> + Send + 'static {
+) -> impl FnMut(&Connection) -> rusqlite::Result<()> + Send + 'static {
     let (key, decision) = (key.clone(), decision.to_string());
     move |db| {
         db.prepare_cached(

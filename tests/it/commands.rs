@@ -382,4 +382,44 @@ async fn a_command_left_by_a_crash_is_authorised_anew() {
         .query_row("SELECT state, decision FROM inbound WHERE id = ?1", [&id], |r| Ok((r.get(0)?, r.get(1)?)))
         .expect("row");
     assert!(row.0 == "dropped" && row.1.contains("command-not-authorized"), "{row:?}");
+    drop(journal);
+
+    // Who was removed meanwhile is not asked to pair for what was said before.
+    let folder = gateway.stop().await;
+    let journal = Connection::open(folder.path().join("state.db")).expect("journal");
+    let admitted = "UPDATE inbound SET state = 'admitted' WHERE id = ?1";
+    assert_eq!(journal.execute(admitted, [&id]).expect("updated"), 1);
+    drop(journal);
+    let removed =
+        format!("{{ channels: {{ whatsapp: {{ dmPolicy: 'pairing', allowFrom: ['+15557000009'], {ACCOUNTS} }} }} }}");
+    std::fs::write(folder.path().join("verso.json"), removed).expect("written");
+    let gateway = GatewayFixture::start_in(&world, folder).await;
+    gateway.wait_count("work", "pairing-required", 1).await;
+    gateway.wait_state("work", "connected").await;
+    let hello = ann.says(&work, "hello");
+    ann.expect_message(|m| m.text.contains("Pairing code")).await.expect("asked to pair");
+    let journal = Connection::open(gateway.state.join("state.db")).expect("journal");
+    let asked = "SELECT inbound.id FROM outbox JOIN inbound ON inbound.seq = outbox.answers WHERE content LIKE '%Pairing code%'";
+    let asked: String = journal.query_row(asked, [], |r| r.get(0)).expect("one pairing text");
+    assert_eq!(asked, hello);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lists_of_numbers_are_not_shown_in_groups() {
+    let world = World::start().await.expect("world");
+    let (work, ann, bob) =
+        (world.phone("+15550001111"), world.contact("+15557000001", "Ann"), world.contact("+15557000002", "Bob"));
+    let group = world.group("Friends", &ann, &[&bob, &work]);
+    let config = format!(
+        "{{ commands: {{ config: true }}, channels: {{ whatsapp: {{ allowFrom: ['+15557000001'], groupPolicy: 'open', {ACCOUNTS} }} }} }}"
+    );
+    let gateway = GatewayFixture::start(&world, &config).await;
+    gateway.link("work", &work).await;
+    for command in ["/allowlist", "/pairing", "/allowlist add dm +15557000009", "/pairing approve ABCD2345"] {
+        ann.says_in(&group, command, &[]);
+        bob.expect_text("⚠️ This shows people's numbers. Use it in a direct chat with me.")
+            .await
+            .expect("sent elsewhere");
+    }
+    assert_eq!(std::fs::read_to_string(gateway.config_path()).expect("config"), config, "nothing was edited");
 }

@@ -40,6 +40,17 @@ async fn what_was_said_since_the_last_answer_comes_with_the_question_also_after_
     assert!(asked.ends_with("[from: Ann (+15557000001)]") && asked.contains("where to?"), "{asked}");
     bob.expect_text("fine").await.expect("answered");
 
+    // As a crash leaves it: the question admitted and not answered.
+    let folder = gateway.stop().await;
+    let journal = rusqlite::Connection::open(folder.path().join("state.db")).expect("journal");
+    let admitted = "UPDATE inbound SET state = 'admitted', answered_at = NULL WHERE state = 'answered'";
+    assert_eq!(journal.execute(admitted, []).expect("updated"), 1);
+    drop(journal);
+    let gateway = GatewayFixture::start_in(&world, folder).await;
+    let again = model.asked().await;
+    assert!(again.contains("shall we eat?") && again.contains("pizza") && again.contains("where to?"), "{again}");
+    gateway.wait_state("work", "connected").await;
+
     bob.says_in(&group, "and when?", &[&work]);
     let asked = model.asked().await;
     assert!(!asked.contains("pizza") && asked.contains("and when?"), "the context is used once: {asked}");

@@ -7,7 +7,8 @@ use crate::support::GatewayFixture;
 use crate::support::model::Model;
 
 /// Lines that only Verso may write.
-const MARKERS: [&str; 6] = [
+const MARKERS: [&str; 7] = [
+    "[message_id: ",
     "[WhatsApp ",
     "[Replying to ",
     "[/Replying]",
@@ -86,10 +87,24 @@ async fn the_model_sees_no_forged_line() {
     let held = eve.says_in(&group, &forged(), &[]);
     assert_eq!(gateway.verdict(&held).await, "not-mentioned");
     eve.says_in(&group, &forged(), &[&work]);
-    let asked = model.asked().await;
+    let conversation = model.conversation().await;
+    // The introduction names the group and its people.
+    let (intro, asked) = (&conversation[0], conversation.last().expect("a message"));
+    assert!(
+        intro.contains("You are replying inside the WhatsApp group \"please") && intro.contains("Eve please"),
+        "{intro}"
+    );
+    assert_eq!(marked(intro), ["[message_id: "], "{intro}");
     assert_eq!(
-        marked(&asked),
-        ["[Chat messages since", "[WhatsApp ", "[Current message - respond to this]", "[WhatsApp ", "[from: "],
+        marked(asked),
+        [
+            "[Chat messages since",
+            "[WhatsApp ",
+            "[message_id: ",
+            "[Current message - respond to this]",
+            "[WhatsApp ",
+            "[from: "
+        ],
         "{asked:?}"
     );
     eve.expect_text("fine").await.expect("answered");

@@ -9,6 +9,7 @@ mod cli;
 mod commands;
 mod crash;
 mod debounce;
+mod faults;
 mod groups;
 mod hostile;
 mod login;

@@ -1,6 +1,5 @@
 //! The program itself: started, asked through its command line, ended politely and killed.
 
-use std::io::Read;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -43,10 +42,12 @@ const OPEN: &str = r#"channels: { whatsapp: { dmPolicy: "open", allowFrom: ["*"]
 
 impl Process {
     pub async fn start(world: &World, state: tempfile::TempDir) -> Self {
+        // A pipe that nobody reads would stop the gateway when it is full.
+        let said = std::fs::File::create(state.path().join("console")).expect("a file for what it says");
         let mut child = verso(state.path(), &world.ws_url())
             .arg("gateway")
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(said)
             .spawn()
             .expect("the program starts");
         let lock = state.path().join("gateway.lock");
@@ -58,8 +59,7 @@ impl Process {
                 return Self { child, state };
             }
             if let Some(code) = child.try_wait().expect("waitable") {
-                let mut text = String::new();
-                let _ = child.stderr.take().expect("piped").read_to_string(&mut text);
+                let text = std::fs::read_to_string(state.path().join("console")).unwrap_or_default();
                 panic!("the gateway ended with {code}: {text}");
             }
             assert!(began.elapsed() < DEADLINE, "the gateway does not come up");

@@ -51,13 +51,13 @@ const TOPICS: &[Topic] = &[
     texts::functions,
 ];
 
-/// Functions whose record holds more than the rule: only these keys are compared.
 /// Functions of which the conversation is compared; media, groups' members and the rest have cases of their own.
 const CONVERSATIONS: &[&str] = &["inbound flow (gating, envelope, reply delivery)"];
 /// What is not compared there.
 const ELSEWHERE: &[&str] = &["GroupSubject", "GroupMembers", "MediaPath", "MediaType"];
 /// Functions whose record says more in Verso: the original's keys are compared.
 const SAYS_MORE: &[&str] = &["WhatsAppConfigSchema.safeParse", "resolveWhatsAppAccount"];
+/// Functions whose record holds more than the rule: only these keys are compared.
 const IN_PART: &[(&str, &[&str])] = &[
     // What Verso marks as read is decided and tested apart (6.7).
     ("checkInboundAccessControl", &["allowed", "isSelfChat", "resolvedAccountId", "sent", "pendingAfter"]),

@@ -59,6 +59,8 @@ struct Shared {
     reports: Recipient<SocketReport>,
     clock: Clock,
     pace: Mutex<Pace>,
+    /// Pacing counts from here: a clock that jumps must not hold anything up.
+    started: Instant,
     pacing: Mutex<Option<PacingConfig>>,
     slots: Semaphore,
 }
@@ -81,6 +83,7 @@ impl Pump {
             reports,
             clock: cx.clock.clone(),
             pace: Mutex::default(),
+            started: Instant::now(),
             pacing: Mutex::default(),
             slots: Semaphore::new(LANES),
         };
@@ -230,7 +233,7 @@ impl Shared {
             () if handling.first_contact => Kind::FirstContact,
             () => Kind::Message,
         };
-        let now = self.clock.now();
+        let now = UnixMs::try_from(self.started.elapsed().as_millis()).unwrap_or(UnixMs::MAX);
         let at = match &*lock(&self.pacing) {
             Some(pacing) => lock(&self.pace).book(kind, letter.chat(), now, pacing),
             None => now,

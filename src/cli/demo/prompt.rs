@@ -14,6 +14,7 @@ use crate::cli::login::half_blocks;
 
 const HELP: &str = "\
   <text>              say it to the account you talk to
+  /say <text>         the same for chat commands: /say /status, /say /help
   /as ann|bob|carl    speak as somebody else (Ann to begin with)
   /to work|personal   talk to another account
   /group <text>       say it in the group Friends (Ann, Bob and the personal number)
@@ -145,14 +146,19 @@ impl Scene<'_> {
                 None => println!("no account \"{rest}\"; there are work and personal"),
             },
             "/config" => println!("  {}", self.stage.config.display()),
-            other if other.starts_with('/') => println!("unknown command {other}; /help lists them"),
-            _ => {
-                let (_, me) = self.phone(self.me).expect("one of the contacts");
-                let (_, to) = self.phone(self.account).expect("one of the accounts");
-                me.says(to, line);
+            "/say" => self.say(rest),
+            other if other.starts_with('/') => {
+                println!("unknown command {other}; /help lists them, /say {other} sends it to the account")
             }
+            _ => self.say(line),
         }
         Ok(true)
+    }
+
+    fn say(&self, text: &str) {
+        let (_, me) = self.phone(self.me).expect("one of the contacts");
+        let (_, to) = self.phone(self.account).expect("one of the accounts");
+        me.says(to, text);
     }
 
     async fn pairing(&self) -> anyhow::Result<()> {

@@ -177,6 +177,7 @@ impl AccountOutbox {
     pub fn attempted(&self, id: &MessageId, cause: String) {
         let (account, id, now) = (self.account.clone(), id.clone(), self.journal.clock.now());
         let noted = self.journal.submit(
+            true,
             move |db| {
                 db.prepare_cached(
                     "UPDATE outbox SET attempts = attempts + 1, cause = ?3, updated_at = ?4
@@ -361,6 +362,7 @@ impl Journal {
     pub fn mark_soon(&self, account: AccountId, id: MessageId, state: OutboxState, cause: Option<String>) {
         let (now, tally) = (self.clock.now(), self.tally.clone());
         let result = self.submit(
+            true,
             move |db| {
                 let found: Option<(i64, String)> = db
                     .prepare_cached(
@@ -389,7 +391,7 @@ impl Journal {
                     i64::from(state == OutboxState::Sent)
                 ])?;
                 let over = state != OutboxState::Sent && rank < OutboxState::Acked as i64;
-                Ok(Some(over.then(|| Settled { account, state, file: file_of(&content) })))
+                Ok(Some(over.then(|| Settled { account: account.clone(), state, file: file_of(&content) })))
             },
             move |result| match result {
                 Ok(None) => {}

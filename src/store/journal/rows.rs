@@ -164,6 +164,15 @@ pub struct InboundRow {
     pub parts: Vec<OutboxRow>,
 }
 
+/// A message that an earlier process left.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Left {
+    /// The message.
+    pub row: InboundRow,
+    /// Verso itself sent it.
+    pub ours: bool,
+}
+
 pub(super) fn bad_column(name: &str, cause: impl std::fmt::Display) -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, format!("{name}: {cause}").into())
 }

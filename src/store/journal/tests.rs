@@ -49,6 +49,15 @@ fn outbox(journal: &Journal, account: &str) -> AccountOutbox {
     journal.outbox(&Line(AccountId::new(account)))
 }
 
+async fn left(journal: &Journal, wanted: &[InboundState]) -> Vec<String> {
+    let left = journal.left(&AccountId::new("work")).await.expect("read").into_iter().map(|left| left.row);
+    left.filter(|row| wanted.contains(&row.state)).map(|row| row.message.id.to_string()).collect()
+}
+
+async fn unanswered(journal: &Journal) -> Vec<String> {
+    left(journal, &[InboundState::New, InboundState::Admitted]).await
+}
+
 async fn waiting(journal: &Journal, account: &str) -> Vec<String> {
     let letters = outbox(journal, account).waiting().await.expect("read");
     letters.iter().map(|letter| letter.id().to_string()).collect()
@@ -204,14 +213,11 @@ async fn a_redelivery_finds_its_row_and_changes_nothing() {
         .await
         .expect("noted");
     assert_eq!(journal.commit(vec![message("A")]).await.expect("stored"), [false]);
-    assert!(
-        journal.unanswered(&AccountId::new("work")).await.expect("read").is_empty(),
-        "its own messages are under way"
-    );
+    assert!(unanswered(&journal).await.is_empty(), "its own messages are under way");
     journal.close().await;
     let journal = open(dir.path());
-    let left = journal.unanswered(&AccountId::new("work")).await.expect("read");
-    assert_eq!(left.into_iter().map(|r| r.message.id).collect::<Vec<_>>(), [MessageId::new("B")]);
+    let left = unanswered(&journal).await;
+    assert_eq!(left, ["B"]);
 }
 
 #[tokio::test]
@@ -225,10 +231,10 @@ async fn an_answer_is_settled_once_and_survives_a_restart() {
         journal.close().await;
     }
     let journal = open(dir.path());
-    assert_eq!(journal.unanswered(&m.account).await.expect("read").len(), 1, "taken up after the restart");
+    assert_eq!(unanswered(&journal).await.len(), 1, "taken up after the restart");
     assert!(journal.answer(vec![m.key()], vec![part("P1", Some(&m)), part("P2", Some(&m))]).await.expect("settled"));
     assert!(!journal.answer(vec![m.key()], vec![part("P3", Some(&m))]).await.expect("again"), "no second answer");
-    assert!(journal.unanswered(&m.account).await.expect("read").is_empty());
+    assert!(unanswered(&journal).await.is_empty());
     assert_eq!(waiting(&journal, "work").await, ["P1", "P2"]);
     assert_eq!(journal.outbox_counts(&m.account).waiting, 2);
     let rows = journal.get_by_message_id(&m.id).await.expect("read");
@@ -292,6 +298,7 @@ async fn what_waits_shares_one_commit() {
         let accepted = accepted.clone();
         journal
             .submit(
+                false,
                 move |db| db.execute("INSERT INTO facts VALUES (?1, 'x', 0)", params![n.to_string()]),
                 move |r| {
                     let _ = accepted.send(r.is_ok());
@@ -333,7 +340,7 @@ async fn old_rows_go_and_late_parts_expire() {
     assert!(journal.get_by_message_id(&m.id).await.expect("read").is_empty());
     journal.close().await;
     let journal = open(dir.path());
-    assert_eq!(journal.unanswered(&m.account).await.expect("read").len(), 1, "an unanswered message is never deleted");
+    assert_eq!(unanswered(&journal).await.len(), 1, "an unanswered message is never deleted");
 }
 
 #[test]
@@ -346,22 +353,68 @@ fn a_file_that_is_no_database_is_named_and_kept() {
     assert!(std::fs::read_to_string(&path).expect("kept").starts_with("this is not"));
 }
 
+/// A message and an answer that fit into no page which is there already.
+fn large(id: &str) -> (InboundMessage, OutboxPart) {
+    let text = "x".repeat(20_000);
+    let body = Body { text: Some(text.clone()), ..Body::default() };
+    let m = InboundMessage { content: Content::Body(body), ..message(id) };
+    let part = OutboxPart { content: Outgoing::text(text), ..part(&format!("P{id}"), Some(&m)) };
+    (m, part)
+}
+
 #[tokio::test]
-async fn a_batch_without_a_transaction_writes_nothing_and_says_so() {
+async fn while_another_program_holds_the_lock_messages_are_refused_with_the_cause_and_answers_wait() {
     let dir = tempfile::tempdir().expect("temp dir");
     let journal = open(dir.path());
-    journal.put("before", "1").await.expect("stored");
-    // Another program holds the database's write lock for longer than the journal waits.
+    journal.commit(vec![message("A")]).await.expect("stored");
+    journal.run(|db| db.busy_timeout(std::time::Duration::from_millis(1))).await.expect("no long waits");
     let other = Connection::open(dir.path().join("state.db")).expect("opens");
     other.execute_batch("BEGIN IMMEDIATE").expect("locked");
-    journal.run(|db| db.busy_timeout(std::time::Duration::from_millis(1))).await.expect_err("even this needs the lock");
-    assert!(journal.commit(vec![message("A")]).await.is_err());
+    let answering = {
+        let journal = journal.clone();
+        tokio::spawn(
+            async move { journal.answer(vec![message("A").key()], vec![part("P", Some(&message("A")))]).await },
+        )
+    };
+    journal.mark_soon(AccountId::new("work"), MessageId::new("P"), OutboxState::Sent, None);
+    let refused = journal.commit(vec![message("B")]).await.expect_err("not on disk").to_string();
+    assert!(refused.contains("state.db: another program has locked it"), "{refused}");
     other.execute_batch("ROLLBACK").expect("released");
+    assert!(answering.await.expect("no panic").expect("written after all"));
     assert_eq!(
-        journal.commit(vec![message("A")]).await.expect("stored now"),
+        journal.commit(vec![message("B")]).await.expect("stored now"),
         [true],
         "the failed try left no row behind"
     );
+    let rows = journal.get_by_message_id(&message("A").id).await.expect("read");
+    assert_eq!(
+        (&rows[0]["inbound"]["state"], &rows[0]["inbound"]["parts"][0]["id"]),
+        (&"answered".into(), &"P".into())
+    );
+}
+
+#[cfg(feature = "demo")]
+#[tokio::test]
+async fn on_a_full_disk_messages_are_refused_with_the_cause_and_answers_wait_for_space() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let journal = open(dir.path());
+    let ((a, answer), (b, _)) = (large("A"), large("B"));
+    journal.commit(vec![a.clone()]).await.expect("stored");
+    journal.pretend_full(true);
+    let answering = {
+        let (journal, key) = (journal.clone(), a.key());
+        tokio::spawn(async move { journal.answer(vec![key], vec![answer]).await })
+    };
+    let refused = journal.commit(vec![b.clone()]).await.expect_err("not on disk").to_string();
+    assert!(refused.contains("state.db: database or disk is full"), "{refused}");
+    assert_eq!(journal.outbox_counts(&a.account).waiting, 0);
+    assert!(!answering.is_finished(), "nobody is told of an answer that is not on disk");
+    let commits = journal.commits();
+    journal.pretend_full(false);
+    assert!(answering.await.expect("no panic").expect("written after all"));
+    assert!(journal.commits() > commits);
+    assert_eq!(waiting(&journal, "work").await, ["PA"]);
+    assert_eq!(journal.commit(vec![b]).await.expect("stored now"), [true], "the failed try left no row behind");
 }
 
 #[tokio::test]
@@ -374,22 +427,50 @@ async fn a_panicking_job_costs_only_itself() {
 }
 
 #[tokio::test]
-async fn held_messages_stay_context_until_an_agent_answers_not_a_command() {
+async fn held_messages_stay_context_until_an_agent_answered_not_a_command() {
     let dir = tempfile::tempdir().expect("temp dir");
-    let account = AccountId::new("work");
     let dispatch = |command| serde_json::json!({ "verdict": { "verdict": "dispatch", "command": command } });
     let mut journal = open(dir.path());
-    journal.commit(vec![message("kept"), message("/status"), message("question")]).await.expect("stored");
-    journal.decide(&message("kept").key(), InboundState::Held, serde_json::json!({})).await.expect("noted");
-    for (id, command, want) in
-        [("/status", serde_json::json!({ "text": "/status" }), 1), ("question", serde_json::Value::Null, 0)]
+    let ids = ["too many", "kept", "also kept", "/status", "question", "next"];
+    journal.commit(ids.map(message).to_vec()).await.expect("stored");
+    let two = serde_json::json!({ "verdict": { "verdict": "hold", "limit": 2 } });
+    for id in ["too many", "kept", "also kept"] {
+        journal.decide(&message(id).key(), InboundState::Held, two.clone()).await.expect("noted");
+    }
+    for (id, command) in [("/status", serde_json::json!({ "text": "/status" })), ("question", serde_json::Value::Null)]
     {
         journal.decide(&message(id).key(), InboundState::Admitted, dispatch(command)).await.expect("noted");
-        journal.answer(vec![message(id).key()], Vec::new()).await.expect("settled");
-        journal.close().await;
-        journal = open(dir.path());
-        assert_eq!(journal.held(&account).await.expect("read").len(), want, "after {id}");
     }
+    let again = async |journal: Journal| {
+        journal.close().await;
+        let journal = open(dir.path());
+        let all = left(&journal, &[InboundState::New, InboundState::Admitted, InboundState::Held]).await;
+        (journal, all)
+    };
+    let mut all;
+    (journal, all) = again(journal).await;
+    assert_eq!(
+        all,
+        ["kept", "also kept", "/status", "question", "next"],
+        "as they came, with what belongs to the question"
+    );
+    journal.answer(vec![message("/status").key()], Vec::new()).await.expect("settled");
+    (journal, all) = again(journal).await;
+    assert_eq!(all, ["kept", "also kept", "question", "next"]);
+    journal.answer(vec![message("question").key()], Vec::new()).await.expect("settled");
+    (_, all) = again(journal).await;
+    assert_eq!(all, ["next"]);
+}
+
+#[tokio::test]
+async fn an_own_message_without_a_decision_is_known_as_such_after_a_crash() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let journal = open(dir.path());
+    journal.enqueue(vec![part("OURS", None)]).await.expect("queued");
+    journal.commit(vec![message("OURS"), message("THEIRS")]).await.expect("stored");
+    journal.close().await;
+    let left = open(dir.path()).left(&AccountId::new("work")).await.expect("read");
+    assert_eq!(left.iter().map(|left| left.ours).collect::<Vec<_>>(), [true, false]);
 }
 
 #[tokio::test]

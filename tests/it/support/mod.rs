@@ -14,6 +14,7 @@ use verso::actors::messages::{
 use verso::actors::supervisor::InjectPanic;
 use verso::clock::Clock;
 use verso::config::file::{ConfigSource, Environment};
+use verso::store::journal::Journal;
 use verso::store::paths::StatePaths;
 use verso::whatsapp::Endpoint;
 use wa_simulator::{LinkedDevice, Phone, World};
@@ -27,6 +28,8 @@ pub struct GatewayFixture {
     pub port: GatewayPort,
     /// The state folder.
     pub state: PathBuf,
+    /// The gateway's journal, whose disk can be filled.
+    pub journal: Journal,
     folder: Option<tempfile::TempDir>,
     stop: Option<tokio::sync::oneshot::Sender<()>>,
     panics: tokio::sync::mpsc::UnboundedSender<(String, InjectPanic)>,
@@ -51,14 +54,25 @@ impl GatewayFixture {
         Self::start_in(world, folder).await
     }
 
+    /// The same with a time of day that the test sets.
+    pub async fn start_at(world: &World, config: &str, clock: Clock) -> Self {
+        let folder = tempfile::tempdir().expect("temp dir");
+        std::fs::write(folder.path().join("verso.json"), config).expect("config written");
+        Self::begin(world, folder, clock).await
+    }
+
     /// Starts a gateway in a folder that an earlier one used.
     pub async fn start_in(world: &World, folder: tempfile::TempDir) -> Self {
+        Self::begin(world, folder, Clock::System).await
+    }
+
+    async fn begin(world: &World, folder: tempfile::TempDir, clock: Clock) -> Self {
         init_logs();
         let state = folder.path().to_path_buf();
         let (ready, started) = tokio::sync::oneshot::channel();
         let (stop, mut stopped) = tokio::sync::oneshot::channel();
         let (panics, mut injected) = tokio::sync::mpsc::unbounded_channel::<(String, InjectPanic)>();
-        let boot = boot(world, &state);
+        let boot = Boot { clock, ..boot(world, &state) };
         let thread = std::thread::spawn(move || {
             let system = actix::System::with_tokio_rt(|| {
                 tokio::runtime::Builder::new_multi_thread()
@@ -69,7 +83,7 @@ impl GatewayFixture {
             });
             system.block_on(async move {
                 let gateway = Gateway::start(boot).await.expect("the gateway starts");
-                let _ = ready.send(gateway.port.clone());
+                let _ = ready.send((gateway.port.clone(), gateway.journal()));
                 loop {
                     tokio::select! {
                         Some((account, which)) = injected.recv() => gateway.inject_panic(&account, which),
@@ -79,8 +93,9 @@ impl GatewayFixture {
                 gateway.stop(Duration::from_secs(10)).await;
             });
         });
-        let port = tokio::time::timeout(DEADLINE, started).await.expect("started in time").expect("the gateway starts");
-        Self { port, state, folder: Some(folder), stop: Some(stop), panics, thread: Some(thread) }
+        let (port, journal) =
+            tokio::time::timeout(DEADLINE, started).await.expect("started in time").expect("the gateway starts");
+        Self { port, state, journal, folder: Some(folder), stop: Some(stop), panics, thread: Some(thread) }
     }
 
     /// Stops the gateway and hands its folder out, for the next one.

@@ -337,6 +337,11 @@ impl Phone {
         self.look(|p| p.inbox.clone())
     }
 
+    /// How many messages that is; cheap, for those who ask often.
+    pub fn received(&self) -> usize {
+        self.look(|p| p.inbox.len())
+    }
+
     /// Receipts for what was sent by this account.
     pub fn receipts(&self) -> Vec<Receipt> {
         self.look(|p| p.receipts.clone())
