@@ -81,8 +81,8 @@ async fn health_and_status() {
     assert_eq!(
         status.out,
         "Gateway reachable.\n\
-         - WhatsApp home: enabled, configured, linked, running, connected, dm:pairing, allow:+15551230000\n\
-         - WhatsApp work: enabled, configured, linked, running, connected, dm:pairing, allow:+15551230000\n"
+         - WhatsApp home: enabled, configured, linked, running, connected, dm:pairing, allow:+15551230000\n  outbox: 2 waiting, 1 failed\n\
+         - WhatsApp work: enabled, configured, linked, running, connected, dm:pairing, allow:+15551230000\n  outbox: 2 waiting, 1 failed\n"
     );
     *script.linked.lock().unwrap() = false;
     let status = verso(&url, &["channels", "status"]).await.out;

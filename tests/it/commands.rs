@@ -208,8 +208,13 @@ async fn what_send_says_holds_for_one_session_and_over_a_restart() {
     let folder = gateway.stop().await;
     let gateway = GatewayFixture::start_in(&world, folder).await;
     gateway.wait_state("work", "connected").await;
-    ann.says(&work, "still nothing");
-    gateway.wait_count("work", "admitted", 1).await;
+    let still = ann.says(&work, "still nothing");
+    let settled = |journal: Connection| {
+        let state = "SELECT state FROM inbound WHERE id = ?1";
+        journal.query_row(state, [&still], |r| r.get::<_, String>(0)).is_ok_and(|state| state == "answered")
+    };
+    let journal = || Connection::open(gateway.state.join("state.db")).expect("journal");
+    gateway.wait("its turn to be over", |_| settled(journal())).await;
     ann.says(&work, "/send inherit");
     ann.expect_text("⚙️ Send policy set to inherit.").await.expect("told");
     ann.says(&work, "heard");
