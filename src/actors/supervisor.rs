@@ -334,6 +334,10 @@ impl SupervisorActor {
     }
 
     fn clear_credentials(&mut self, ctx: &mut Context<Self>) {
+        if self.adopted.is_some() {
+            // They go when the new ones take their place, which lie beside them until then.
+            return;
+        }
         self.busy = true;
         let dir = self.auth_dir();
         let paths = self.cx.paths.clone();

@@ -275,7 +275,8 @@ impl Journal {
                             session
                         ])?;
                     }
-                    if changed == 0 {
+                    // Where others answer too, one of them may have been quicker to settle the message; this answer stands beside theirs.
+                    if changed == 0 && open.is_empty() {
                         return Ok(None);
                     }
                     for part in &parts {

@@ -258,6 +258,19 @@ async fn one_answer_settles_all_its_messages_at_once() {
 }
 
 #[tokio::test]
+async fn an_answer_beside_others_is_kept_though_they_settled_the_message_first() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let journal = open(dir.path());
+    let asked = message("A");
+    journal.commit(vec![asked.clone()]).await.expect("stored");
+    let session = SessionKey::new("agent:bee:main");
+    assert!(journal.answer(vec![asked.key()], vec![part("P", Some(&asked))]).await.expect("settled"));
+    let late = vec![part("Q", Some(&asked))];
+    journal.answer_one_of(Vec::new(), vec![asked.key()], &session, late).await.expect("written");
+    assert_eq!(waiting(&journal, asked.account.as_str()).await, ["P", "Q"]);
+}
+
+#[tokio::test]
 async fn a_part_moves_forward_only() {
     let dir = tempfile::tempdir().expect("temp dir");
     let journal = open(dir.path());
