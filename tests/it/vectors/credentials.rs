@@ -10,9 +10,14 @@ use verso::store::paths::StatePaths;
 pub fn functions(name: &str) -> Option<(Run, Deviation)> {
     Some(match name {
         "creds restore + existence" => (restore, |input, _| {
-            // Credentials that no program could log in with, and the original's own defect.
-            let keyless = |key: &str| input[key].as_str().is_some_and(|text| !text.contains("noiseKey"));
-            (keyless("creds") || keyless("bak")).then_some("4.3 only credentials with keys in them are a link")
+            let nobody = |key: &str| parsed(&input[key]).is_some_and(|creds| creds["me"]["id"].as_str().is_none());
+            let broken =
+                |key: &str| input[key].as_str().is_some_and(|text| text.len() > 1) && parsed(&input[key]).is_none();
+            if broken("creds") {
+                Some("4.3 credentials that do not parse are restored as well")
+            } else {
+                (nobody("creds") || nobody("bak")).then_some("4.1 credentials name whose they are")
+            }
         }),
         "logoutWeb" => (logout, |input, _| {
             (input["legacy"] == true).then_some("4.7 logout deletes every session file, those of newer Baileys too")
@@ -22,12 +27,23 @@ pub fn functions(name: &str) -> Option<(Run, Deviation)> {
     })
 }
 
+/// A case's credentials, where they are any.
+fn parsed(text_of_file: &Value) -> Option<Value> {
+    serde_json::from_str::<Value>(text(text_of_file)).ok().filter(Value::is_object)
+}
+
+/// The keys without which no program could log in; the cases leave them out.
+const KEYS: [&str; 2] = ["noiseKey", "signedIdentityKey"];
+
 fn restore(input: &Value) -> Outcome {
     let dir = tempfile::tempdir().expect("temp dir");
     for (key, name) in [("creds", "creds.json"), ("bak", "creds.json.bak")] {
-        if let Some(text) = input[key].as_str() {
-            fs::write(dir.path().join(name), text).expect("written");
-        }
+        let Some(written) = input[key].as_str() else { continue };
+        let complete = parsed(&input[key]).map(|mut creds| {
+            KEYS.iter().for_each(|key| creds[*key] = json!({}));
+            creds.to_string()
+        });
+        fs::write(dir.path().join(name), complete.as_deref().unwrap_or(written)).expect("written");
     }
     let (exists, number, jid) = match link_state(dir.path()) {
         LinkFiles::Linked { identity, .. } => {
@@ -35,7 +51,13 @@ fn restore(input: &Value) -> Outcome {
         }
         LinkFiles::NotLinked | LinkFiles::Damaged => (false, None, None),
     };
-    let after = fs::read_to_string(dir.path().join("creds.json")).ok();
+    let after = fs::read_to_string(dir.path().join("creds.json")).ok().map(|after| match parsed(&json!(after)) {
+        Some(Value::Object(mut creds)) => {
+            KEYS.iter().for_each(|key| drop(creds.shift_remove(*key)));
+            Value::Object(creds).to_string()
+        }
+        _ => after,
+    });
     Ok(json!({"exists": exists, "credsAfter": after, "self": {"e164": number, "jid": jid}}))
 }
 
