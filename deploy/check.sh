@@ -125,13 +125,15 @@ curl -fsS "http://127.0.0.1:$VERSO_PORT/readyz" >/dev/null || fail "the publishe
 healthy() { [ "$("$docker" inspect -f '{{.State.Health.Status}}' "$id")" = healthy ]; }
 until_true 60 "the health check does not turn healthy" healthy
 say "port published on loopback, health check healthy"
-inside verso channels status | grep -q "not linked" || fail "channels status does not say that it waits for a link"
+# Read to its end first: a pipe that grep closes early makes docker fail.
+status_says() { grep -q "$1" <<<"$(inside verso channels status)"; }
+status_says "not linked" || fail "channels status does not say that it waits for a link"
 [ "$(inside id -u)" != 0 ] || fail "it runs as root"
 token=$(inside cat /var/lib/verso/gateway.token)
 [ "$(inside stat -c %a /var/lib/verso/gateway.token)" = 600 ] || fail "the token file is not private"
 
 printf '{ channels: { whatsapp: { dmPolicy: "allowlist", allowFrom: ["+15551234567"] } } }\n' >"$work/deploy/config/verso.json"
-live() { inside verso channels status | grep -q "dm:allowlist"; }
+live() { status_says "dm:allowlist"; }
 until_true 10 "an edit on the host is not live" live
 say "configuration edited on the host is live"
 
