@@ -175,7 +175,7 @@ impl Desk {
             Command::Send(None) => reply::SEND_USAGE.to_owned(),
             Command::Send(Some(setting)) => {
                 for run in &dispatch.runs {
-                    let fact = format!("{}{}", send_policy::SEND_FACTS, run.session);
+                    let fact = send_policy::fact(&run.session);
                     match setting {
                         SendSetting::Inherit => self.journal.forget(&fact).await?,
                         on_or_off => self.journal.put(&fact, on_or_off.word()).await?,

@@ -4,8 +4,10 @@ use crate::config::model::{PeerKind, SendPolicy};
 use crate::ids::SessionKey;
 use crate::routing::CHANNEL;
 
-/// Facts under which `/send` is kept, by session: `on` or `off`.
-pub const SEND_FACTS: &str = "sendpolicy:";
+/// The fact under which `/send` is kept for a session: `on` or `off`.
+pub fn fact(session: &SessionKey) -> String {
+    format!("sendpolicy:{session}")
+}
 
 /// What `/send` said (`chosen`) counts before the rules; among the rules a matching deny wins.
 pub fn allowed(policy: &SendPolicy, session: &SessionKey, chat: PeerKind, chosen: Option<bool>) -> bool {

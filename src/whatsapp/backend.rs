@@ -56,6 +56,8 @@ pub(super) async fn open(auth_dir: &Path, linking: bool) -> Result<PersistenceMa
                 };
             }
             Ok(_) => "the device in it is damaged".to_owned(),
+            // The file was whole a moment ago: what lies outside it is no reason to give its sessions up.
+            Err(cause) if names_outage(&cause) => return Err(store_error(auth_dir, cause)),
             Err(damage) => damage,
         },
         Found::Damaged(damage) => damage,
@@ -113,14 +115,9 @@ enum Found {
 
 /// Checks the database, makes it when there is none, takes back keys that were rolled back, and begins its next epoch.
 fn inspect(path: &Path, recorded: u32) -> io::Result<Found> {
-    let mut file = OpenOptions::new().create(true).truncate(false).read(true).write(true).mode(0o600).open(path)?;
-    let mut start = [0; HEADER.len()];
-    match file.read_exact(&mut start) {
-        Ok(()) if &start == HEADER => {}
-        Err(_) if file.metadata()?.len() == 0 => {}
-        Ok(()) | Err(_) => return Ok(Found::Damaged("it does not begin as a database does".to_owned())),
+    if !begins_as_database(path)? {
+        return Ok(Found::Damaged("it does not begin as a database does".to_owned()));
     }
-    drop(file);
     match next_epoch(path, recorded) {
         Ok(Ok(rolled_back)) => Ok(Found::Whole { rolled_back }),
         Ok(Err(damage)) => Ok(Found::Damaged(damage)),
@@ -145,6 +142,24 @@ fn is_outage(code: rusqlite::ErrorCode) -> bool {
             | Code::DiskFull
             | Code::CannotOpen
     )
+}
+
+/// The same in the words of SQLite and the system, which are all that the library passes on.
+fn names_outage(cause: &str) -> bool {
+    [
+        "is locked",
+        "out of memory",
+        "readonly database",
+        "disk I/O error",
+        "disk is full",
+        "unable to open database file",
+        "Too many open files",
+        "No space left",
+        "access permission denied",
+        "database connection error",
+    ]
+    .iter()
+    .any(|words| cause.contains(words))
 }
 
 fn next_epoch(path: &Path, recorded: u32) -> rusqlite::Result<Result<bool, String>> {
@@ -191,14 +206,19 @@ async fn load(auth_dir: &Path) -> Result<(Arc<dyn Backend>, Option<Device>), Str
         synchronous: Synchronous::Full,
         ..SqliteStoreConfig::default()
     };
-    let store = SqliteStore::with_config(text, config).await.map_err(|e| e.to_string())?;
+    let store = SqliteStore::with_config(text, config).await.map_err(|e| with_causes(&e))?;
     let store: Arc<dyn Backend> = Arc::new(store);
-    let known = if store.exists().await.map_err(|e| e.to_string())? {
-        store.load().await.map_err(|e| e.to_string())?
+    let known = if store.exists().await.map_err(|e| with_causes(&e))? {
+        store.load().await.map_err(|e| with_causes(&e))?
     } else {
         None
     };
     Ok((store, known))
+}
+
+/// An error and what lies below it: the library's outermost words name no reason.
+fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
+    std::iter::successors(Some(error), |e| e.source()).map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 /// A device whose keys fit together, and which is the recorded one wherever it has the recorded identity.
@@ -263,15 +283,22 @@ const HEADER: &[u8; 16] = b"SQLite format 3\0";
 /// Creates the database for this user only (SQLite gives its journal files the same mode), and refuses a file that is
 /// none: the library would try that for half a minute.
 pub(super) fn prepare_file(path: &Path) -> io::Result<()> {
+    if begins_as_database(path)? {
+        return Ok(());
+    }
+    Err(io::Error::other(
+        "the file is damaged; move it away: the link comes back from creds.json without scanning again",
+    ))
+}
+
+/// Makes the file, for this user only, when there is none. True when it is empty or begins as SQLite's files do.
+fn begins_as_database(path: &Path) -> io::Result<bool> {
     let mut file = OpenOptions::new().create(true).read(true).append(true).mode(0o600).open(path)?;
     let mut start = [0; HEADER.len()];
-    match file.read_exact(&mut start) {
-        Ok(()) if &start == HEADER => Ok(()),
-        Err(_) if file.metadata()?.len() == 0 => Ok(()),
-        Ok(()) | Err(_) => Err(io::Error::other(
-            "the file is damaged; move it away: the link comes back from creds.json without scanning again",
-        )),
-    }
+    Ok(match file.read_exact(&mut start) {
+        Ok(()) => &start == HEADER,
+        Err(_) => file.metadata()?.len() == 0,
+    })
 }
 
 /// The private halves of the uploaded pre-keys are lost: new ones go up at the next login, under numbers that were not used before.
@@ -407,6 +434,29 @@ mod tests {
         cut("creds.json", dir.path(), 100);
         assert_eq!(reopened(dir.path()).await?, me);
         Ok(())
+    }
+
+    /// A whole database is set aside neither for a full disk nor for want of file handles, however the library wraps the reason.
+    #[test]
+    fn an_outage_is_no_damage() {
+        for outage in [
+            "database is locked",
+            "timed out waiting for connection: unable to open database file",
+            "Connection error: database or disk is full",
+            "disk I/O error",
+            "attempt to write a readonly database",
+            "out of memory",
+            "Too many open files (os error 24)",
+            // All that the library says of a file that another program holds.
+            "database connection error",
+        ] {
+            assert!(names_outage(outage), "{outage}");
+        }
+        for damage in
+            ["database disk image is malformed", "file is not a database", "no such table: device", "invalid key"]
+        {
+            assert!(!names_outage(damage), "{damage}");
+        }
     }
 
     #[tokio::test]

@@ -8,11 +8,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha256};
 use whatsapp_rust::anyhow;
-use whatsapp_rust::download::{DownloadParams, DownloadWriter, MediaType};
+use whatsapp_rust::download::{DownloadParams, DownloadWriter};
 use whatsapp_rust::{Client, ErrorChainExt, MediaRetryResult, MediaReuploadRequest};
 
+use super::media::host_kind;
 use super::{Link, LinkError, convert};
-use crate::event::{MediaKind, MediaSource, RemoteFile};
+use crate::event::{MediaSource, RemoteFile};
 
 /// The largest files over a slow line, with a second attempt.
 const DOWNLOAD_LIMIT: Duration = Duration::from_secs(5 * 60);
@@ -90,7 +91,7 @@ async fn fetch(
         &sha256,
         &bytes(&file.enc_sha256)?,
         source.media.bytes.unwrap_or_default(),
-        keys_of(source.media.kind),
+        host_kind(source.media.kind),
     );
     let into = into.try_clone().map_err(|e| DownloadError::Disk(e.to_string()))?;
     let sink = Sink { file: BufWriter::new(into), sha256: Sha256::new(), bytes: 0, max_bytes, full: false };
@@ -101,17 +102,6 @@ async fn fetch(
         return Err(DownloadError::Corrupt("its hash is another one".to_owned()));
     }
     Ok(written.bytes)
-}
-
-/// Which keys WhatsApp derives for a file.
-fn keys_of(kind: MediaKind) -> MediaType {
-    match kind {
-        MediaKind::Image => MediaType::Image,
-        MediaKind::Video => MediaType::Video,
-        MediaKind::Audio => MediaType::Audio,
-        MediaKind::Document => MediaType::Document,
-        MediaKind::Sticker => MediaType::Sticker,
-    }
 }
 
 /// Asks the phone to upload a file again; gives its new place, or why there is none.

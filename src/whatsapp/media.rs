@@ -62,8 +62,8 @@ impl Link {
     }
 }
 
-/// Which keys WhatsApp derives for a file.
-fn host_kind(kind: MediaKind) -> MediaType {
+/// Which keys WhatsApp derives for a file, on its way out and in.
+pub(super) fn host_kind(kind: MediaKind) -> MediaType {
     match kind {
         MediaKind::Image => MediaType::Image,
         MediaKind::Video => MediaType::Video,

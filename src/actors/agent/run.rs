@@ -386,7 +386,7 @@ impl AgentRun {
     /// Whether the session may answer now.
     async fn may_send(&self) -> bool {
         let Item { order, run, .. } = self.work.last();
-        let fact = format!("{}{}", send_policy::SEND_FACTS, run.session);
+        let fact = send_policy::fact(&run.session);
         let chosen = match self.tools.journal.get(&fact).await {
             Ok(chosen) => chosen.and_then(|text| match text.as_str() {
                 "on" => Some(true),
