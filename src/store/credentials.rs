@@ -235,14 +235,15 @@ fn remove_files(dir: &Path) -> Result<bool, StoreError> {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(false),
         Err(e) => return Err(StoreError::io("read", dir)(e)),
     };
-    let mut removed = false;
-    for entry in entries.flatten() {
-        if is_session_file(&entry.file_name().to_string_lossy()) {
-            fs::remove_file(entry.path()).map_err(StoreError::io("delete", &entry.path()))?;
-            removed = true;
+    let mut outcome = Ok(false);
+    for entry in entries.flatten().filter(|e| is_session_file(&e.file_name().to_string_lossy())) {
+        // One that stays is no reason to keep the others.
+        match fs::remove_file(entry.path()).map_err(StoreError::io("delete", &entry.path())) {
+            Ok(()) => outcome = outcome.map(|_| true),
+            Err(error) => outcome = outcome.and(Err(error)),
         }
     }
-    Ok(removed)
+    outcome
 }
 
 #[cfg(test)]

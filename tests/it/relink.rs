@@ -193,7 +193,9 @@ async fn cut_off(world: &World, work: &Phone, moves: usize) -> (tempfile::TempDi
             let _ = std::fs::remove_file(dir.join(name));
         }
         for name in ["signal.db", "creds.json.bak"].into_iter().take(moves - 1) {
-            std::fs::rename(side.join(name), dir.join(name)).expect("moved");
+            if side.join(name).exists() {
+                std::fs::rename(side.join(name), dir.join(name)).expect("moved");
+            }
         }
     }
     (folder, old, new)
