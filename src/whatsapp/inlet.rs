@@ -128,8 +128,9 @@ impl Inlet {
                 self.set_presence();
             }
             Event::SelfPushNameUpdated(_) => self.own_name_known(),
-            Event::UndecryptableMessage(_) => {
+            Event::UndecryptableMessage(message) => {
                 self.counters.undecryptable.fetch_add(1, Ordering::Relaxed);
+                self.take_kept(&message.info);
             }
             Event::Messages(batch) if !batch.hook_committed => self.commit_event(batch),
             _ => {}
@@ -216,7 +217,8 @@ impl Inlet {
         });
     }
 
-    async fn take(self: &Arc<Self>, client: &Arc<Client>, batch: &[LibraryMessage]) -> anyhow::Result<()> {
+    /// Commits messages; only then they may be acknowledged.
+    pub(super) async fn take(self: &Arc<Self>, client: &Arc<Client>, batch: &[LibraryMessage]) -> anyhow::Result<()> {
         let mut kept = Vec::with_capacity(batch.len());
         let me = backend::identity(&client.persistence_manager().get_device_snapshot().to_serializable());
         for message in batch {

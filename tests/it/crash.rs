@@ -5,6 +5,7 @@
 //! its own mark, and the marks that the contacts' phones show are counted. `tests/bench/crash.rs` runs more of it.
 
 use std::collections::HashSet;
+use std::path::PathBuf;
 use std::sync::LazyLock;
 use std::time::Duration;
 
@@ -73,6 +74,8 @@ struct Campaign {
     chats: Vec<Chat>,
     rng: StdRng,
     messages: usize,
+    /// The gateway's state.
+    folder: PathBuf,
 }
 
 /// Kills a gateway `kills` times and counts.
@@ -120,7 +123,7 @@ pub async fn campaign(kills: u64, seed: u64) -> Outcome {
         chats.extend(alone);
         chats.push(Chat { account, group: Some(account), people: people.clone(), owed: vec![], written: vec![] });
     }
-    let mut campaign = Campaign { world, accounts, groups, chats, rng: StdRng::seed_from_u64(seed), messages: 0 };
+    let mut campaign = Campaign { world, accounts, groups, chats, rng: StdRng::seed_from_u64(seed), messages: 0, folder: gateway.folder().to_owned() };
     for _ in 0..kills {
         let burst = campaign.rng.random_range(3..15);
         let before = campaign.shown();
@@ -208,15 +211,31 @@ impl Campaign {
                 let shown: HashSet<String> = shows().collect();
                 let lost = chat.written.iter().filter(|(_, _, marks)| marks.iter().any(|mark| !shown.contains(mark)));
                 let lost: Vec<_> = lost.map(|(_, id, marks)| (id, &marks[0])).collect();
+                let kept = self.keep(seed);
                 panic!(
-                    "not answered: {lost:?}, account {}, {:?}, {}, seed {seed}",
+                    "not answered: {lost:?}, account {}, {:?}, {}, never opened: {:?}, seed {seed}; see {}",
                     chat.account,
                     chat.group,
-                    chat.people[0].number()
+                    chat.people[0].number(),
+                    chat.people[0].undecryptable().into_iter().filter(|lost| !lost.recovered).collect::<Vec<_>>(),
+                    kept.display()
                 );
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
+    }
+
+    /// Keeps what went over the wire and the state of the gateway beside the temporary files, to be looked at.
+    fn keep(&self, seed: u64) -> PathBuf {
+        let folder = std::env::temp_dir().join(format!("verso-crash-{seed}-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).expect("a folder");
+        let trace: Vec<String> = self.world.trace().iter().map(|entry| entry.to_string()).collect();
+        std::fs::write(folder.join("trace"), trace.join("\n")).expect("written");
+        for file in ["state.db", "state.db-wal", "verso.log"] {
+            // A file that is not there tells something, too.
+            let _ = std::fs::copy(self.folder.join(file), folder.join(file));
+        }
+        folder
     }
 
     fn judge(&self, seed: u64) -> Outcome {

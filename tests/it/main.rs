@@ -30,3 +30,4 @@ mod tool;
 mod transfer;
 mod vectors;
 mod why;
+mod windows;

@@ -104,7 +104,11 @@ impl Pump {
                         return;
                     }
                     let pacing = drain.borrow_and_update().clone();
-                    started |= pacing.is_some();
+                    if pacing.is_some() && !started {
+                        started = true;
+                        // What nobody confirmed over an earlier connection is not left for later.
+                        look.reset_immediately();
+                    }
                     *lock(&self.shared.pacing) = pacing;
                 }
                 Some(ended) = lanes.next() => self.ended(ended),
@@ -204,6 +208,9 @@ impl Shared {
             match self.link.send(&letter).await {
                 Ok(()) => {
                     self.reports.do_send(SocketReport { generation: self.generation, what: Report::Outbound });
+                    if letter.handling().again {
+                        self.outbox.resent(&id);
+                    }
                     self.outbox.mark(&id, OutboxState::Sent, None);
                     tracing::info!(target: "whatsapp/outbound", %account, %id, "sent");
                     ended.handed_over.push(id);

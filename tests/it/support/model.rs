@@ -57,9 +57,14 @@ impl Model {
     /// The `models` and `agents` part of a configuration that uses it.
     pub fn config(&self) -> String {
         format!(
-            "models: {{ providers: {{ local: {{ api: 'openai-completions', baseUrl: '{}', apiKey: 'k' }} }} }}, agents: {{ defaults: {{ model: 'local/tiny', envelopeTimestamp: 'off' }} }}",
-            self.url
+            "models: {{ providers: {{ local: {} }} }}, agents: {{ defaults: {{ model: 'local/tiny', envelopeTimestamp: 'off' }} }}",
+            self.provider()
         )
+    }
+
+    /// What a configuration says of it under `models.providers`.
+    pub fn provider(&self) -> String {
+        format!("{{ api: 'openai-completions', baseUrl: '{}', apiKey: 'k' }}", self.url)
     }
 
     /// The last user message of the next request.
