@@ -56,8 +56,7 @@ impl Clock {
                 steady.follow(now, UnixMs::try_from(passed).unwrap_or(UnixMs::MAX))
             }
             Self::Manual(clock) => {
-                let ManualClock { wall, passed, steady } =
-                    &mut *clock.lock().unwrap_or_else(PoisonError::into_inner);
+                let ManualClock { wall, passed, steady } = &mut *clock.lock().unwrap_or_else(PoisonError::into_inner);
                 steady.follow(*wall, *passed)
             }
         }

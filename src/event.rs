@@ -259,6 +259,12 @@ pub enum LinkEvent {
         /// The message.
         id: MessageId,
     },
+    /// A device could not open a message of ours and asks for it again. The library sends it again, unless the process or the
+    /// connection ends before.
+    AskedAgain {
+        /// The message.
+        id: MessageId,
+    },
     /// A group's subject, members or settings changed.
     GroupChanged {
         /// The group.

@@ -8,6 +8,7 @@
 //!             \-> held, dropped                            \-> failed, expired
 //! ```
 
+mod account;
 mod facts;
 mod lookup;
 mod media;
@@ -30,8 +31,9 @@ use crate::event::{InboundMessage, MessageKey};
 use crate::ids::{AccountId, MessageId};
 use crate::store::StoreError;
 
+pub use account::AccountOutbox;
 pub use lookup::look_up;
-pub use outbox::{AccountOutbox, OutboxCounts};
+pub use outbox::OutboxCounts;
 pub use rows::{InboundRow, InboundState, Left, OutboxPart, OutboxRow, OutboxState};
 pub use sessions::Carried;
 pub use settle::{Aside, Turn};
@@ -269,7 +271,7 @@ impl Journal {
                 params![journal_before],
             )?;
             db.execute(
-                "DELETE FROM facts WHERE (key LIKE 'send:%' OR key LIKE 'notice:%') AND updated_at < ?1",
+                "DELETE FROM facts WHERE (key LIKE 'send:%' OR key LIKE 'notice:%' OR key LIKE 'asked:%') AND updated_at < ?1",
                 params![journal_before],
             )?;
             Ok(expired)

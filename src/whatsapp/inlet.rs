@@ -133,6 +133,12 @@ impl Inlet {
                 self.take_kept(&message.info);
             }
             Event::Messages(batch) if !batch.hook_committed => self.commit_event(batch),
+            Event::RawNode(stanza) => {
+                if let Some(id) = convert::asked_again(stanza) {
+                    self.tell(LinkEvent::AskedAgain { id });
+                }
+                return;
+            }
             _ => {}
         }
         if let Some(event) = convert::event(event) {
@@ -408,6 +414,7 @@ impl Events {
             EventKind::UndecryptableMessage,
             EventKind::GroupUpdate,
             EventKind::SelfPushNameUpdated,
+            EventKind::RawNode,
         ])
     }
 }

@@ -219,7 +219,8 @@ async fn long_texts_arrive_formatted_in_order_and_with_their_fences_whole_whoeve
     let sent = gateway.run(&world, &["message", "send", "-t", "+15557654321", "-m", text]).await;
     assert!(sent.status.success(), "{sent:?}");
     arrives_whole(&ann, text).await;
-    let asked = serde_json::json!({ "to": "+15557654321", "message": text, "channel": "whatsapp", "idempotencyKey": "k" });
+    let asked =
+        serde_json::json!({ "to": "+15557654321", "message": text, "channel": "whatsapp", "idempotencyKey": "k" });
     gateway.call("send", asked).await.expect("sent");
     arrives_whole(&ann, text).await;
 }

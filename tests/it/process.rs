@@ -79,12 +79,7 @@ impl Process {
     /// # Errors
     /// What the gateway says against it, or that it went away.
     pub async fn call(&self, method: &str, params: serde_json::Value) -> Result<serde_json::Value, ClientError> {
-        let noted = std::fs::read_to_string(self.state.path().join("gateway.lock")).expect("a running gateway");
-        let address = noted.split_whitespace().nth(1).expect("an address");
-        let token = std::fs::read_to_string(self.state.path().join("gateway.token")).expect("a token");
-        let reach = Reach { url: format!("ws://{address}"), token: Some(token.trim().to_owned()), explicit: true };
-        let mut client = Client::connect(&reach, DEADLINE).await?;
-        client.call(method, params, DEADLINE).await
+        call(self.folder(), method, params).await
     }
 
     /// The state folder.
@@ -146,6 +141,19 @@ impl Drop for Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Calls a method of the gateway that runs in a state folder.
+///
+/// # Errors
+/// What the gateway says against it, or that it is not there or went away.
+pub async fn call(state: &Path, method: &str, params: serde_json::Value) -> Result<serde_json::Value, ClientError> {
+    let read = |name| std::fs::read_to_string(state.join(name)).unwrap_or_default();
+    let (noted, token) = (read("gateway.lock"), read("gateway.token"));
+    let address = noted.split_whitespace().nth(1).unwrap_or_default();
+    let reach = Reach { url: format!("ws://{address}"), token: Some(token.trim().to_owned()), explicit: true };
+    let mut client = Client::connect(&reach, DEADLINE).await?;
+    client.call(method, params, DEADLINE).await
 }
 
 /// Runs a command of the program in a state folder, whether a gateway runs there or not.

@@ -3,6 +3,9 @@
 use std::path::Path;
 use std::time::Duration;
 
+use verso::clock::Clock;
+use verso::ids::AccountId;
+use verso::store::journal::{Journal, OutboxPart};
 use wa_simulator::{Phone, World};
 
 use crate::process::{Process, link_by_code, state};
@@ -169,7 +172,9 @@ async fn an_answer_whose_file_is_being_fetched_at_the_crash_arrives_once_or_says
         tokio::spawn(async move {
             while let Ok((mut socket, _)) = web.accept().await {
                 let _ = socket.read(&mut [0; 4096]).await;
-                let answer = format!("HTTP/1.1 {status}\r\ncontent-type: text/plain\r\ncontent-length: 6\r\nconnection: close\r\n\r\na note");
+                let answer = format!(
+                    "HTTP/1.1 {status}\r\ncontent-type: text/plain\r\ncontent-length: 6\r\nconnection: close\r\n\r\na note"
+                );
                 let _ = socket.write_all(answer.as_bytes()).await;
             }
         });
@@ -177,7 +182,9 @@ async fn an_answer_whose_file_is_being_fetched_at_the_crash_arrives_once_or_says
         let got = ann.expect_message(|_| true).await.expect("it arrives after the restart");
         match world.media().open(&got.message).expect("opens") {
             Some(file) => assert_eq!((file.bytes.as_slice(), status), (&b"a note"[..], "200 OK")),
-            None => assert!(got.text.starts_with("look\n⚠️ Media failed: ") && status.starts_with("404"), "{}", got.text),
+            None => {
+                assert!(got.text.starts_with("look\n⚠️ Media failed: ") && status.starts_with("404"), "{}", got.text)
+            }
         }
         gateway.wait_connected(&world).await;
         ann.says(&work, "/whoami");
@@ -203,4 +210,66 @@ async fn a_request_that_is_repeated_after_a_crash_with_the_same_key_is_sent_once
     }
     ann.expect_text("once").await.expect("sent");
     assert_eq!(texts(&ann), ["once"]);
+}
+
+/// The keys came to disk in part: WhatsApp delivers the message again, and it cannot be opened any more. Its opened copy lies there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_that_was_opened_before_a_crash_and_cannot_be_opened_again_is_answered_from_its_copy() {
+    let world = World::start().await.expect("world");
+    let (work, ann) = (world.phone("+15550001111"), world.contact("+15557654321", "Ann"));
+    let gateway = Process::start(&world, state(OPEN)).await;
+    gateway.link(&world, &work).await;
+    ann.says(&work, "hello");
+    ann.expect_text("hello").await.expect("answered");
+    let folder = gateway.kill();
+    ann.corrupt_session(&work.devices()[0]).expect("a session");
+    let id = ann.says(&work, "do not forget me");
+    // She does not send it again when she is asked.
+    ann.set_deaf(true);
+    let opened = [&[0x0a, 16], &b"do not forget me"[..]].concat();
+    let keys = rusqlite::Connection::open(folder.path().join("credentials/whatsapp/work/signal.db")).expect("opens");
+    let (lid, insert) = (
+        ann.lid().to_string(),
+        "INSERT INTO pending_inbound_messages(chat, sender, id, message, device_id, inserted_at) VALUES (?1, ?1, ?2, ?3, 1, unixepoch())",
+    );
+    keys.execute(insert, rusqlite::params![lid, id, opened]).expect("kept");
+    let gateway = Process::start(&world, folder).await;
+    let journal = rusqlite::Connection::open(gateway.folder().join("state.db")).expect("opens");
+    let answers = || -> i64 {
+        let count = "SELECT count(*) FROM outbox WHERE content LIKE '%do not forget me%'";
+        journal.query_row(count, [], |row| row.get(0)).unwrap_or(0)
+    };
+    until("the answer", || answers() == 1).await;
+    let kept = || -> i64 {
+        let count = "SELECT count(*) FROM pending_inbound_messages WHERE id = ?1";
+        keys.query_row(count, [&id], |row| row.get(0)).unwrap_or(1)
+    };
+    until("the copy to be deleted", || kept() == 0).await;
+    assert_eq!(answers(), 1);
+}
+
+/// The client answers a phone that could not open a message and asks for it again, while it lives; and the phone asks once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_that_a_phone_asked_for_again_before_a_crash_is_sent_again_after_it() {
+    let world = World::start().await.expect("world");
+    let (work, ann) = (world.phone("+15550001111"), world.contact("+15557654321", "Ann"));
+    let gateway = Process::start(&world, state(OPEN)).await;
+    gateway.link(&world, &work).await;
+    ann.says(&work, "hello");
+    ann.expect_text("hello").await.expect("answered");
+    let folder = gateway.kill();
+    // It waits in the outbox, and her phone cannot open it.
+    let journal = Journal::open(&folder.path().join("state.db"), Clock::System).expect("opens");
+    let chat = ann.lid().to_string().parse().expect("a chat");
+    let part = OutboxPart::text(AccountId::new("work"), chat, "can you read me?", None);
+    journal.enqueue(vec![part]).await.expect("queued");
+    journal.close().await;
+    ann.corrupt_session(&work.devices()[0]).expect("a session");
+    Process::dies_at(&world, folder.path(), "asked-again").await;
+    let gateway = Process::start(&world, folder).await;
+    ann.expect_text("can you read me?").await.expect("sent again");
+    gateway.wait_connected(&world).await;
+    ann.says(&work, "marker");
+    ann.expect_text("marker").await.expect("answered");
+    assert_eq!(texts(&ann), ["hello", "can you read me?", "marker"]);
 }

@@ -64,9 +64,9 @@ impl Desk {
             return self.answer(&started, order).await;
         }
         let message = &order.run.message;
-        let told = chosen.is_some().then(|| {
-            OutboxPart::text(message.account.clone(), message.chat.clone(), started, Some(message.key()))
-        });
+        let told = chosen
+            .is_some()
+            .then(|| OutboxPart::text(message.account.clone(), message.chat.clone(), started, Some(message.key())));
         let rest = if rest.is_empty() { reply::GREETING_PROMPT.to_owned() } else { rest };
         let carried = Carried { key: message.key(), rest: rest.clone(), told };
         self.journal.begin_sessions(sessions, Some(carried)).await?;

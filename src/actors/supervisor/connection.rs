@@ -209,7 +209,7 @@ impl SupervisorActor {
             }
             LinkEvent::GroupChanged { chat } => self.groups.changed(&chat),
             LinkEvent::Undecryptable { .. } => {}
-            LinkEvent::ServerAck { .. } | LinkEvent::Receipt { .. } => {}
+            LinkEvent::ServerAck { .. } | LinkEvent::Receipt { .. } | LinkEvent::AskedAgain { .. } => {}
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The outbox: parts wait here with their fixed message ids until WhatsApp has them.
 //!
-//! Parts are written down for an account and can be read for sending through that account's [`AccountOutbox`] alone.
+//! Parts are written down for an account and can be read for sending through that account's [`AccountOutbox`](super::AccountOutbox)
+//! alone.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -10,11 +11,11 @@ use rusqlite::{Connection, OptionalExtension, params};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use super::rows::{OutboxPart, OutboxRow, OutboxState, bad_column, outbox_row};
+use super::rows::{OutboxPart, OutboxRow, OutboxState, outbox_row};
 use super::{Journal, StoreError, facts};
 use crate::clock::UnixMs;
 use crate::ids::{AccountId, Jid, MessageId};
-use crate::outgoing::{Handling, Letter, Outgoing, Outlet};
+use crate::outgoing::Outgoing;
 
 /// What waits in an outbox, and what came to nothing since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -98,136 +99,13 @@ fn file_of(content: &str) -> Option<PathBuf> {
     content.file().map(|file| file.path.clone())
 }
 
-/// The outbox of one account: what waits is read here and nowhere else, for the outlet of that account.
-///
-/// It is bound when it is made, by the outlet itself; there is no way to name another account.
-///
-/// ```compile_fail
-/// fn elsewhere(journal: &verso::store::journal::Journal, account: &verso::ids::AccountId) {
-///     let outbox = journal.outbox(account); // an id alone opens no outbox
-/// }
-/// ```
-#[derive(Clone)]
-pub struct AccountOutbox {
-    journal: Journal,
-    account: AccountId,
-}
-
-impl AccountOutbox {
-    /// The parts without WhatsApp's ack, in order.
-    ///
-    /// # Errors
-    /// When they cannot be read.
-    pub async fn waiting(&self) -> Result<Vec<Letter>, StoreError> {
-        let account = self.account.clone();
-        self.journal
-            .run(move |db| {
-                db.prepare_cached(
-                    "SELECT * FROM outbox WHERE account = ?1 AND state IN ('queued', 'sent') ORDER BY seq",
-                )?
-                .query_map(params![account.as_str()], |row| letter(row, false))?
-                .collect()
-            })
-            .await
-    }
-
-    /// Texts to people that WhatsApp took before `before` and after `after`, that no device of the recipient has confirmed and that were
-    /// not sent once more ([`AccountOutbox::resent`]): WhatsApp also takes a message that none of the recipient's devices can read.
-    ///
-    /// # Errors
-    /// When they cannot be read.
-    pub async fn unconfirmed(&self, after: UnixMs, before: UnixMs) -> Result<Vec<Letter>, StoreError> {
-        let account = self.account.clone();
-        self.journal
-            .run(move |db| {
-                db.prepare_cached(
-                    "SELECT * FROM outbox WHERE account = ?1 AND state = 'acked' AND resent_at IS NULL
-                     AND updated_at BETWEEN ?2 AND ?3 AND chat NOT LIKE '%@g.us'
-                     AND json_extract(content, '$.type') = 'text' ORDER BY seq",
-                )?
-                .query_map(params![account.as_str(), after, before], |row| letter(row, true))?
-                .collect()
-            })
-            .await
-    }
-
-    /// Notes that a part was sent once more, so that it is not again. Does not wait for the disk.
-    pub fn resent(&self, id: &MessageId) {
-        let (account, id, now) = (self.account.clone(), id.clone(), self.journal.clock.now());
-        let noted = self.journal.submit(
-            true,
-            move |db| {
-                db.prepare_cached("UPDATE outbox SET resent_at = ?3 WHERE account = ?1 AND id = ?2")?.execute(params![
-                    account.as_str(),
-                    id.as_str(),
-                    now
-                ])
-            },
-            |result| log_unnoted(result.map(|_| ())),
-        );
-        log_unnoted(noted);
-    }
-
-    /// False when the part was given up or WhatsApp has it.
-    pub async fn waits(&self, id: &MessageId) -> bool {
-        let (account, id) = (self.account.clone(), id.clone());
-        // Patient, and behind whatever gives the part up: a part whose failure was reported does not leave.
-        let waits = move |db: &Connection| {
-            db.prepare_cached("SELECT 1 FROM outbox WHERE account = ?1 AND id = ?2 AND state IN ('queued', 'sent')")?
-                .exists(params![account.as_str(), id.as_str()])
-        };
-        self.journal.run_surely(waits, |_| {}).await.unwrap_or(false)
-    }
-
-    /// Notes that an attempt came to nothing; the part goes on waiting.
-    pub fn attempted(&self, id: &MessageId, cause: String) {
-        let (account, id, now) = (self.account.clone(), id.clone(), self.journal.clock.now());
-        let noted = self.journal.submit(
-            true,
-            move |db| {
-                db.prepare_cached(
-                    "UPDATE outbox SET attempts = attempts + 1, cause = ?3, updated_at = ?4
-                     WHERE account = ?1 AND id = ?2 AND state IN ('queued', 'sent')",
-                )?
-                .execute(params![account.as_str(), id.as_str(), cause, now])
-            },
-            |result| log_unnoted(result.map(|_| ())),
-        );
-        log_unnoted(noted);
-    }
-
-    /// Moves a part forward; see [`Journal::mark_soon`].
-    pub fn mark(&self, id: &MessageId, state: OutboxState, cause: Option<String>) {
-        self.journal.mark_soon(self.account.clone(), id.clone(), state, cause);
-    }
-}
-
-fn log_unnoted(result: Result<(), StoreError>) {
+pub(super) fn log_unnoted(result: Result<(), StoreError>) {
     if let Err(error) = result {
         tracing::error!(target: "whatsapp/outbound", %error, "the state of a sent message was not noted");
     }
 }
 
-fn letter(row: &rusqlite::Row<'_>, again: bool) -> rusqlite::Result<Letter> {
-    let (account, id, chat, content): (String, String, String, String) =
-        (row.get("account")?, row.get("id")?, row.get("chat")?, row.get("content")?);
-    let handling = Handling {
-        answer: row.get::<_, Option<i64>>("answers")?.is_some(),
-        first_contact: row.get("first_contact")?,
-        handed_over: row.get::<_, String>("state")? == OutboxState::Sent.as_str(),
-        again,
-    };
-    let chat = chat.parse().map_err(|e| bad_column("chat", e))?;
-    let content = serde_json::from_str(&content).map_err(|e| bad_column("content", e))?;
-    Ok(Letter::seal(AccountId::new(&account), MessageId::new(id), chat, content, handling))
-}
-
 impl Journal {
-    /// The outbox that leaves through `outlet`.
-    pub fn outbox(&self, outlet: &impl Outlet) -> AccountOutbox {
-        AccountOutbox { journal: self.clone(), account: outlet.account().clone() }
-    }
-
     /// What waits in the outbox of an account.
     pub fn outbox_counts(&self, account: &AccountId) -> OutboxCounts {
         self.tally.counts.lock().unwrap_or_else(PoisonError::into_inner).get(account).copied().unwrap_or_default()
@@ -365,7 +243,7 @@ impl Journal {
     }
 
     /// Gives parts up that are not settled: whoever asked for them is told that they failed. Does not wait for the disk; the sender
-    /// asks behind it ([`AccountOutbox::waits`]).
+    /// asks behind it ([`AccountOutbox::waits`](super::AccountOutbox::waits)).
     pub fn withdraw(&self, account: &AccountId, ids: &[MessageId], cause: &str) {
         for id in ids {
             self.mark_soon(account.clone(), id.clone(), OutboxState::Failed, Some(cause.to_owned()));

@@ -123,10 +123,9 @@ fn settle(db: &Connection, key: &MessageKey, turn: &Turn, now: UnixMs) -> rusqli
             "SELECT seq, json_extract(decision, '$.verdict.done') FROM inbound
              WHERE account = ?1 AND chat = ?2 AND sender = ?3 AND id = ?4 AND state <> 'answered'",
         )?
-        .query_row(
-            params![key.account.as_str(), key.chat.to_string(), key.sender.to_string(), key.id.as_str()],
-            |r| Ok((r.get(0)?, r.get(1)?)),
-        )
+        .query_row(params![key.account.as_str(), key.chat.to_string(), key.sender.to_string(), key.id.as_str()], |r| {
+            Ok((r.get(0)?, r.get(1)?))
+        })
         .optional()?;
     let Some((row, done)) = found else { return Ok(false) };
     let before: BTreeSet<String> = done.and_then(|done| serde_json::from_str(&done).ok()).unwrap_or_default();

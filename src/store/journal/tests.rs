@@ -4,6 +4,8 @@ use crate::event::{Body, Content, MediaKind};
 use crate::ids::{E164, Jid, SessionKey};
 use crate::outgoing::{MediaFile, Outgoing, Outlet};
 
+mod trouble;
+
 fn open(dir: &Path) -> Journal {
     Journal::open(&dir.join("state.db"), Clock::manual(1_000)).expect("opens")
 }
@@ -383,70 +385,6 @@ fn a_file_that_is_no_database_is_named_and_kept() {
     let error = Journal::open(&path, Clock::System).err().expect("refused").to_string();
     assert!(error.contains("state.db") && error.contains("damaged"), "{error}");
     assert!(std::fs::read_to_string(&path).expect("kept").starts_with("this is not"));
-}
-
-/// A message and an answer that fit into no page which is there already.
-fn large(id: &str) -> (InboundMessage, OutboxPart) {
-    let text = "x".repeat(20_000);
-    let body = Body { text: Some(text.clone()), ..Body::default() };
-    let m = InboundMessage { content: Content::Body(body), ..message(id) };
-    let part = OutboxPart { content: Outgoing::text(text), ..part(&format!("P{id}"), Some(&m)) };
-    (m, part)
-}
-
-#[tokio::test]
-async fn while_another_program_holds_the_lock_messages_are_refused_with_the_cause_and_answers_wait() {
-    let dir = tempfile::tempdir().expect("temp dir");
-    let journal = open(dir.path());
-    journal.commit(vec![message("A")]).await.expect("stored");
-    journal.run(|db| db.busy_timeout(std::time::Duration::from_millis(1))).await.expect("no long waits");
-    let other = Connection::open(dir.path().join("state.db")).expect("opens");
-    other.execute_batch("BEGIN IMMEDIATE").expect("locked");
-    let answering = {
-        let journal = journal.clone();
-        tokio::spawn(
-            async move { journal.answer(vec![message("A").key()], vec![part("P", Some(&message("A")))]).await },
-        )
-    };
-    journal.mark_soon(AccountId::new("work"), MessageId::new("P"), OutboxState::Sent, None);
-    let refused = journal.commit(vec![message("B")]).await.expect_err("not on disk").to_string();
-    assert!(refused.contains("state.db: another program has locked it"), "{refused}");
-    other.execute_batch("ROLLBACK").expect("released");
-    assert!(answering.await.expect("no panic").expect("written after all"));
-    assert_eq!(
-        journal.commit(vec![message("B")]).await.expect("stored now"),
-        [true],
-        "the failed try left no row behind"
-    );
-    let rows = journal.get_by_message_id(&message("A").id).await.expect("read");
-    assert_eq!(
-        (&rows[0]["inbound"]["state"], &rows[0]["inbound"]["parts"][0]["id"]),
-        (&"answered".into(), &"P".into())
-    );
-}
-
-#[cfg(feature = "demo")]
-#[tokio::test]
-async fn on_a_full_disk_messages_are_refused_with_the_cause_and_answers_wait_for_space() {
-    let dir = tempfile::tempdir().expect("temp dir");
-    let journal = open(dir.path());
-    let ((a, answer), (b, _)) = (large("A"), large("B"));
-    journal.commit(vec![a.clone()]).await.expect("stored");
-    journal.pretend_full(true);
-    let answering = {
-        let (journal, key) = (journal.clone(), a.key());
-        tokio::spawn(async move { journal.answer(vec![key], vec![answer]).await })
-    };
-    let refused = journal.commit(vec![b.clone()]).await.expect_err("not on disk").to_string();
-    assert!(refused.contains("state.db: database or disk is full"), "{refused}");
-    assert_eq!(journal.outbox_counts(&a.account).waiting, 0);
-    assert!(!answering.is_finished(), "nobody is told of an answer that is not on disk");
-    let commits = journal.commits();
-    journal.pretend_full(false);
-    assert!(answering.await.expect("no panic").expect("written after all"));
-    assert!(journal.commits() > commits);
-    assert_eq!(waiting(&journal, "work").await, ["PA"]);
-    assert_eq!(journal.commit(vec![b]).await.expect("stored now"), [true], "the failed try left no row behind");
 }
 
 #[tokio::test]

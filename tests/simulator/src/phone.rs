@@ -129,7 +129,7 @@ impl Phone {
         self.with_state(|p| p.auto_read = yes);
     }
 
-    /// Whether it can open nothing of what arrives and asks for nothing again (default no).
+    /// Whether it can open nothing of what arrives, asks for nothing again and sends nothing again (default no).
     pub fn set_deaf(&self, yes: bool) {
         self.with_state(|p| p.deaf = yes);
     }

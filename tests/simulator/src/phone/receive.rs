@@ -168,6 +168,7 @@ impl State {
             self.accounts[account].phone.receipts.push(receipt);
         }
         if kind == ReceiptKind::Retry
+            && !self.accounts[account].phone.deaf
             && let Err(error) = self.phone_resends(account, node, from)
         {
             let me = self.device_label(Addr { account, device: 0 });

@@ -156,7 +156,7 @@ pub(crate) struct PhoneState {
     pub keys: DeviceKeys,
     pub auto_receipts: bool,
     pub auto_read: bool,
-    /// What arrives cannot be opened, and it does not ask for it again.
+    /// What arrives cannot be opened, and it neither asks for it again nor sends again what others ask for.
     pub deaf: bool,
     pub number_shown: NumberShown,
     /// How long ago the server says that it got what this phone writes.
