@@ -90,9 +90,10 @@ async fn every_way_into_the_outbox_waits_or_fails_as_a_whole() {
     let begun = vec![(session.clone(), Entry::begin("S2".to_owned(), 1))];
     let j = journal.clone();
     let patient = tokio::spawn(async move {
+        let stranger = message("STRANGER").key();
         tokio::join!(
             async { j.answer(vec![message("A").key()], vec![part("ANSWER", None)]).await.map(|_| ()) },
-            j.decide_aside(&message("STRANGER").key(), InboundState::Dropped, &decision, aside),
+            j.decide_aside(&stranger, InboundState::Dropped, &decision, aside),
             j.begin_sessions(begun, Some(carried)),
             j.enqueue_surely(vec![part("NOTICE", None)]),
             j.put_surely("send:policy", "off"),
