@@ -19,6 +19,7 @@ mod media_out;
 mod outbox;
 mod pairing;
 mod personal;
+mod phone;
 mod process;
 mod queue;
 mod receipts;
