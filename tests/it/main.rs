@@ -14,6 +14,7 @@ mod faults;
 mod groups;
 mod hostile;
 mod login;
+mod media_bad;
 mod media_in;
 mod media_out;
 mod outbox;
