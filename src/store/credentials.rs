@@ -72,6 +72,11 @@ pub fn link_state(dir: &Path) -> LinkFiles {
     }
 }
 
+/// Whose device `creds.json` or its backup names. Nothing is restored, and the database is not opened.
+pub fn recorded(dir: &Path) -> Option<Identity> {
+    read_identity(&dir.join("creds.json")).or_else(|| read_identity(&dir.join("creds.json.bak")))
+}
+
 fn has_text(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|m| m.len() > 1)
 }

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 use verso::clock::Clock;
-use verso::whatsapp::baileys::{BaileysError, Imported, export, import, inspect};
+use verso::whatsapp::baileys::{BaileysError, Imported, Taking, export, import, inspect};
 
 fn fixture() -> tempfile::TempDir {
     let dir = tempfile::tempdir().expect("temp dir");
@@ -23,7 +23,7 @@ fn fixture() -> tempfile::TempDir {
 
 async fn take(from: &Path) -> (tempfile::TempDir, Result<Imported, BaileysError>) {
     let to = tempfile::tempdir().expect("temp dir");
-    let result = import(from, to.path(), false, Clock::System.now()).await;
+    let result = import(from, to.path(), Taking::default(), Clock::System.now()).await;
     (to, result)
 }
 
@@ -41,7 +41,7 @@ fn edit(dir: &Path, change: impl FnOnce(&mut Value)) {
 #[tokio::test]
 async fn everything_that_baileys_keeps_moves() {
     let from = fixture();
-    let plan = inspect(from.path(), Clock::System.now()).await.expect("a whole folder");
+    let plan = inspect(from.path(), Taking::default(), Clock::System.now()).await.expect("a whole folder");
     let (to, result) = take(from.path()).await;
     let report = result.expect("imported");
     assert_eq!(plan, report, "an inspection says what an import does");
@@ -232,7 +232,7 @@ async fn files_that_others_could_read_are_closed_with_a_warning() {
 async fn a_folder_that_cannot_be_written_is_named() {
     let from = fixture();
     // Also root cannot write there.
-    let error = import(from.path(), Path::new("/proc/self"), false, Clock::System.now()).await.expect_err("read-only");
+    let error = import(from.path(), Path::new("/proc/self"), Taking::default(), Clock::System.now()).await.expect_err("read-only");
     let said = error.to_string();
     assert!(said.contains("/proc/self") && said.contains("writable"), "{said}");
     let (account, result) = take(from.path()).await;
