@@ -11,6 +11,7 @@ mod backend;
 pub mod baileys;
 mod content;
 mod convert;
+mod database;
 mod dial;
 mod download;
 mod ending;

@@ -14,7 +14,7 @@ use super::files::{self, CREDENTIALS, CREDENTIALS_BACKUP, Folder};
 use super::link::Link;
 use super::{BaileysError, Imported, Taking, database, set_aside};
 use crate::clock::UnixMs;
-use crate::whatsapp::backend;
+use crate::whatsapp::{backend, database as file};
 
 /// Sessions that were written so long ago may be those of an old copy.
 const OLD_MS: UnixMs = 24 * 60 * 60 * 1000;
@@ -184,7 +184,7 @@ async fn build(auth_dir: &Path, link: &Link) -> Result<(), BaileysError> {
     let dir = auth_dir.to_path_buf();
     blocking(move || set_aside::remove(&dir, UNFINISHED).map_err(BaileysError::io("write into", &dir))).await?;
     let fresh = path.clone();
-    blocking(move || backend::prepare_file(&fresh).map_err(BaileysError::io("create", &fresh))).await?;
+    blocking(move || file::prepare_file(&fresh).map_err(BaileysError::io("create", &fresh))).await?;
     database::build(&path, link).await
 }
 
