@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use super::output::{Failure, Printer};
 use super::place::Place;
 use super::{show, transfer};
-use crate::actors::commands::ACTIVATION_FACTS;
+use crate::actors::ACTIVATION_FACTS;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::config::file::{self, Environment};
@@ -118,7 +118,11 @@ pub(super) async fn run(args: &MigrateArgs, p: &mut Printer<'_>) -> Result<(), F
     let taking = Taking { force: args.force, fresh_sessions: args.fresh_sessions };
     let mut migration = Migration { old, place: &place, dry_run: args.dry_run, taking, done: vec![], left: vec![] };
     if let Some(pid) = running {
-        migration.leave("gateway", "openclaw", format!("it runs (process {pid}) and has to be stopped before its link moves"));
+        migration.leave(
+            "gateway",
+            "openclaw",
+            format!("it runs (process {pid}) and has to be stopped before its link moves"),
+        );
     }
     let (config, old_dirs) = migration.config()?;
     migration.pairing()?;

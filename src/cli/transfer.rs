@@ -17,8 +17,8 @@ use crate::event::Identity;
 use crate::ids::AccountId;
 use crate::store::StoreError;
 use crate::store::credentials::{LinkFiles, auth_dir, link_state, recorded};
-use crate::store::original;
 use crate::store::lock::AccountLock;
+use crate::store::original;
 use crate::whatsapp::baileys::{self, BaileysError, Imported, Skipped, Taking};
 
 /// How long a link that was told to stop may take.
@@ -118,7 +118,7 @@ pub(super) fn still_runs(pid: u32, from: &Path) -> Failure {
 pub(super) async fn move_in(from: &Path, id: &AccountId, dir: &Path, taking: Taking) -> Result<Imported, Failure> {
     let present = match link_state(dir) {
         LinkFiles::Linked { identity, .. } => Some(identity),
-        LinkFiles::NotLinked | LinkFiles::Damaged => None,
+        LinkFiles::NotLinked | LinkFiles::Unusable(_) => None,
     };
     may_move(from, id, dir, taking, present)?;
     let _lock = lock(dir, id).await?;

@@ -203,7 +203,11 @@ mod tests {
             |role: &str, content: &str, timestamp| Turn { role: role.into(), content: content.into(), timestamp };
         assert_eq!(
             read.found[0].turns,
-            [said("user", "hello", 1_770_631_201_500), said("assistant", "hi", 1_770_631_202_000), said("user", "bye", 2)]
+            [
+                said("user", "hello", 1_770_631_201_500),
+                said("assistant", "hi", 1_770_631_202_000),
+                said("user", "bye", 2)
+            ]
         );
         assert_eq!((read.found[0].send, read.found[0].chosen), (Some("off"), false));
         let group = &read.found[1];

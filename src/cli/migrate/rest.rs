@@ -4,7 +4,10 @@ use std::path::Path;
 
 /// Files and folders of the state folder.
 const KEPT_BACK: &[(&str, &str)] = &[
-    ("workspace", "Verso only reads it: name this folder as agents.defaults.workspace, or copy it into agents/<id>/workspace"),
+    (
+        "workspace",
+        "Verso only reads it: name this folder as agents.defaults.workspace, or copy it into agents/<id>/workspace",
+    ),
     ("cron", "Verso has no timed jobs"),
     ("memory", "Verso has no memory search; what the agent should know goes into its workspace"),
     ("hooks", "Verso has no hooks"),

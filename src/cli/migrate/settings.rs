@@ -37,7 +37,10 @@ pub(super) fn settings(old: &OldState, location: &ConfigSource) -> Result<Settin
     let mut left = Vec::new();
     if !included.is_empty() {
         let names: Vec<String> = included.iter().map(|path| path.display().to_string()).collect();
-        left.push(("$include".to_owned(), format!("{} are written into the one file; only comments stay behind", names.join(", "))));
+        left.push((
+            "$include".to_owned(),
+            format!("{} are written into the one file; only comments stay behind", names.join(", ")),
+        ));
     }
     let variables = Variables { known: &known, wanted: RefCell::default() };
     let (mut text, loaded) = served(text, location, &variables, &mut left).map_err(|e| failed(e.to_string()))?;

@@ -148,6 +148,10 @@ mod tests {
         let elsewhere = [("OPENCLAW_CONFIG_PATH", "/etc/claw.json"), ("OPENCLAW_HOME", "/srv")];
         assert_eq!(find(h, None, &elsewhere), at("/srv/.openclaw", "/etc/claw.json", "/srv/.openclaw/credentials"));
         let named = h.join(".clawdbot");
-        assert_eq!(find(h, Some(&named), &elsewhere).1, "H/.clawdbot/clawdbot.json", "a named folder is taken by itself");
+        assert_eq!(
+            find(h, Some(&named), &elsewhere).1,
+            "H/.clawdbot/clawdbot.json",
+            "a named folder is taken by itself"
+        );
     }
 }

@@ -10,6 +10,8 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use whatsapp_rust::wacore::store::Device;
+
 use super::files::{self, CREDENTIALS, CREDENTIALS_BACKUP, Folder};
 use super::link::Link;
 use super::{BaileysError, Imported, Taking, database, set_aside};
@@ -69,25 +71,55 @@ pub(in crate::whatsapp) async fn in_place(auth_dir: &Path, now: UnixMs) -> Resul
 pub async fn import(from: &Path, auth_dir: &Path, taking: Taking, now: UnixMs) -> Result<Imported, BaileysError> {
     let before = quiet(from, taking, now).await?;
     let (folder, link) = read(from, now, taking).await?;
-    build(auth_dir, &link).await?;
     let mut report = report(&folder, &link);
     report.warnings.extend(age(&before, &link, now));
+    let built = build(auth_dir, &link).await;
     let dir = auth_dir.to_path_buf();
     let source = from.to_path_buf();
     let device = link.device.clone();
     blocking(move || {
-        if !taking.force && stamps(&source) != before {
-            set_aside::remove(&dir, UNFINISHED).map_err(BaileysError::io("write into", &dir))?;
-            return Err(BaileysError::InUse(source));
+        let done = built.and_then(|()| {
+            if !taking.force && stamps(&source) != before {
+                return Err(BaileysError::InUse(source));
+            }
+            swap(&dir, &device)
+        });
+        if done.is_err() {
+            // The reason is told already; an unfinished file that cannot be deleted is overwritten next time.
+            let _ = set_aside::remove(&dir, UNFINISHED);
         }
-        set_aside::aside(&dir, &[CREDENTIALS_BACKUP, CREDENTIALS, "signal.db"], "replaced")
-            .map_err(BaileysError::io("rename in", &dir))?;
-        place(&dir)?;
-        backend::mirror_device(&dir, &device).map_err(BaileysError::io("write into", &dir))
+        done
     })
     .await?;
     close_to_others(from, &folder, &mut report);
     Ok(report)
+}
+
+/// The new link takes the place of what is there; when that fails, what was there is back.
+fn swap(dir: &Path, device: &Device) -> Result<(), BaileysError> {
+    const OWN: [&str; 3] = [CREDENTIALS_BACKUP, CREDENTIALS, "signal.db"];
+    let kept = |name: &str| format!("{name}.replaced");
+    let failed = || BaileysError::io("write into", dir);
+    // From here on whatever is called so is what was there.
+    OWN.iter().try_for_each(|name| set_aside::remove(dir, &kept(name))).map_err(failed())?;
+    let stood = OWN.map(|name| dir.join(name).exists());
+    let swapped = set_aside::aside(dir, &OWN, "replaced")
+        .map_err(failed())
+        .and_then(|()| place(dir))
+        .and_then(|()| backend::mirror_device(dir, device).map_err(failed()));
+    if swapped.is_err() {
+        for (name, stood) in OWN.into_iter().zip(stood) {
+            let undone = match (dir.join(kept(name)).exists(), stood) {
+                (true, _) => set_aside::remove(dir, name).and_then(|()| set_aside::rename(dir, &kept(name), name)),
+                (false, false) => set_aside::remove(dir, name),
+                (false, true) => Ok(()),
+            };
+            if let Err(error) = undone {
+                tracing::error!(target: "web-session", %error, "cannot put {name} back; it is kept as {}", kept(name));
+            }
+        }
+    }
+    swapped
 }
 
 /// Says what [`import`] would move; nothing is written.

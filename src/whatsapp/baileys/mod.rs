@@ -163,6 +163,9 @@ pub enum BaileysError {
     /// The folder to write to is in use.
     #[error("{} is not empty; name a new folder", .0.display())]
     NotEmpty(PathBuf),
+    /// There is a file where the folder should be.
+    #[error("{} is a file, or lies below one; name a new folder", .0.display())]
+    FileInTheWay(PathBuf),
     /// The account has no link.
     #[error("{} holds no linked device; there is nothing to export", .0.display())]
     NothingToExport(PathBuf),
