@@ -3,6 +3,7 @@
 mod admission;
 mod answers;
 mod architecture;
+mod bad_input;
 mod baileys_folder;
 mod catch_up;
 mod cli;
@@ -17,6 +18,7 @@ mod login;
 mod media_bad;
 mod media_in;
 mod media_out;
+mod migrate;
 mod outbox;
 mod pairing;
 mod personal;
