@@ -231,7 +231,10 @@ impl Shared {
             }
             match self.link.send(&letter).await {
                 Ok(()) => {
-                    self.reports.do_send(SocketReport { generation: self.generation, what: Report::Outbound });
+                    self.reports.do_send(SocketReport {
+                        generation: self.generation,
+                        what: Report::Outbound(ended.chat.clone()),
+                    });
                     if letter.handling().again {
                         self.outbox.resent(&id);
                     }

@@ -173,6 +173,8 @@ pub(crate) struct PhoneState {
     /// The last notifications about groups, as text.
     pub group_news: Vec<wacore_binary::Node>,
     pub online: bool,
+    /// Without power or network: what waits for it.
+    pub switched_off: Option<Vec<wacore_binary::Node>>,
 }
 
 impl PhoneState {
@@ -195,6 +197,7 @@ impl PhoneState {
             retries: HashMap::new(),
             group_news: Vec::new(),
             online: false,
+            switched_off: None,
         }
     }
 
