@@ -117,6 +117,8 @@ pub struct AccountStatus {
     pub self_lid: Option<Jid>,
     /// Age of the credentials in milliseconds.
     pub auth_age_ms: Option<i64>,
+    /// Whether the phone behind the link was seen lately.
+    pub phone: crate::policy::phone_watch::PhoneSeen,
     /// What waits in its outbox, and what came to nothing since the start.
     pub outbox: crate::store::journal::OutboxCounts,
     /// Messages answered, held and dropped by reason code since the start.

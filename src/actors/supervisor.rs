@@ -7,6 +7,7 @@ mod connection;
 mod delivery;
 mod groups;
 mod media;
+mod phone;
 mod relink;
 mod requests;
 mod status;
@@ -34,6 +35,7 @@ use crate::store::paths::StatePaths;
 pub use delivery::Deliver;
 pub use groups::DescribeGroup;
 use groups::Groups;
+use phone::Phone;
 use requests::LoginView;
 pub use requests::{BeginLogin, FollowLogin, Resume, SendNow, Suspend, Unlink};
 use status::Facts;
@@ -114,6 +116,7 @@ pub struct SupervisorActor {
     later: Vec<Gesture>,
     ending: Vec<tokio::sync::oneshot::Sender<()>>,
     facts: Facts,
+    phone: Phone,
     groups: Groups,
 }
 
@@ -154,6 +157,7 @@ impl SupervisorActor {
             later: Vec::new(),
             ending: Vec::new(),
             facts: Facts::default(),
+            phone: Phone::default(),
             groups: Groups::default(),
         }
     }
@@ -176,11 +180,10 @@ impl SupervisorActor {
                     self.identity = Some(identity);
                 }
             }
-            files @ (credentials::LinkFiles::NotLinked | credentials::LinkFiles::Damaged) => {
-                if files == credentials::LinkFiles::Damaged {
-                    let damaged = "the WhatsApp credentials are damaged and have no readable backup; link again";
-                    tracing::error!(target: "web-session", account = %self.id(), "{damaged}");
-                    self.facts.last_error = Some(damaged.to_owned());
+            files @ (credentials::LinkFiles::NotLinked | credentials::LinkFiles::Unusable(_)) => {
+                if let credentials::LinkFiles::Unusable(why) = files {
+                    tracing::error!(target: "web-session", account = %self.id(), "{why}");
+                    self.facts.last_error = Some(why);
                 }
                 self.linked = false;
                 self.identity = None;
@@ -273,6 +276,7 @@ impl Actor for SupervisorActor {
     fn started(&mut self, ctx: &mut Self::Context) {
         credentials::finish_relink(&self.cx.paths, &self.auth_dir());
         self.read_credentials();
+        self.recall_phone(ctx);
         if self.account.link.enabled && !self.linking_only {
             self.input(Input::Enable { linked: self.linked }, ctx);
         } else if self.linking_only {
@@ -307,6 +311,7 @@ impl Handler<ApplyAccount> for SupervisorActor {
         }
         if moved {
             self.identity = None;
+            self.forget_phone();
         }
         self.read_credentials();
         if self.account.link.enabled {

@@ -119,6 +119,7 @@ impl SupervisorActor {
             .logged_in_at
             .take()
             .map_or(Duration::ZERO, |at| Duration::from_millis((now - at).max(0).cast_unsigned()));
+        self.phone.disconnected();
         let status = reason.status();
         let logged_out = matches!(reason, DownReason::LoggedOut { .. });
         if reason != DownReason::RestartRequired {
@@ -175,6 +176,7 @@ impl SupervisorActor {
                 self.linked = true;
                 self.auth_since = Some(now);
                 self.introduce(ctx);
+                self.phone_linked();
                 self.input(Input::Paired, ctx);
             }
             LinkEvent::CatchingUp { pending } => {
@@ -189,6 +191,7 @@ impl SupervisorActor {
                 let who = identity.number().map_or_else(|| identity.jid.to_string(), |n| n.to_string());
                 self.identity = Some(identity.clone());
                 self.input(Input::Connected, ctx);
+                self.look_for_phone();
                 self.login_phone = None;
                 self.login.send_if_modified(|view| {
                     let was_linking = view.is_open();
@@ -209,7 +212,8 @@ impl SupervisorActor {
             }
             LinkEvent::GroupChanged { chat } => self.groups.changed(&chat),
             LinkEvent::Undecryptable { .. } => {}
-            LinkEvent::ServerAck { .. } | LinkEvent::Receipt { .. } => {}
+            LinkEvent::PhoneSeen { waited_since, confirms } => self.phone_seen(waited_since.unwrap_or(now), confirms),
+            LinkEvent::ServerAck { .. } | LinkEvent::Receipt { .. } | LinkEvent::AskedAgain { .. } => {}
         }
     }
 }
@@ -236,7 +240,10 @@ impl Handler<SocketReport> for SupervisorActor {
                 self.facts.last_inbound_at = Some(now);
                 self.facts.last_message_at = Some(now);
             }
-            Report::Outbound => self.facts.last_outbound_at = Some(now),
+            Report::Outbound(chat) => {
+                self.facts.last_outbound_at = Some(now);
+                self.phone_asked(&chat);
+            }
             Report::Down(reason) => self.down(reason, ctx),
             Report::Gone { panicked: true } => {
                 self.down(DownReason::Internal { detail: "the account's socket failed unexpectedly".to_owned() }, ctx);
