@@ -16,6 +16,7 @@ use crate::api::protocol::{CHANNEL, CHANNEL_LABEL, ChannelAccount, StatusIssue};
 use crate::clock::{Clock, UnixMs};
 use crate::config::Config;
 use crate::ids::AccountId;
+use crate::policy::phone_watch::{PhoneSeen, PhoneState};
 use crate::policy::reason::ignored;
 use crate::store::credentials::{LinkFiles, auth_dir, link_state, remove};
 use crate::store::journal::OutboxCounts;
@@ -245,6 +246,7 @@ pub(super) fn account_line(account: &ChannelAccount, now: UnixMs, colour: bool) 
     if let Some(at) = account.last_outbound_at {
         words.push(format!("out:{}", ago(at, now)));
     }
+    words.extend(phone_word(&account.phone, now));
     if !account.dm_policy.is_empty() {
         words.push(format!("dm:{}", account.dm_policy));
     }
@@ -257,6 +259,16 @@ pub(super) fn account_line(account: &ChannelAccount, now: UnixMs, colour: bool) 
         words.push(paint(colour, Tone::Bad, &format!("error:{error}")));
     }
     format!("- {}: {}", title(account), words.join(", "))
+}
+
+/// When the phone behind the link was last seen: `phone:2h ago`.
+fn phone_word(phone: &PhoneSeen, now: UnixMs) -> Option<String> {
+    let seen = phone.last_seen_at?;
+    Some(match phone.state {
+        PhoneState::Seen => format!("phone:{}", ago(seen, now)),
+        PhoneState::Unknown => format!("phone:unknown since {}", ago(seen, now)),
+        PhoneState::Silent => format!("phone:silent, last seen {}", ago(seen, now)),
+    })
 }
 
 /// Why messages were not answered since the gateway's start: `  ignored: not-mentioned 12, dm-not-allowlisted 3`.
@@ -381,6 +393,24 @@ pub(super) fn account_id(config: &Config, typed: Option<&str>) -> Result<Account
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_status_tells_when_the_phone_was_seen() {
+        const HOUR: UnixMs = 3_600_000;
+        let line = |state, last_seen_at| {
+            let phone = PhoneSeen { state, last_seen_at, ..PhoneSeen::default() };
+            account_line(&ChannelAccount { phone, ..ChannelAccount::default() }, 300 * HOUR, false)
+        };
+        for (state, at, word) in [
+            (PhoneState::Seen, Some(298 * HOUR), "phone:2h ago"),
+            (PhoneState::Unknown, Some(0), "phone:unknown since 12d ago"),
+            (PhoneState::Silent, Some(0), "phone:silent, last seen 12d ago"),
+        ] {
+            let line = line(state, at);
+            assert!(line.contains(word), "{line}");
+        }
+        assert!(!line(PhoneState::Unknown, None).contains("phone"), "nothing is known and nothing said");
+    }
 
     #[test]
     fn the_status_tells_what_an_account_has_not_got_rid_of() {
