@@ -318,6 +318,8 @@ pub struct Draft {
     pub gif_playback: bool,
     /// Images and videos are sent as files.
     pub as_document: bool,
+    /// Images are sent as stickers.
+    pub as_sticker: bool,
     /// The name that the first file gets.
     pub file_name: Option<String>,
     /// The message that it answers natively.

@@ -192,11 +192,10 @@ impl SupervisorActor {
                     self.identity = Some(identity);
                 }
             }
-            files @ (credentials::LinkFiles::NotLinked | credentials::LinkFiles::Damaged) => {
-                if files == credentials::LinkFiles::Damaged {
-                    let damaged = "the WhatsApp credentials are damaged and have no readable backup; link again";
-                    tracing::error!(target: "web-session", account = %self.id(), "{damaged}");
-                    self.facts.last_error = Some(damaged.to_owned());
+            files @ (credentials::LinkFiles::NotLinked | credentials::LinkFiles::Unusable(_)) => {
+                if let credentials::LinkFiles::Unusable(why) = files {
+                    tracing::error!(target: "web-session", account = %self.id(), "{why}");
+                    self.facts.last_error = Some(why);
                 }
                 self.linked = false;
                 self.identity = None;

@@ -171,7 +171,9 @@ fn offline(place: &Place, p: &mut Printer<'_>) -> Result<(), Failure> {
             "Mode: local".to_owned(),
         ];
         lines.extend(accounts.iter().map(|a| {
-            let words = [if a.enabled { "enabled" } else { "disabled" }, "configured", linked_word(a)];
+            let mut words = vec![if a.enabled { "enabled" } else { "disabled" }, "configured", linked_word(a)];
+            let error = a.last_error.as_ref().map(|error| format!("error:{error}"));
+            words.extend(error.as_deref());
             format!("- {}: {}", title(a), words.join(", "))
         }));
         lines
@@ -182,12 +184,18 @@ fn offline(place: &Place, p: &mut Printer<'_>) -> Result<(), Failure> {
 fn on_disk(place: &Place, config: &Config, id: &AccountId) -> ChannelAccount {
     let settings = config.account(id);
     let dir = auth_dir(&place.paths, id, settings.and_then(|a| a.link.auth_dir.as_deref()));
+    let (linked, last_error) = match link_state(&dir) {
+        LinkFiles::Linked { .. } => (true, None),
+        LinkFiles::NotLinked => (false, None),
+        LinkFiles::Unusable(why) => (false, Some(why)),
+    };
     ChannelAccount {
         account_id: id.to_string(),
         name: settings.and_then(|a| a.rules.name.clone()),
         enabled: settings.is_some_and(|a| a.link.enabled),
         configured: true,
-        linked: matches!(link_state(&dir), LinkFiles::Linked { .. }),
+        linked,
+        last_error,
         ..ChannelAccount::default()
     }
 }

@@ -14,7 +14,7 @@ use whatsapp_rust::upload::UploadResponse;
 use whatsapp_rust::wacore::store::DevicePropsOverride;
 use whatsapp_rust::wacore::types::events::Subscription;
 use whatsapp_rust::waproto::whatsapp::device_props::PlatformType;
-use whatsapp_rust::{CacheConfig, Client, NodeFilter};
+use whatsapp_rust::{CacheConfig, Client, NodeFilter, RawNodeLease};
 
 use super::dial::{Attempt, Dialer};
 use super::ending;
@@ -103,13 +103,14 @@ impl Links {
         // Set once, here; nothing else sets it.
         let _ = inlet.client.set(Arc::downgrade(&client));
         let subscription = client.subscribe(Events::interest(), Arc::new(Events(Arc::clone(&inlet))));
+        let stanzas = client.acquire_raw_node_forwarding();
         if linked {
             inlet.save().await;
         }
         Ok(Link {
             inner: Arc::new(Inner {
                 client: Mutex::new(Some(client)),
-                subscription: Mutex::new(Some(subscription)),
+                subscription: Mutex::new(Some((subscription, stanzas))),
                 closed: AtomicBool::new(false),
                 closing: tokio::sync::Mutex::new(()),
                 handle: self.handle,
@@ -145,7 +146,7 @@ pub struct Link {
 
 pub(super) struct Inner {
     client: Mutex<Option<Arc<Client>>>,
-    subscription: Mutex<Option<Subscription>>,
+    subscription: Mutex<Option<(Subscription, RawNodeLease)>>,
     closed: AtomicBool,
     /// Held while the link is closed, so that a second `close` waits for the first.
     closing: tokio::sync::Mutex<()>,
@@ -218,12 +219,16 @@ impl Link {
             let client = Arc::clone(&client);
             async move { client.disconnect().await }
         });
-        if tokio::time::timeout(CLOSE_LIMIT, closing).await.is_err() {
+        let in_time = tokio::time::timeout(CLOSE_LIMIT, closing).await.is_ok();
+        if !in_time {
             tracing::warn!(account = %self.inner.inlet.account, "the link did not close in time and is abandoned");
             client.signal_shutdown_sync();
         }
         self.inner.inlet.save().await;
         self.inner.inlet.seal().await;
+        if in_time {
+            backend::closed(self.inner.inlet.auth_dir.clone()).await;
+        }
         *self.inner.subscription.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 

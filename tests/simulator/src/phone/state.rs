@@ -123,6 +123,13 @@ pub struct Undecryptable {
     pub recovered: bool,
 }
 
+impl Undecryptable {
+    /// The sender used a key for it that an earlier message had: its ratchet was set back.
+    pub fn is_reused_key(&self) -> bool {
+        self.reason.contains("old counter")
+    }
+}
+
 /// Somebody's sign of life.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sign {
@@ -156,6 +163,8 @@ pub(crate) struct PhoneState {
     pub keys: DeviceKeys,
     pub auto_receipts: bool,
     pub auto_read: bool,
+    /// What arrives cannot be opened, and it neither asks for it again nor sends again what others ask for.
+    pub deaf: bool,
     pub number_shown: NumberShown,
     /// How long ago the server says that it got what this phone writes.
     pub message_age: Duration,
@@ -183,6 +192,7 @@ impl PhoneState {
             keys,
             auto_receipts: true,
             auto_read: false,
+            deaf: false,
             number_shown: NumberShown::InStanzas,
             message_age: Duration::ZERO,
             inbox: Vec::new(),
