@@ -196,7 +196,7 @@ fn answer(asked: &str) -> String {
     let mut lines: Vec<String> = asked.lines().filter(|line| MARK.is_match(line)).map(str::to_owned).collect();
     let first = MARK.find(asked).map(|mark| mark.as_str().trim_start_matches('m'));
     let n: usize = first.and_then(|mark| mark.split('.').next()?.parse().ok()).unwrap_or(1);
-    if lines.len() == 1 && n % 4 == 0 {
+    if lines.len() == 1 && n.is_multiple_of(4) {
         lines.push("MEDIA: ./note.txt".to_owned());
     }
     lines.join("\n\n")
