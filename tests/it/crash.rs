@@ -177,6 +177,7 @@ pub async fn campaign(kills: u64, seed: u64) -> Outcome {
         );
         let asked = campaign.ask(&people);
         campaign.told(asked).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
     for chat in 0..campaign.chats.len() {
         campaign.settled(chat, seed).await;
