@@ -120,12 +120,18 @@ fn every_dependency_has_one_home() {
 fn only_the_outbox_seals_letters() {
     each_source(|name, text| {
         let seals = shipped(text).any(|line| line.contains("Letter::seal"));
-        assert!(!seals || name == "store/journal/outbox.rs", "src/{name} seals a letter");
+        assert!(!seals || name == "store/journal/account.rs", "src/{name} seals a letter");
     });
 }
 
 #[test]
 fn rules_do_no_io_and_ask_no_clock() {
+    // The clock itself, and the points at which tests end a demo build.
+    let may = |name: &str, what: &str| match name {
+        "clock.rs" => matches!(what, "SystemTime::now" | "Instant::now"),
+        "fault.rs" => what == "std::env",
+        _ => false,
+    };
     let mut wrong = Vec::new();
     each_source(|name, text| {
         if layer(name) > 1 {
@@ -135,7 +141,7 @@ fn rules_do_no_io_and_ask_no_clock() {
             for forbidden in
                 ["std::fs", "tokio::", "SystemTime::now", "Instant::now", "rand::rng()", "std::net", "std::env"]
             {
-                if line.contains(forbidden) && !(name == "clock.rs" && forbidden == "SystemTime::now") {
+                if line.contains(forbidden) && !may(name, forbidden) {
                     wrong.push(format!("src/{name}: {}", line.trim()));
                 }
             }
