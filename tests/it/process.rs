@@ -358,3 +358,59 @@ async fn bad_beginnings_are_one_clear_sentence_and_exit_code_1() {
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_login_that_is_interrupted_costs_nothing() {
+    use tokio::io::{AsyncBufReadExt, BufReader};
+    let world = World::start().await.expect("world");
+    let work = world.phone("+15550001111");
+    let interrupted = async |state: &Path| {
+        let mut command = tokio::process::Command::from(verso(state, &world.ws_url()));
+        command.args(["channels", "login", "--account", "work"]).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut login = command.kill_on_drop(true).spawn().expect("runs");
+        let mut lines = BufReader::new(login.stdout.take().expect("piped")).lines();
+        loop {
+            let line = tokio::time::timeout(DEADLINE, lines.next_line()).await.expect("in time").expect("readable");
+            if line.expect("it shows a code").contains("Waiting for WhatsApp") {
+                break;
+            }
+        }
+        let pid = login.id().expect("running").to_string();
+        assert!(Command::new("kill").args(["-INT", &pid]).status().expect("kill runs").success());
+        let status = tokio::time::timeout(DEADLINE, login.wait()).await.expect("it ends at once").expect("waitable");
+        assert!(!status.success(), "an interrupted login is no success");
+    };
+    let folder = state(OPEN);
+    interrupted(folder.path()).await;
+    let began = Instant::now();
+    while world.sockets_open() > 0 {
+        assert!(began.elapsed() < DEADLINE, "the login's connection is still open");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let gateway = Process::start(&world, folder).await;
+    interrupted(gateway.folder()).await;
+    gateway.link(&world, &work).await;
+    assert_eq!(work.devices().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_logout_without_a_gateway_tells_whatsapp_when_it_can() {
+    let world = World::start().await.expect("world");
+    let work = world.phone("+15550001111");
+    let folder = state(OPEN);
+    let logout = ["channels", "logout", "--account", "work"];
+    link_by_code(folder.path(), &world, &work, "work").await;
+    let device = work.devices().remove(0);
+    let out = alone(folder.path(), &world, &logout).await;
+    assert_eq!(text(&out.stdout), "Cleared WhatsApp Web credentials.\n", "{out:?}");
+    assert!(!device.linked(), "WhatsApp was told");
+    let again = alone(folder.path(), &world, &logout).await;
+    assert_eq!(text(&again.stdout), "No WhatsApp Web session found; nothing to delete.\n", "{again:?}");
+
+    link_by_code(folder.path(), &world, &work, "work").await;
+    let device = work.devices().remove(0);
+    world.refuse_connections(usize::MAX);
+    let out = alone(folder.path(), &world, &logout).await;
+    assert!(text(&out.stdout).contains("remove the device on the phone"), "{out:?}");
+    assert!(device.linked() && !folder.path().join("credentials/whatsapp/work/creds.json").exists());
+}
