@@ -347,7 +347,7 @@ fn served(location: &file::ConfigSource, mut text: String, source: &Path) -> Res
 }
 
 /// The text without this key. The object that it was in stays, also when nothing is left in it: an account may be one.
-fn without(text: &str, path: &[String]) -> Option<String> {
+pub(super) fn without(text: &str, path: &[String]) -> Option<String> {
     let shorter = edit::unset(text, path).ok().flatten()?;
     let (_, parent) = path.split_last()?;
     let there = parent.is_empty() || edit::get(&parse_text(&shorter).ok()?, parent).is_some();

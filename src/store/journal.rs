@@ -8,6 +8,7 @@
 //!             \-> held, dropped                            \-> failed, expired
 //! ```
 
+pub mod copy;
 mod lookup;
 mod media;
 mod outbox;

@@ -3,6 +3,7 @@
 //! Folders are 0700 and files 0600; files are replaced by temporary file, fsync, rename, fsync of the folder.
 
 pub mod atomic;
+pub mod backup;
 pub mod credentials;
 pub mod inbox;
 pub mod journal;

@@ -19,14 +19,14 @@ use crate::clock::Clock;
 use crate::event::Identity;
 
 /// The database of one account.
-const DATABASE: &str = "signal.db";
+pub(super) const DATABASE: &str = "signal.db";
 /// Pre-keys are counted in 24 bits.
-const PRE_KEY_ID_LIMIT: u32 = 0x00ff_ffff;
+pub(super) const PRE_KEY_ID_LIMIT: u32 = 0x00ff_ffff;
 /// So many pre-keys may have been made since the mirror was written.
-const PRE_KEY_LEAP: u32 = 2_000;
+pub(super) const PRE_KEY_LEAP: u32 = 2_000;
 
 /// What could be rolled back with a database: never used again after that.
-const ROLLED_BACK: [&str; 5] = ["sessions", "sender_keys", "sender_key_devices", "prekeys", "base_keys"];
+pub(super) const ROLLED_BACK: [&str; 5] = ["sessions", "sender_keys", "sender_key_devices", "prekeys", "base_keys"];
 
 /// Opens the account's database. A damaged one is set aside and the device goes on from its record; one that is older than the record
 /// loses every key that it rolled back. `linking` sets files aside that hold no usable link.
@@ -129,7 +129,7 @@ fn inspect(path: &Path, recorded: u32) -> io::Result<Found> {
 }
 
 /// Reasons that lie outside the file.
-fn is_outage(code: rusqlite::ErrorCode) -> bool {
+pub(super) fn is_outage(code: rusqlite::ErrorCode) -> bool {
     use rusqlite::ErrorCode as Code;
     matches!(
         code,

@@ -3,6 +3,7 @@
 mod admission;
 mod answers;
 mod architecture;
+mod backup;
 mod baileys_folder;
 mod catch_up;
 mod cli;
