@@ -282,8 +282,6 @@ fn at_rest(path: &Path) -> rusqlite::Result<Connection> {
 
 #[cfg(test)]
 mod tests {
-    use whatsapp_rust::traits::Backend as _;
-
     use super::super::backend::{identity, open, save};
     use super::*;
 

@@ -376,3 +376,43 @@ fn report(
         out
     });
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::backup::manifest::LinkEntry;
+
+    #[test]
+    fn a_link_with_a_folder_of_its_own_comes_back_to_the_usual_place() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let config = dir.path().join("verso.json");
+        let text =
+            "// mine\n{ channels: { whatsapp: { accounts: { Work: { authDir: '/old/wa' }, home: { name: 'x' } } } } }";
+        fs::write(&config, text).expect("written");
+        let link = |account: &str| LinkEntry {
+            account: AccountId::new(account),
+            jid: None,
+            epoch: 1,
+            auth_dir: Some("/old/wa".into()),
+            data_key: None,
+        };
+        let manifest = Manifest {
+            format: String::new(),
+            verso: String::new(),
+            created_at: 0,
+            home: "/old".into(),
+            state_dir: "/old/.verso".into(),
+            links: vec![link("work"), link("elsewhere")],
+            journal: None,
+            media: false,
+            max_bytes: 0,
+        };
+        let place = place_at(&dir.path().join("new"));
+        let told = usual_places(&config, &manifest, &place).expect("edited");
+        assert!(told[0].contains("new/credentials/whatsapp/work") && told[0].contains("taken out"), "{told:?}");
+        assert!(told[1].contains("account elsewhere") && told[1].contains("included"), "{told:?}");
+        let edited = fs::read_to_string(&config).expect("there");
+        assert!(edited.starts_with("// mine") && !edited.contains("authDir"), "{edited}");
+        assert_eq!(parse_text(&edited).expect("json5")["channels"]["whatsapp"]["accounts"]["Work"], json!({}));
+    }
+}
