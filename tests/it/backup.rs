@@ -170,7 +170,11 @@ async fn a_backup_of_a_busy_gateway_goes_on_elsewhere_without_scanning() {
         let before = files(folder);
         let said = refused(&alone(folder, &world, &["backup", "restore", &archive_name, "--dry-run"]).await);
         assert!(said.contains(words) && said.contains("--force"), "{said}");
-        assert_eq!(files(folder), before, "a dry run changes nothing");
+        let after = files(folder);
+        // What SQLite keeps in memory beside a database whose process was killed.
+        let changed = |name: &&String| !name.ends_with("-shm") && after.get(*name) != before.get(*name);
+        let changed: Vec<&String> = before.keys().chain(after.keys()).filter(changed).collect();
+        assert!(changed.is_empty(), "a dry run changes nothing: {changed:?}");
         let said = refused(&alone(folder, &world, &["backup", "restore", &archive_name]).await);
         assert!(said.contains(words), "{said}");
     }

@@ -205,7 +205,8 @@ fn known_accounts(only: Option<&[AccountId]>, manifest: &Manifest) -> Result<(),
         None => Ok(()),
         Some(id) => {
             let all: Vec<&str> = manifest.links.iter().map(|link| link.account.as_str()).collect();
-            Err(Failure::usage(format!("the backup has no link of account {id}; it has: {}", all.join(", "))))
+            let all = if all.is_empty() { "none".to_owned() } else { all.join(", ") };
+            Err(Failure::usage(format!("the backup has no link of account {id}; it has: {all}")))
         }
     }
 }

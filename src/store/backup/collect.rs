@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::manifest::check_path;
+use super::swap::{KEPT, STAGING};
 use crate::store::StoreError;
 
 /// Files with their paths in the archive, and what had to stay.
@@ -65,10 +66,10 @@ impl Found {
     }
 }
 
-/// What somebody is writing, and locks.
+/// What somebody is writing, locks, and what a restore set aside.
 fn is_temporary(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    [".verso-", ".creds-", ".part-", ".backup-", ".restore-"].iter().any(|start| name.starts_with(start))
+    [".verso-", ".creds-", ".part-", ".backup-", STAGING, KEPT].iter().any(|start| name.starts_with(start))
         || [".lock", ".tmp", ".sock", ".db-wal", ".db-shm"].iter().any(|end| name.ends_with(end))
 }
 
@@ -84,6 +85,8 @@ mod tests {
         fs::write(root.join("main/workspace/SOUL.md"), "soul").expect("written");
         fs::write(root.join("main/a.lock"), "").expect("written");
         fs::write(root.join("out"), "").expect("written");
+        fs::create_dir_all(root.join("before-restore-1")).expect("made");
+        fs::write(root.join("before-restore-1/creds.json"), "old").expect("written");
         std::os::unix::fs::symlink("/etc", root.join("main/etc")).expect("linked");
         let mut found = Found::default();
         found.walk(&root, "agents", &|path| path.ends_with("out")).expect("readable");
