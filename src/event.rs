@@ -125,6 +125,17 @@ pub enum Content {
     },
 }
 
+impl Content {
+    /// The same with another text; what is no body stays as it is.
+    #[must_use]
+    pub fn with_text(self, text: String) -> Self {
+        match self {
+            Self::Body(body) => Self::Body(Body { text: Some(text), ..body }),
+            other => other,
+        }
+    }
+}
+
 /// A message that can be read.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -223,6 +234,13 @@ pub enum LinkEvent {
     },
     /// Logged in and the backlog is delivered.
     Connected(Identity),
+    /// The account's own phone gave a sign of life.
+    PhoneSeen {
+        /// When, by WhatsApp's clock, if it waited there until this login; otherwise just now.
+        waited_since: Option<UnixMs>,
+        /// It was a receipt for something that this account sent.
+        confirms: bool,
+    },
     /// WhatsApp took a message (`error: None`) or refused it.
     ServerAck {
         /// The message.
@@ -245,6 +263,12 @@ pub enum LinkEvent {
     Undecryptable {
         /// The chat.
         chat: Jid,
+        /// The message.
+        id: MessageId,
+    },
+    /// A device could not open a message of ours and asks for it again. The library sends it again, unless the process or the
+    /// connection ends before.
+    AskedAgain {
         /// The message.
         id: MessageId,
     },

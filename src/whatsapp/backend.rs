@@ -1,9 +1,7 @@
 //! A link's own files: `signal.db` is authoritative, `creds.json` mirrors the device so that a lost database does not
 //! cost the link.
 
-use std::fs::OpenOptions;
-use std::io::{self, Read};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,20 +11,16 @@ use whatsapp_rust::traits::Backend;
 use whatsapp_rust::wacore::libsignal::protocol::KeyPair;
 use whatsapp_rust::wacore::store::Device;
 
+use super::database::{DATABASE, Found, epoch_of, inspect, names_outage, prepare_file};
 use super::record::{self, Record};
 use super::{OpenError, baileys, convert};
 use crate::clock::Clock;
 use crate::event::Identity;
 
-/// The database of one account.
-pub(super) const DATABASE: &str = "signal.db";
 /// Pre-keys are counted in 24 bits.
 pub(super) const PRE_KEY_ID_LIMIT: u32 = 0x00ff_ffff;
 /// So many pre-keys may have been made since the mirror was written.
 pub(super) const PRE_KEY_LEAP: u32 = 2_000;
-
-/// What could be rolled back with a database: never used again after that.
-pub(super) const ROLLED_BACK: [&str; 5] = ["sessions", "sender_keys", "sender_key_devices", "prekeys", "base_keys"];
 
 /// Opens the account's database. A damaged one is set aside and the device goes on from its record; one that is older than the record
 /// loses every key that it rolled back. `linking` sets files aside that hold no usable link.
@@ -103,96 +97,6 @@ async fn blocking<T: Send + 'static>(
 ) -> Result<T, OpenError> {
     let done = tokio::task::spawn_blocking(work).await.map_err(|e| store_error(auth_dir, e.to_string()))?;
     done.map_err(|e| store_error(auth_dir, e.to_string()))
-}
-
-/// What a look at the database file shows.
-enum Found {
-    /// SQLite can read all of it. `rolled_back`: it is older than the record beside it.
-    Whole { rolled_back: bool },
-    /// It cannot.
-    Damaged(String),
-}
-
-/// Checks the database, makes it when there is none, takes back keys that were rolled back, and begins its next epoch.
-fn inspect(path: &Path, recorded: u32) -> io::Result<Found> {
-    if !begins_as_database(path)? {
-        return Ok(Found::Damaged("it does not begin as a database does".to_owned()));
-    }
-    match next_epoch(path, recorded) {
-        Ok(Ok(rolled_back)) => Ok(Found::Whole { rolled_back }),
-        Ok(Err(damage)) => Ok(Found::Damaged(damage)),
-        Err(rusqlite::Error::SqliteFailure(e, text)) if is_outage(e.code) => {
-            Err(io::Error::other(text.unwrap_or_else(|| e.to_string())))
-        }
-        Err(damage) => Ok(Found::Damaged(damage.to_string())),
-    }
-}
-
-/// Reasons that lie outside the file.
-pub(super) fn is_outage(code: rusqlite::ErrorCode) -> bool {
-    use rusqlite::ErrorCode as Code;
-    matches!(
-        code,
-        Code::DatabaseBusy
-            | Code::DatabaseLocked
-            | Code::PermissionDenied
-            | Code::OutOfMemory
-            | Code::ReadOnly
-            | Code::SystemIoFailure
-            | Code::DiskFull
-            | Code::CannotOpen
-    )
-}
-
-/// The same in the words of SQLite and the system, which are all that the library passes on.
-fn names_outage(cause: &str) -> bool {
-    [
-        "is locked",
-        "out of memory",
-        "readonly database",
-        "disk I/O error",
-        "disk is full",
-        "unable to open database file",
-        "Too many open files",
-        "No space left",
-        "access permission denied",
-        "database connection error",
-    ]
-    .iter()
-    .any(|words| cause.contains(words))
-}
-
-fn next_epoch(path: &Path, recorded: u32) -> rusqlite::Result<Result<bool, String>> {
-    let mut database = rusqlite::Connection::open(path)?;
-    database.pragma_update(None, "synchronous", "FULL")?;
-    let verdict: String = database.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
-    if verdict != "ok" {
-        return Ok(Err(verdict));
-    }
-    let epoch = epoch_of(&database)?;
-    let change = database.transaction()?;
-    let count = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = ?1";
-    let mut rolled_back = false;
-    if epoch < recorded {
-        for table in ROLLED_BACK {
-            let known: i64 = change.query_row(count, [table], |row| row.get(0))?;
-            if known > 0 {
-                change.execute(&format!("DELETE FROM {table}"), [])?;
-                rolled_back = true;
-            }
-        }
-    }
-    change.pragma_update(None, "user_version", epoch.max(recorded).saturating_add(1).min(i32::MAX.unsigned_abs()))?;
-    change.commit()?;
-    if rolled_back {
-        tracing::warn!(target: "web-session", "the account's database is older than creds.json; dropped the keys that it rolled back");
-    }
-    Ok(Ok(rolled_back))
-}
-
-fn epoch_of(database: &rusqlite::Connection) -> rusqlite::Result<u32> {
-    let epoch: i32 = database.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-    Ok(u32::try_from(epoch).unwrap_or(0))
 }
 
 /// Opens the library's store on the file and reads the device.
@@ -275,30 +179,6 @@ pub(super) async fn same_device(auth_dir: &Path, device: &Device) -> bool {
     let Ok(store) = SqliteStore::new(text).await else { return false };
     let known = whatsapp_rust::traits::DeviceStore::load(&store).await.ok().flatten();
     known.is_some_and(|known| known.noise_key.private_key.serialize() == device.noise_key.private_key.serialize())
-}
-
-/// What every SQLite file begins with.
-const HEADER: &[u8; 16] = b"SQLite format 3\0";
-
-/// Creates the database for this user only (SQLite gives its journal files the same mode), and refuses a file that is
-/// none: the library would try that for half a minute.
-pub(super) fn prepare_file(path: &Path) -> io::Result<()> {
-    if begins_as_database(path)? {
-        return Ok(());
-    }
-    Err(io::Error::other(
-        "the file is damaged; move it away: the link comes back from creds.json without scanning again",
-    ))
-}
-
-/// Makes the file, for this user only, when there is none. True when it is empty or begins as SQLite's files do.
-fn begins_as_database(path: &Path) -> io::Result<bool> {
-    let mut file = OpenOptions::new().create(true).read(true).append(true).mode(0o600).open(path)?;
-    let mut start = [0; HEADER.len()];
-    Ok(match file.read_exact(&mut start) {
-        Ok(()) => &start == HEADER,
-        Err(_) => file.metadata()?.len() == 0,
-    })
 }
 
 /// The private halves of the uploaded pre-keys are lost: new ones go up at the next login, under numbers that were not used before.

@@ -312,6 +312,37 @@ pub(super) fn event(event: &Event) -> Option<LinkEvent> {
     })
 }
 
+/// The message of ours that a device asks for again. The library raises no event for it.
+pub(super) fn asked_again(stanza: &whatsapp_rust::OwnedNodeRef) -> Option<MessageId> {
+    let node = stanza.get();
+    if node.tag.as_ref() != "receipt" {
+        return None;
+    }
+    let mut attrs = node.attrs();
+    if attrs.optional_string("type").as_deref() != Some("retry") {
+        return None;
+    }
+    attrs.optional_string("id").map(|id| MessageId::new(id.to_string()))
+}
+
+/// A stanza that only the account's own phone (device 0) sends; `own` tells the account's addresses.
+pub(super) fn sign_of_the_phone(event: &Event, own: impl Fn(&whatsapp_rust::Jid) -> bool) -> Option<LinkEvent> {
+    let phone = |sender: &whatsapp_rust::Jid| sender.device == 0 && own(sender);
+    match event {
+        Event::Receipt(receipt) if phone(&receipt.source.sender) => {
+            let waited_since = receipt.offline.then(|| receipt.timestamp.timestamp_millis());
+            Some(LinkEvent::PhoneSeen { waited_since, confirms: true })
+        }
+        Event::Messages(batch) => {
+            let own = batch.messages.iter().map(|m| &m.info).filter(|i| i.source.is_from_me && phone(&i.source.sender));
+            let newest = own.max_by_key(|info| (!info.is_offline, info.timestamp))?;
+            let waited_since = newest.is_offline.then(|| newest.timestamp.timestamp_millis());
+            Some(LinkEvent::PhoneSeen { waited_since, confirms: false })
+        }
+        _ => None,
+    }
+}
+
 fn receipt_kind(kind: &ReceiptType) -> ReceiptKind {
     match kind {
         ReceiptType::Delivered | ReceiptType::Inactive => ReceiptKind::Delivered,

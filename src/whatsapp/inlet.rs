@@ -128,15 +128,35 @@ impl Inlet {
                 self.set_presence();
             }
             Event::SelfPushNameUpdated(_) => self.own_name_known(),
-            Event::UndecryptableMessage(_) => {
+            Event::UndecryptableMessage(message) => {
                 self.counters.undecryptable.fetch_add(1, Ordering::Relaxed);
+                self.take_kept(&message.info);
             }
             Event::Messages(batch) if !batch.hook_committed => self.commit_event(batch),
+            Event::RawNode(stanza) => {
+                if let Some(id) = convert::asked_again(stanza) {
+                    self.tell(LinkEvent::AskedAgain { id });
+                }
+                return;
+            }
             _ => {}
+        }
+        if let Some(event) = self.sign_of_the_phone(event) {
+            self.tell(event);
         }
         if let Some(event) = convert::event(event) {
             self.tell(event);
         }
+    }
+
+    fn sign_of_the_phone(&self, event: &Event) -> Option<LinkEvent> {
+        if !matches!(event, Event::Receipt(_) | Event::Messages(_)) {
+            return None;
+        }
+        let client = self.client()?;
+        let device = client.persistence_manager().get_device_snapshot();
+        let own = [&device.pn, &device.lid];
+        convert::sign_of_the_phone(event, |user| own.into_iter().flatten().any(|me| me.user == user.user))
     }
 
     fn paired(self: &Arc<Self>) {
@@ -216,7 +236,8 @@ impl Inlet {
         });
     }
 
-    async fn take(self: &Arc<Self>, client: &Arc<Client>, batch: &[LibraryMessage]) -> anyhow::Result<()> {
+    /// Commits messages; only then they may be acknowledged.
+    pub(super) async fn take(self: &Arc<Self>, client: &Arc<Client>, batch: &[LibraryMessage]) -> anyhow::Result<()> {
         let mut kept = Vec::with_capacity(batch.len());
         let me = backend::identity(&client.persistence_manager().get_device_snapshot().to_serializable());
         for message in batch {
@@ -406,6 +427,7 @@ impl Events {
             EventKind::UndecryptableMessage,
             EventKind::GroupUpdate,
             EventKind::SelfPushNameUpdated,
+            EventKind::RawNode,
         ])
     }
 }

@@ -12,7 +12,8 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags, params};
 use serde::Deserialize;
 
-use super::backend::{DATABASE, PRE_KEY_ID_LIMIT, PRE_KEY_LEAP, ROLLED_BACK, is_outage};
+use super::backend::{PRE_KEY_ID_LIMIT, PRE_KEY_LEAP};
+use super::database::{DATABASE, ROLLED_BACK, is_outage};
 use super::record::{BACKUP, CREDENTIALS};
 use crate::event::Identity;
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 fn layer(path: &str) -> u8 {
     let top = path.split('/').next().expect("a path has a first part").trim_end_matches(".rs");
     match top {
-        "ids" | "event" | "outgoing" | "clock" => 0,
+        "ids" | "event" | "outgoing" | "clock" | "fault" => 0,
         "config" if path == "config/file.rs" => 2,
         "config" | "policy" | "routing" | "session" | "text" | "backoff" | "heartbeat" | "delivery" | "command" => 1,
         "store" | "whatsapp" | "agent" | "media" => 2,
@@ -82,7 +82,16 @@ fn every_dependency_has_one_home() {
         ("json5::", &["config/"]),
         ("jsonc_parser::", &["config/"]),
         ("notify::", &["actors/watcher"]),
-        ("rusqlite::", &["store/", "whatsapp/backend.rs", "whatsapp/baileys/database.rs", "whatsapp/snapshot.rs"]),
+        (
+            "rusqlite::",
+            &[
+                "store/",
+                "whatsapp/backend.rs",
+                "whatsapp/database.rs",
+                "whatsapp/snapshot.rs",
+                "whatsapp/baileys/database.rs",
+            ],
+        ),
         ("age::", &["store/backup/seal.rs"]),
         ("tar::", &["store/backup/"]),
         ("reqwest::", &["agent/", "media/", "whatsapp/"]),

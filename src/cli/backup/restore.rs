@@ -12,7 +12,7 @@ use super::{
     Failure, ONE_MACHINE, Place, Printer, described, failed, finish_restore, input, lenient, lines, show, size, staged,
     target,
 };
-use crate::cli::migrate::without;
+use crate::cli::migrate::settings::without;
 use crate::clock::Clock;
 use crate::config::file::{ConfigSource, Environment};
 use crate::config::parse_text;

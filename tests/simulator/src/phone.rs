@@ -129,6 +129,11 @@ impl Phone {
         self.with_state(|p| p.auto_read = yes);
     }
 
+    /// Whether it can open nothing of what arrives, asks for nothing again and sends nothing again (default no).
+    pub fn set_deaf(&self, yes: bool) {
+        self.with_state(|p| p.deaf = yes);
+    }
+
     /// Who learns the number behind this person's LID (default: everybody).
     pub fn shows_number(&self, to: NumberShown) {
         self.with_state(|p| p.number_shown = to);
@@ -328,6 +333,21 @@ impl Phone {
     /// Confirms a message as read.
     pub fn reads(&self, received: &Received) {
         self.world.with(|s| s.phone_receipt(self.account, received, "read"));
+    }
+
+    /// Without power or network from now on: nothing reaches it, and it confirms nothing.
+    pub fn switches_off(&self) {
+        self.with_state(|p| {
+            p.switched_off.get_or_insert_default();
+        });
+    }
+
+    /// Back again: it gets what waited for it.
+    pub fn switches_on(&self) {
+        self.world.with(|s| {
+            let waiting = s.accounts[self.account].phone.switched_off.take().unwrap_or_default();
+            s.to_phones.extend(waiting.into_iter().map(|node| (self.account, node)));
+        });
     }
 
     // --- looking and waiting -------------------------------------------------------------------------------------

@@ -156,6 +156,8 @@ pub(crate) struct PhoneState {
     pub keys: DeviceKeys,
     pub auto_receipts: bool,
     pub auto_read: bool,
+    /// What arrives cannot be opened, and it neither asks for it again nor sends again what others ask for.
+    pub deaf: bool,
     pub number_shown: NumberShown,
     /// How long ago the server says that it got what this phone writes.
     pub message_age: Duration,
@@ -171,6 +173,8 @@ pub(crate) struct PhoneState {
     /// The last notifications about groups, as text.
     pub group_news: Vec<wacore_binary::Node>,
     pub online: bool,
+    /// Without power or network: what waits for it.
+    pub switched_off: Option<Vec<wacore_binary::Node>>,
 }
 
 impl PhoneState {
@@ -181,6 +185,7 @@ impl PhoneState {
             keys,
             auto_receipts: true,
             auto_read: false,
+            deaf: false,
             number_shown: NumberShown::InStanzas,
             message_age: Duration::ZERO,
             inbox: Vec::new(),
@@ -192,6 +197,7 @@ impl PhoneState {
             retries: HashMap::new(),
             group_news: Vec::new(),
             online: false,
+            switched_off: None,
         }
     }
 
