@@ -27,7 +27,7 @@ use crate::store::backup::BackupError;
 use crate::store::backup::manifest::{LinkEntry, Manifest, Member};
 use crate::store::backup::seal::Lock;
 use crate::store::backup::swap;
-use crate::store::credentials::auth_dir;
+use crate::store::credentials::{auth_dir, is_session_file};
 use crate::store::lock::GatewayLock;
 
 /// Arguments of `verso backup`.
@@ -150,19 +150,8 @@ fn link_folders(place: &Place, config: Option<&Config>) -> Vec<(AccountId, std::
 
 /// What lies directly in `credentials/` when the account `default` is where an old version left it.
 fn is_of_a_link(path: &Path) -> bool {
-    const OTHERS: [&str; 8] = [
-        "session-",
-        "pre-key-",
-        "sender-key-",
-        "app-state-sync-",
-        "lid-mapping-",
-        "identity-key-",
-        "tctoken-",
-        "device-list-",
-    ];
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let ours = name.starts_with("creds.json") || name.starts_with("signal.db") || name == "data-key.json";
-    ours || OTHERS.iter().any(|start| name.starts_with(start))
+    is_session_file(&name) || name.starts_with("creds.json") || ["data-key.json", "relink"].contains(&&*name)
 }
 
 /// `12.3 MB`.
