@@ -20,6 +20,8 @@ use super::import::blocking;
 use super::{
     BaileysError, Exported, Skipped, address, app_state, credentials, database, sender_keys, sessions, set_aside,
 };
+use crate::whatsapp::backend;
+use crate::whatsapp::database::{Found, inspect};
 
 /// Writes the link in `auth_dir` to the folder `to`, which is new or empty, and sets the link in `auth_dir` aside as
 /// `creds.json.exported` and `signal.db.exported`, so that two programs do not use it. The caller holds the lock of `auth_dir`.
@@ -48,7 +50,15 @@ pub async fn export(auth_dir: &Path, to: &Path) -> Result<Exported, BaileysError
 async fn write_link(auth_dir: &Path, to: &Path) -> Result<Exported, BaileysError> {
     let path = auth_dir.join("signal.db");
     let listed = path.clone();
-    let keys = blocking(move || database::keys(&listed)).await?;
+    let recorded = backend::epoch(auth_dir);
+    let keys = blocking(move || {
+        // What a crash rolled back must not be used by the other program either.
+        match inspect(&listed, recorded).map_err(BaileysError::io("read", &listed))? {
+            Found::Whole { .. } => database::keys(&listed),
+            Found::Damaged(cause) => Err(BaileysError::Database { path: listed, cause }),
+        }
+    })
+    .await?;
     let store = database::open(&path).await?;
     let failed = |cause: String| BaileysError::Database { path: path.clone(), cause };
     let mut folder = Contents { store: Arc::clone(&store), files: BTreeMap::new(), report: Exported::default() };
