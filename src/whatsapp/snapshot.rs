@@ -71,18 +71,19 @@ struct Row {
     jid: String,
 }
 
-/// Copies the link in `auth_dir` into the folder `to`, which is made; a gateway may use the link meanwhile.
+/// Copies the link in `auth_dir` into the folder `to`, which is made. `in_use`: a gateway uses the link meanwhile; else the caller holds
+/// its lock.
 ///
 /// # Errors
 /// When a file cannot be read or written, or nothing of the link is whole.
-pub fn copy(auth_dir: &Path, to: &Path) -> io::Result<Copy> {
+pub fn copy(auth_dir: &Path, to: &Path, in_use: bool) -> io::Result<Copy> {
     if is_foreign(auth_dir) {
         return Ok(Copy::Foreign);
     }
     let mut try_again = TRIES;
     loop {
         let before = head(auth_dir);
-        let database = copy_database(auth_dir, to, before.as_ref())?;
+        let database = copy_database(auth_dir, to, before.as_ref(), in_use)?;
         // The record is read after the database, so that it is never the older one of the two.
         let after = head(auth_dir);
         let row = database.as_ref().ok().cloned().flatten();
@@ -118,7 +119,7 @@ pub fn copy(auth_dir: &Path, to: &Path) -> io::Result<Copy> {
 pub fn look(auth_dir: &Path) -> io::Result<Option<Look>> {
     let head = head(auth_dir);
     let path = auth_dir.join(DATABASE);
-    let row = if path.is_file() { at_rest(&path).and_then(|db| row(&db)).ok().flatten() } else { None };
+    let row = if path.is_file() { at_rest(&path).and_then(|(db, _dir)| row(&db)).ok().flatten() } else { None };
     if is_foreign(auth_dir) {
         return Ok(Some(Look::default()));
     }
@@ -134,7 +135,7 @@ pub fn check(dir: &Path) -> io::Result<()> {
     let path = dir.join(DATABASE);
     if path.is_file() {
         let verdict =
-            at_rest(&path).and_then(|db| db.query_row("PRAGMA quick_check(1)", [], |r| r.get::<_, String>(0)));
+            at_rest(&path).and_then(|(db, _dir)| db.query_row("PRAGMA quick_check(1)", [], |r| r.get::<_, String>(0)));
         let verdict = verdict.map_err(|e| io::Error::other(format!("{DATABASE}: {e}")))?;
         if verdict != "ok" {
             return Err(io::Error::other(format!("{DATABASE}: {verdict}")));
@@ -198,7 +199,12 @@ fn copy_files(auth_dir: &Path, to: &Path) -> io::Result<()> {
 }
 
 /// A copy of the database without what could roll back. `Ok(Ok(None))`: there is none. `Ok(Err(..))`: it is damaged.
-fn copy_database(auth_dir: &Path, to: &Path, head: Option<&Head>) -> io::Result<Result<Option<Row>, String>> {
+fn copy_database(
+    auth_dir: &Path,
+    to: &Path,
+    head: Option<&Head>,
+    in_use: bool,
+) -> io::Result<Result<Option<Row>, String>> {
     let from = auth_dir.join(DATABASE);
     if fs::metadata(&from).map_or(0, |m| m.len()) == 0 {
         return Ok(Ok(None));
@@ -209,7 +215,9 @@ fn copy_database(auth_dir: &Path, to: &Path, head: Option<&Head>) -> io::Result<
         Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
         _ => {}
     }
-    match snapshot(&from, &to, head.map_or(0, |h| h.epoch)) {
+    let raw = if in_use { None } else { Some(raw_copy(&from, to.parent().unwrap_or(&to))?) };
+    let source = raw.as_ref().map_or(from.clone(), |raw| raw.path().join(DATABASE));
+    match snapshot(&source, &to, head.map_or(0, |h| h.epoch)) {
         Ok(row) => Ok(Ok(row)),
         Err(rusqlite::Error::SqliteFailure(e, text)) if is_outage(e.code) => {
             Err(io::Error::other(format!("{}: {}", from.display(), text.unwrap_or_else(|| e.to_string()))))
@@ -248,6 +256,8 @@ fn snapshot(from: &Path, to: &Path, recorded: u32) -> rusqlite::Result<Option<Ro
             params![PRE_KEY_LEAP, PRE_KEY_ID_LIMIT],
         )?;
     }
+    // Nobody has the copy open (`super::wal`).
+    change.pragma_update(None, "application_id", 0)?;
     change.pragma_update(None, "user_version", recorded.saturating_sub(1).min(i32::MAX.unsigned_abs()))?;
     change.commit()?;
     // What was deleted is not left in unused pages.
@@ -270,15 +280,26 @@ fn row(db: &Connection) -> rusqlite::Result<Option<Row>> {
     Ok(Some(Row { epoch, jid: jid.unwrap_or_default() }))
 }
 
-/// Reads without leaving a trace: SQLite would make files beside a database in WAL mode.
-fn at_rest(path: &Path) -> rusqlite::Result<Connection> {
+/// A private copy of a database that nobody has open, with its log. Opening the database itself would make SQLite write the shared
+/// memory anew, by which [`super::wal`] sees that a log is lost.
+fn raw_copy(path: &Path, parent: &Path) -> io::Result<tempfile::TempDir> {
+    let dir = tempfile::Builder::new().prefix(".verso-link-").tempdir_in(parent)?;
+    fs::copy(path, dir.path().join(DATABASE))?;
     let log = PathBuf::from(format!("{}-wal", path.display()));
-    if log.metadata().is_ok_and(|m| m.len() > 0) {
-        return Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY);
+    if log.is_file() {
+        fs::copy(log, dir.path().join(format!("{DATABASE}-wal")))?;
     }
-    let escaped = path.display().to_string().replace('%', "%25").replace('?', "%3f").replace('#', "%23");
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
-    Connection::open_with_flags(format!("file:{escaped}?immutable=1"), flags)
+    Ok(dir)
+}
+
+/// Opens a private copy of a database.
+fn at_rest(path: &Path) -> rusqlite::Result<(Connection, tempfile::TempDir)> {
+    let cannot = |e: io::Error| {
+        let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CANTOPEN);
+        rusqlite::Error::SqliteFailure(code, Some(e.to_string()))
+    };
+    let dir = raw_copy(path, &std::env::temp_dir()).map_err(cannot)?;
+    Ok((Connection::open(dir.path().join(DATABASE))?, dir))
 }
 
 #[cfg(test)]
@@ -314,7 +335,7 @@ mod tests {
         }
         let to = tempfile::tempdir().expect("temp dir");
         let copy_dir = to.path().join("work");
-        let Copy::Linked(found) = copy(dir.path(), &copy_dir).expect("copied") else { panic!("a link") };
+        let Copy::Linked(found) = copy(dir.path(), &copy_dir, true).expect("copied") else { panic!("a link") };
         assert_eq!(found.identity.as_ref().map(|i| i.jid.to_string()).as_deref(), Some("15551234567:3@s.whatsapp.net"));
         assert_eq!((found.data_key.as_deref(), found.warning.as_deref(), found.epoch), (Some("ab12"), None, 1));
         let mut names: Vec<String> = fs::read_dir(&copy_dir)
@@ -364,7 +385,7 @@ mod tests {
             fs::remove_file(dir.path().join(name)).expect("removed");
         }
         let to = tempfile::tempdir().expect("temp dir");
-        assert!(matches!(copy(dir.path(), to.path()).expect("copied"), Copy::Linked(_)));
+        assert!(matches!(copy(dir.path(), to.path(), false).expect("copied"), Copy::Linked(_)));
         let new = open(to.path(), false).await.expect("goes on").get_device_snapshot().to_serializable();
         assert_eq!(identity(&new), identity(&old));
         assert!(new.next_pre_key_id > old.next_pre_key_id && !new.server_has_prekeys);
@@ -374,13 +395,13 @@ mod tests {
     fn folders_without_a_link_of_ours_are_told_apart() {
         let dir = tempfile::tempdir().expect("temp dir");
         let to = dir.path().join("to");
-        assert_eq!(copy(dir.path(), &to).expect("looked"), Copy::NotLinked);
+        assert_eq!(copy(dir.path(), &to, false).expect("looked"), Copy::NotLinked);
         assert_eq!(look(dir.path()).expect("looked"), None);
         fs::write(dir.path().join(CREDENTIALS), r#"{"noiseKey":{},"signedIdentityKey":{}}"#).expect("written");
-        assert_eq!(copy(dir.path(), &to).expect("looked"), Copy::Foreign);
+        assert_eq!(copy(dir.path(), &to, false).expect("looked"), Copy::Foreign);
         fs::remove_file(dir.path().join(CREDENTIALS)).expect("removed");
         fs::write(dir.path().join(DATABASE), "this was a database once").expect("written");
-        let error = copy(dir.path(), &to).expect_err("nothing whole").to_string();
+        let error = copy(dir.path(), &to, false).expect_err("nothing whole").to_string();
         assert!(error.contains("signal.db is damaged"), "{error}");
     }
 }

@@ -16,11 +16,13 @@ use super::{
 use crate::api::iso_time;
 use crate::clock::Clock;
 use crate::config::{Config, file};
+use crate::store::StoreError;
 use crate::store::backup::collect::Found;
 use crate::store::backup::manifest::{LinkEntry, Manifest, Member, STATE_DB, TOKEN};
 use crate::store::backup::seal::{Lock, Seal};
 use crate::store::backup::write::ArchiveWriter;
 use crate::store::journal::copy;
+use crate::store::lock::AccountLock;
 use crate::whatsapp::snapshot::{self, Copy};
 
 /// A folder of copies that a crash left is deleted after this.
@@ -250,7 +252,12 @@ fn links(place: &Place, config: Option<&Config>, work: &Path, content: &mut Cont
             continue;
         }
         let to = work.join("links").join(account.as_str());
-        let copied = snapshot::copy(&dir, &to)
+        let (in_use, _lock) = match AccountLock::acquire(&dir) {
+            Ok(lock) => (false, Some(lock)),
+            Err(StoreError::Busy(_)) => (true, None),
+            Err(error) => return Err(error.into()),
+        };
+        let copied = snapshot::copy(&dir, &to, in_use)
             .map_err(|e| Failure::new(format!("the link of account {account} cannot be copied: {e}")))?;
         let look = match copied {
             Copy::NotLinked => continue,
