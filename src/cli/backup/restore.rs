@@ -92,9 +92,9 @@ pub(super) fn run(args: &RestoreArgs, p: &mut Printer<'_>) -> Result<(), Failure
     let only = (!only.is_empty()).then_some(only.as_slice());
     let contents = read(args, &archive, only, &place)?;
     known_accounts(only, &contents.manifest)?;
-    let mut told = Told::default();
-    told.warnings = staged::check(&archive, &contents.manifest)
+    let remarks = staged::check(&archive, &contents.manifest)
         .map_err(|why| Failure::new(format!("{} cannot be used: {why}", args.file.display())))?;
+    let mut told = Told { warnings: remarks, ..Told::default() };
     let present = lenient(&place.location).ok().map(|loaded| loaded.config);
     let objections = target::objections(&place, present.as_deref(), &contents, &archive, only);
     if !objections.is_empty() && !args.force {
