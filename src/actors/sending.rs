@@ -103,13 +103,14 @@ pub async fn send(job: SendJob, means: Means) -> Result<Sent, Refusal> {
     };
     let patience = patience(&contents);
     let mut remembered = Remembered { at: job.now, to: to.clone(), ids: ids.clone(), done: false };
-    let parts = ids.iter().zip(contents).map(|(id, content)| OutboxPart {
+    let parts = ids.iter().zip(contents).enumerate().map(|(n, (id, content))| OutboxPart {
         account: account.clone(),
         id: id.clone(),
         chat: to.clone(),
         content,
         answers: None,
-        first_contact,
+        // What follows the first message does not begin a conversation.
+        first_contact: first_contact && n == 0,
     });
     // Both or neither: a request that failed here has left nothing behind, and its files go with it.
     let queued = journal.enqueue_under(&fact, &remembered.text(), parts.collect()).await.map_err(unavailable)?;

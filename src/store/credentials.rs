@@ -137,7 +137,7 @@ fn is_known(json: &serde_json::Value) -> bool {
 }
 
 /// Files that belong to a WhatsApp session, Verso's own and those of the original. Nothing else is ever deleted.
-pub(super) fn is_session_file(name: &str) -> bool {
+pub fn is_session_file(name: &str) -> bool {
     const PREFIXES: [&str; 8] = [
         "app-state-sync-",
         "session-",

@@ -40,7 +40,7 @@ fn each_source(mut check: impl FnMut(&str, &str)) {
     assert!(files.len() > 20, "the walk found too few files");
     for file in files {
         let name = file.strip_prefix(&root).expect("below src").to_string_lossy().replace('\\', "/");
-        if name.ends_with("tests.rs") || name.ends_with("testing.rs") {
+        if name.contains("/tests/") || name.ends_with("tests.rs") || name.ends_with("testing.rs") {
             continue;
         }
         check(&name, &fs::read_to_string(&file).expect("source is readable"));
@@ -88,12 +88,15 @@ fn every_dependency_has_one_home() {
                 "store/",
                 "whatsapp/backend.rs",
                 "whatsapp/database.rs",
+                "whatsapp/snapshot.rs",
                 "whatsapp/wal.rs",
                 "whatsapp/baileys/database.rs",
             ],
         ),
+        ("age::", &["store/backup/seal.rs"]),
+        ("tar::", &["store/backup/"]),
         ("reqwest::", &["agent/", "media/", "whatsapp/"]),
-        ("image::", &["media/picture.rs"]),
+        ("image::", &["media/picture.rs", "media/sticker.rs"]),
         ("opus_pure::", &["media/opus.rs"]),
         ("symphonia::", &["media/voice.rs"]),
         ("actix::", &["actors/", "api/", "cli/gateway.rs", "cli/demo"]),
@@ -120,12 +123,18 @@ fn every_dependency_has_one_home() {
 fn only_the_outbox_seals_letters() {
     each_source(|name, text| {
         let seals = shipped(text).any(|line| line.contains("Letter::seal"));
-        assert!(!seals || name == "store/journal/outbox.rs", "src/{name} seals a letter");
+        assert!(!seals || name == "store/journal/account.rs", "src/{name} seals a letter");
     });
 }
 
 #[test]
 fn rules_do_no_io_and_ask_no_clock() {
+    // The clock itself, and the points at which tests end a demo build.
+    let may = |name: &str, what: &str| match name {
+        "clock.rs" => matches!(what, "SystemTime::now" | "Instant::now"),
+        "fault.rs" => what == "std::env",
+        _ => false,
+    };
     let mut wrong = Vec::new();
     each_source(|name, text| {
         if layer(name) > 1 {
@@ -135,7 +144,7 @@ fn rules_do_no_io_and_ask_no_clock() {
             for forbidden in
                 ["std::fs", "tokio::", "SystemTime::now", "Instant::now", "rand::rng()", "std::net", "std::env"]
             {
-                if line.contains(forbidden) && !(name == "clock.rs" && forbidden == "SystemTime::now") {
+                if line.contains(forbidden) && !may(name, forbidden) {
                     wrong.push(format!("src/{name}: {}", line.trim()));
                 }
             }

@@ -2,7 +2,7 @@
 //!
 //! Two accounts, three contacts who write to both, a group each: one where everything is answered, one where only mentions are. They
 //! send texts, pictures with captions, and texts so long that the answer takes several parts. One account answers by echo, the other
-//! by a model whose answers bring files along. Every line carries its own mark, and the marks that the contacts' phones show are
+//! by a model. Every line carries its own mark, and the marks that the contacts' phones show are
 //! counted. Beside them a program sends through the API and repeats what failed with the same key.
 //! `tests/bench/crash.rs` runs more of it.
 
@@ -105,9 +105,9 @@ pub async fn campaign(kills: u64, seed: u64) -> Outcome {
     ];
     let model = Model::by(answer).await;
     let agents =
-        model.config().replace("agents: {", "agents: { list: [{ id: 'main', model: 'echo/any' }, { id: 'files' }],");
+        model.config().replace("agents: {", "agents: { list: [{ id: 'main', model: 'echo/any' }, { id: 'model' }],");
     let config = format!(
-        "{agents}, bindings: [{{ agentId: 'files', match: {{ channel: 'whatsapp', accountId: 'b' }} }}],
+        "{agents}, bindings: [{{ agentId: 'model', match: {{ channel: 'whatsapp', accountId: 'b' }} }}],
          web: {{ reconnect: {{ initialMs: 100, maxMs: 200 }} }}, messages: {{ queue: {{ mode: 'followup', debounceMs: 0, cap: 10000 }} }},
          channels: {{ whatsapp: {{ dmPolicy: 'open', allowFrom: ['*'], groupPolicy: 'open', accounts: {{ a: {{}}, b: {{}} }},
          groups: {{ '{}': {{ requireMention: false }}, '*': {{ requireMention: true }} }} }} }}",
@@ -119,9 +119,6 @@ pub async fn campaign(kills: u64, seed: u64) -> Outcome {
     }
     let folder = gateway.kill();
     write_config(folder.path(), &config);
-    let workspace = folder.path().join("agents/files/workspace");
-    std::fs::create_dir_all(&workspace).expect("a workspace");
-    std::fs::write(workspace.join("note.txt"), "a note").expect("a file");
     gateway = Process::start(&world, folder).await;
 
     let mut chats: Vec<Chat> = Vec::new();
@@ -191,15 +188,9 @@ pub async fn campaign(kills: u64, seed: u64) -> Outcome {
     campaign.judge(seed)
 }
 
-/// What the model answers: every line with a mark again, and for every fourth message a file.
+/// What the model answers: every line with a mark again.
 fn answer(asked: &str) -> String {
-    let mut lines: Vec<String> = asked.lines().filter(|line| MARK.is_match(line)).map(str::to_owned).collect();
-    let first = MARK.find(asked).map(|mark| mark.as_str().trim_start_matches('m'));
-    let n: usize = first.and_then(|mark| mark.split('.').next()?.parse().ok()).unwrap_or(1);
-    if lines.len() == 1 && n % 4 == 0 {
-        lines.push("MEDIA: ./note.txt".to_owned());
-    }
-    lines.join("\n\n")
+    asked.lines().filter(|line| MARK.is_match(line)).collect::<Vec<_>>().join("\n\n")
 }
 
 impl Campaign {
@@ -326,7 +317,11 @@ impl Campaign {
             let name = format!("account {}, {:?}, {}, seed {seed}", chat.account, chat.group, chat.people[0].number());
             // A message that the phone could not open at first was sent again by the client library, behind later ones.
             let lost = chat.people[0].undecryptable();
-            assert!(lost.iter().all(|lost| lost.recovered), "never opened: {name}: {lost:?}");
+            assert!(
+                lost.iter().all(|lost| lost.recovered),
+                "never opened: {name}: {lost:?}; see {}",
+                self.keep(seed).display()
+            );
             let again: HashSet<String> = lost.into_iter().map(|lost| lost.id).collect();
             // The same the other way: the account asked its writer for a message again.
             let late: HashSet<&String> = chat

@@ -3,6 +3,7 @@
 mod admission;
 mod answers;
 mod architecture;
+mod backup;
 mod bad_input;
 mod baileys_folder;
 mod catch_up;

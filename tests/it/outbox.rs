@@ -249,6 +249,7 @@ async fn a_text_that_no_device_confirmed_is_sent_once_more_and_shown_once() {
     // A device list that is out of date: what arrives can be opened by none of her devices, and none asks for it.
     ann.set_deaf(true);
     let asked = ann.says(&work, "hello?");
+    assert_eq!(gateway.verdict(&asked).await, "answer");
     let part = part_that_is(&gateway, &asked, "acked").await;
     let id = part["id"].as_str().expect("an id").to_owned();
     let sent = || {

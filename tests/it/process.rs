@@ -44,24 +44,32 @@ const OPEN: &str = r#"channels: { whatsapp: { dmPolicy: "open", allowFrom: ["*"]
 
 impl Process {
     pub async fn start(world: &World, state: tempfile::TempDir) -> Self {
+        let folder = state.path().to_path_buf();
+        let mut process = Self::start_at(world, &folder).await;
+        process.state = state;
+        process
+    }
+
+    /// Starts in a folder that stays the caller's.
+    pub async fn start_at(world: &World, state: &Path) -> Self {
         // A pipe that nobody reads would stop the gateway when it is full.
-        let said = std::fs::File::create(state.path().join("console")).expect("a file for what it says");
-        let mut child = verso(state.path(), &world.ws_url())
+        let said = std::fs::File::create(state.join("console")).expect("a file for what it says");
+        let mut child = verso(state, &world.ws_url())
             .arg("gateway")
             .stdout(Stdio::null())
             .stderr(said)
             .spawn()
             .expect("the program starts");
-        let lock = state.path().join("gateway.lock");
+        let lock = state.join("gateway.lock");
         let began = Instant::now();
         loop {
             let noted = std::fs::read_to_string(&lock).unwrap_or_default();
             let mut words = noted.split_whitespace();
             if words.next() == Some(&child.id().to_string()) && words.next().is_some() {
-                return Self { child, state };
+                return Self { child, state: tempfile::tempdir().expect("temp dir") };
             }
             if let Some(code) = child.try_wait().expect("waitable") {
-                let text = std::fs::read_to_string(state.path().join("console")).unwrap_or_default();
+                let text = std::fs::read_to_string(state.join("console")).unwrap_or_default();
                 panic!("the gateway ended with {code}: {text}");
             }
             assert!(began.elapsed() < DEADLINE, "the gateway does not come up");

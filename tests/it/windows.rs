@@ -50,9 +50,10 @@ async fn a_pairing_request_that_was_entered_before_a_crash_gets_its_texts_once()
         ann.says(&work, "let me in");
         Process::dies_at(&world, folder.path(), "pairing-entered").await;
         let told = if personal { &work } else { &ann };
-        assert!(told.inbox().is_empty());
+        let tells = |text: &str| text.contains("Pairing code") || text.contains("asks to be let in");
+        assert!(!texts(told).iter().any(|text| tells(text)));
         let gateway = Process::start(&world, folder).await;
-        let said = told.expect_message(|_| true).await.expect("told after the restart").text;
+        let said = told.expect_message(|r| tells(&r.text)).await.expect("told after the restart").text;
         let listed = gateway.run(&world, &["pairing", "list", "whatsapp", "--json"]).await;
         let listed: serde_json::Value = serde_json::from_slice(&listed.stdout).expect("json");
         let code = listed["requests"][0]["code"].as_str().unwrap_or_else(|| panic!("{listed:#}"));
@@ -66,8 +67,11 @@ async fn a_pairing_request_that_was_entered_before_a_crash_gets_its_texts_once()
         assert!(approved.status.success(), "{approved:?}");
         ann.says(&work, "am I in?");
         ann.expect_text("am I in?").await.expect("let in");
-        let heard = [&ann, &work].map(|phone| texts(phone).iter().filter(|text| text.contains(code)).count());
-        assert_eq!(heard, [usize::from(!personal), 1]);
+        // The own phone also sees what the account writes to others.
+        let heard = |phone: &Phone, what: &str| {
+            texts(phone).iter().filter(|text| text.contains(code) && text.contains(what)).count()
+        };
+        assert_eq!((heard(&ann, ""), heard(&work, "asks to be let in")), (usize::from(!personal), 1));
     }
 }
 
@@ -264,7 +268,7 @@ async fn a_message_that_a_phone_asked_for_again_before_a_crash_is_sent_again_aft
     let part = OutboxPart::text(AccountId::new("work"), chat, "can you read me?", None);
     journal.enqueue(vec![part]).await.expect("queued");
     journal.close().await;
-    ann.corrupt_session(&work.devices()[0]).expect("a session");
+    ann.reinstall(false);
     Process::dies_at(&world, folder.path(), "asked-again").await;
     let gateway = Process::start(&world, folder).await;
     ann.expect_text("can you read me?").await.expect("sent again");

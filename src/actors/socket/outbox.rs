@@ -114,7 +114,10 @@ impl Pump {
                     let pacing = drain.borrow_and_update().clone();
                     if pacing.is_some() && !started {
                         started = true;
-                        // What nobody confirmed over an earlier connection is not left for later.
+                        // What an earlier connection left open is not left for later, and goes before what waits.
+                        for letters in self.asked().await {
+                            lanes.push(self.shared.clone().lane(letters));
+                        }
                         look.reset_immediately();
                     }
                     *lock(&self.shared.pacing) = pacing;
@@ -125,9 +128,8 @@ impl Pump {
                     self.waits.values_mut().for_each(|(_, until)| *until = until.filter(|until| *until > now));
                 }
                 _ = look.tick() => if started {
-                    let mut again = self.asked().await;
-                    again.extend(self.unread().await);
-                    for letters in again {
+                    self.forget_asked().await;
+                    for letters in self.unread().await {
                         lanes.push(self.shared.clone().lane(letters));
                     }
                 },
@@ -173,18 +175,23 @@ impl Pump {
         self.lanes_of(letters)
     }
 
-    /// What devices asked for again when the process or the connection ended: nobody else answers them. What is asked on this
-    /// connection the client answers, in less than the time between two looks.
+    /// What devices asked for again when the process or the connection ended: nobody else answers them.
     async fn asked(&mut self) -> Vec<Vec<Letter>> {
-        let last = self.looked.replace(self.shared.clock.now());
-        let found = match last {
-            None => self.shared.outbox.asked().await.map(|letters| self.lanes_of(letters)),
-            Some(last) => self.shared.outbox.forget_asked(last).await.map(|()| Vec::new()),
-        };
-        found.unwrap_or_else(|error| {
-            tracing::error!(target: "whatsapp/outbound", %error, "cannot read the outbox");
-            Vec::new()
-        })
+        match self.shared.outbox.asked().await {
+            Ok(letters) => self.lanes_of(letters),
+            Err(error) => {
+                tracing::error!(target: "whatsapp/outbound", %error, "cannot read the outbox");
+                Vec::new()
+            }
+        }
+    }
+
+    /// What devices asked on this connection the client has answered in less than the time between two looks.
+    async fn forget_asked(&mut self) {
+        let Some(last) = self.looked.replace(self.shared.clock.now()) else { return };
+        if let Err(error) = self.shared.outbox.forget_asked(last).await {
+            tracing::error!(target: "whatsapp/outbound", %error, "cannot write to the outbox");
+        }
     }
 
     /// Texts that went out and that no device of the recipient has confirmed.
