@@ -75,7 +75,8 @@ async fn a_gateway_tells_it_in_the_status() {
     fs::write(auth.join("creds.json"), creds.replace("\"advSecretKey\"", "\"lost\"")).expect("written");
     let gateway = GatewayFixture::start_in(&world, state).await;
     let told = |s: &verso::actors::messages::GatewayStatus| {
-        s.accounts.first().and_then(|a| a.last_error.as_deref()).is_some_and(|e| e.contains("advSecretKey is missing or damaged"))
+        let error = s.accounts.first().and_then(|account| account.last_error.as_deref());
+        error.is_some_and(|e| e.contains("advSecretKey is missing or damaged"))
     };
     gateway.wait("the missing key to be named", told).await;
 }

@@ -24,7 +24,7 @@ pub fn look_up(path: &Path, id: &MessageId) -> Result<Vec<Value>, StoreError> {
     find(&db, id).map_err(broken)
 }
 
-/// As [`Journal::get`](super::Journal::get) without a journal of one's own: reads, and writes no file, also none beside it.
+/// As [`Journal::get`](super::Journal::get) without a journal of one's own: reads, and makes no file, also none beside it.
 ///
 /// # Errors
 /// When the file cannot be read or is damaged; one that does not exist holds nothing.
