@@ -12,7 +12,7 @@ mod model;
 #[allow(dead_code, unused_imports)]
 mod process;
 mod support {
-    pub use crate::model;
+    pub(crate) use crate::model;
 }
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
