@@ -296,9 +296,9 @@ pub enum ReceiptKind {
 /// Why linking failed while the connection lives.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PairingFailure {
-    /// The account demands a passkey, which only a browser can give.
+    /// The account demands a passkey, which only a browser or the phone can give.
     #[error(
-        "this account asks for a passkey when a device is linked, which a gateway cannot give; link it once with the passkey switched off in WhatsApp (Settings, Account, Passkeys)"
+        "WhatsApp asks for this account's passkey before it links a device, and a gateway has none. Ways that work: take over a link that exists already, without scanning, with `verso channels import --from DIR` (the auth folder of a Baileys program) or `verso migrate openclaw`; or remove the passkey in WhatsApp on the phone (Settings, Account, Passkeys), log in again, and create it anew afterwards"
     )]
     PasskeyRequired,
     /// The phone has no multi-device support.

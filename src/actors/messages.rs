@@ -202,6 +202,8 @@ pub enum LoginProgress {
         account: AccountId,
         /// Its number or JID.
         who: String,
+        /// The number that was linked before, when it is another one.
+        before: Option<String>,
     },
     /// A newer QR code replaces the one shown.
     NewQr {
@@ -236,6 +238,8 @@ pub struct LoggedOut {
     pub account: AccountId,
     /// Credentials existed and are gone.
     pub cleared: bool,
+    /// WhatsApp was told; otherwise the phone lists the device until it is removed there.
+    pub unlinked: bool,
 }
 
 /// Starts (or restarts at once) an account that is stopped, degraded or in backoff.

@@ -28,7 +28,7 @@ use crate::config::model::{AccountConfig, WebConfig};
 use crate::event::Identity;
 use crate::ids::{AccountId, E164};
 use crate::media::Loader;
-use crate::policy::link_state::{Action, Input, LinkMachine};
+use crate::policy::link_state::{AccountState, Action, Input, LinkMachine};
 use crate::store::credentials;
 use crate::store::paths::StatePaths;
 
@@ -101,10 +101,18 @@ pub struct SupervisorActor {
     timer: Option<SpawnHandle>,
     login: watch::Sender<LoginView>,
     login_phone: Option<E164>,
+    /// The number that was linked when the login began.
+    number_before: Option<E164>,
+    /// Told when the connection under way stands or has failed.
+    settled: Vec<tokio::sync::oneshot::Sender<()>>,
+    /// Told when the credentials are gone, or why they are not.
+    clearing: Vec<tokio::sync::oneshot::Sender<Result<(), String>>>,
     /// A login beside the link at hand.
     relink: Option<relink::Relink>,
     /// Such logins so far.
     sides: u64,
+    /// The folder of a link that a new one was to replace when an earlier process died.
+    cut_off: Option<PathBuf>,
     /// Where the new link of [`Action::Adopt`] goes.
     adopted: Option<PathBuf>,
     identity: Option<Identity>,
@@ -146,8 +154,12 @@ impl SupervisorActor {
             timer: None,
             login: watch::Sender::new(LoginView::None),
             login_phone: None,
+            number_before: None,
+            settled: Vec::new(),
+            clearing: Vec::new(),
             relink: None,
             sides: 0,
+            cut_off: None,
             adopted: None,
             identity: None,
             linked: false,
@@ -253,7 +265,13 @@ impl SupervisorActor {
         }
     }
 
-    fn publish(&self) {
+    fn publish(&mut self) {
+        let state = self.machine.state();
+        if matches!(state, AccountState::Connected { .. }) || !state.is_live() {
+            for asked in self.settled.drain(..) {
+                let _ = asked.send(());
+            }
+        }
         self.gateway.do_send(AccountChanged(Box::new(self.status())));
     }
 }
@@ -262,7 +280,8 @@ impl Drop for SupervisorActor {
     fn drop(&mut self) {
         if std::thread::panicking() {
             // The socket keeps the account's lock until its link is closed, so the next supervisor cannot open a second one.
-            if let Some(socket) = &self.socket {
+            let side = self.relink.as_ref().map(|relink| &relink.socket);
+            for socket in self.socket.iter().chain(side) {
                 socket.do_send(CloseSocket { unlink: false });
             }
             self.gone.do_send(SupervisorGone(self.account.id.clone()));
@@ -274,7 +293,7 @@ impl Actor for SupervisorActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        credentials::finish_relink(&self.cx.paths, &self.auth_dir());
+        self.take_up_relink();
         self.read_credentials();
         self.recall_phone(ctx);
         if self.account.link.enabled && !self.linking_only {
@@ -305,12 +324,13 @@ impl Handler<ApplyAccount> for SupervisorActor {
         if was_enabled && (moved || !self.account.link.enabled) {
             if self.relink.is_some() {
                 self.login.send_replace(LoginView::Failed("the account's settings changed".to_owned()));
-                ctx.spawn(actix::fut::wrap_future(self.cancel_relink()));
+                self.give_up_relink(ctx);
             }
             self.input(Input::Disable, ctx);
         }
         if moved {
             self.identity = None;
+            self.cut_off = None;
             self.forget_phone();
         }
         self.read_credentials();
@@ -330,7 +350,10 @@ impl Handler<EndAccount> for SupervisorActor {
         let side = self.cancel_relink();
         self.input(Input::Stop, ctx);
         Box::pin(async move {
-            side.await;
+            if let Some(dir) = side.await {
+                // The next start would remove it; an account that is gone from the configuration has none.
+                let _ = tokio::task::spawn_blocking(move || credentials::empty_relink(&dir)).await;
+            }
             let _ = ended.await;
         })
     }

@@ -37,5 +37,7 @@ pub(super) async fn stop(api: &Api, params: &Params) -> Result<Value, ErrorShape
 pub(super) async fn logout(api: &Api, params: &Params) -> Result<Value, ErrorShape> {
     let done = ask(api.port.logout.send(Logout { account: only_whatsapp(params)? }).await)?;
     api.shown.forget(done.account.as_str());
-    Ok(json!({"channel": CHANNEL, "accountId": done.account, "cleared": done.cleared, "loggedOut": done.cleared}))
+    Ok(json!({
+        "channel": CHANNEL, "accountId": done.account, "cleared": done.cleared, "loggedOut": done.cleared, "unlinked": done.unlinked,
+    }))
 }

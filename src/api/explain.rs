@@ -181,6 +181,9 @@ fn step(reason: IgnoreReason, trace: &[Gate], message: &InboundMessage, who: &st
             "/activation" => "mention the agent, reply to it, or write /activation always in the group".to_owned(),
             key => format!("mention the agent, reply to it, or set {key} to false"),
         },
+        R::Restored => format!(
+            "ask {who} to write again; verso backup restore --resume answers what was open, if the old gateway stopped right at the backup"
+        ),
         R::ActivationNotOwner | R::CommandNotAuthorized => format!("add \"{who}\" to {key}; who is listed may command"),
         R::StatusOrBroadcast
         | R::Newsletter

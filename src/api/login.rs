@@ -108,11 +108,14 @@ pub(super) async fn wait(api: &Api, params: &Params) -> Result<Value, ErrorShape
     };
     let state = |connected: bool, state: &str, message: String| json!({"connected": connected, "message": message, "state": state});
     Ok(match answer.map_err(|r| refused(&r))? {
-        LoginProgress::Linked { account, who } => {
+        LoginProgress::Linked { account, who, before } => {
             api.shown.forget(account.as_str());
             let mut answer = state(true, "linked", "✅ Linked! WhatsApp is ready.".into());
             answer["accountId"] = json!(account);
             answer["who"] = json!(who);
+            if let Some(before) = before {
+                answer["before"] = json!(before);
+            }
             answer
         }
         LoginProgress::NewQr { code } => {

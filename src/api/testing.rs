@@ -141,7 +141,7 @@ impl Handler<Logout> for Script {
     fn handle(&mut self, m: Logout, _: &mut Self::Context) -> Self::Result {
         let account = self.known(m.account.as_deref())?;
         let cleared = std::mem::replace(&mut *self.linked.lock().unwrap(), false);
-        Ok(LoggedOut { account, cleared })
+        Ok(LoggedOut { account, cleared, unlinked: cleared })
     }
 }
 

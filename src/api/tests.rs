@@ -473,7 +473,7 @@ async fn linking_by_qr_rotates_and_ends() {
     *script.waits.lock().unwrap() = vec![
         LoginProgress::NewQr { code: "2@second,code".into() },
         LoginProgress::StillWaiting,
-        LoginProgress::Linked { account: AccountId::new("work"), who: "+15550001111".into() },
+        LoginProgress::Linked { account: AccountId::new("work"), who: "+15550001111".into(), before: None },
     ];
     let rotated = client.call("web.login.wait", json!({"currentQrDataUrl": image})).await["payload"].clone();
     assert_eq!((&rotated["connected"], &rotated["qr"]), (&json!(false), &json!("2@second,code")));
@@ -542,7 +542,7 @@ async fn logout_start_stop() {
         let out = client.call("channels.logout", json!({"channel": "whatsapp", "accountId": "work"})).await;
         assert_eq!(
             out["payload"],
-            json!({"channel": "whatsapp", "accountId": "work", "cleared": cleared, "loggedOut": cleared})
+            json!({"channel": "whatsapp", "accountId": "work", "cleared": cleared, "loggedOut": cleared, "unlinked": cleared})
         );
     }
     let start = client.call("channels.start", json!({"channel": "whatsapp"})).await;

@@ -9,9 +9,9 @@ use super::client::{Client, TIMEOUT};
 use super::health::config_lines;
 use super::login::{self, LoginArgs};
 use super::output::{Failure, Printer, Tone, ago, paint};
-use super::place::Place;
+use super::place::{Place, Reach};
 use super::transfer::{self, ExportArgs, ImportArgs};
-use super::{Connection, on_client_runtime, only_whatsapp, show};
+use super::{Connection, gateway, on_client_runtime, only_whatsapp, show};
 use crate::api::protocol::{CHANNEL, CHANNEL_LABEL, ChannelAccount, StatusIssue};
 use crate::clock::{Clock, UnixMs};
 use crate::config::Config;
@@ -104,11 +104,12 @@ pub(super) fn run(args: &ChannelsArgs, connection: &Connection, p: &mut Printer<
     match &args.command {
         // It may need a gateway of its own, which brings its own runtime.
         ChannelsCommand::Login(args) => login::run(args, connection, p),
+        ChannelsCommand::Logout(args) => logout(args, connection, p),
         _ => on_client_runtime(run_async(args, connection, p)),
     }
 }
 
-/// The same inside a runtime; linking goes through the gateway only.
+/// The same inside a runtime; linking and unlinking go through the gateway only.
 pub(super) async fn run_async(
     args: &ChannelsArgs,
     connection: &Connection,
@@ -118,7 +119,12 @@ pub(super) async fn run_async(
         ChannelsCommand::Status(args) => status(args, connection, p).await,
         ChannelsCommand::List(_) => list(&Place::of_process(), p),
         ChannelsCommand::Login(args) => login::through(args, &Place::of_process().reach(connection), p).await.map(drop),
-        ChannelsCommand::Logout(args) => logout(args, connection, p).await,
+        ChannelsCommand::Logout(args) => {
+            if let Some(done) = logout_through(args, &Place::of_process().reach(connection)).await? {
+                show_logout(p, &done);
+            }
+            Ok(())
+        }
         ChannelsCommand::Start(args) => switch("channels.start", args, connection, p).await,
         ChannelsCommand::Stop(args) => switch("channels.stop", args, connection, p).await,
         ChannelsCommand::Import(args) => transfer::import(args, connection, &Place::of_process(), p).await,
@@ -335,47 +341,71 @@ async fn switch(method: &str, args: &AccountArgs, connection: &Connection, p: &m
     Ok(())
 }
 
-async fn logout(args: &AccountArgs, connection: &Connection, p: &mut Printer<'_>) -> Result<(), Failure> {
-    only_whatsapp(&args.channel)?;
+/// Logs out through the running gateway; without one, by a gateway of its own for this account alone.
+fn logout(args: &AccountArgs, connection: &Connection, p: &mut Printer<'_>) -> Result<(), Failure> {
     let place = Place::of_process();
     let reach = place.reach(connection);
-    let answer = match Client::connect(&reach, TIMEOUT).await {
-        Ok(mut client) => {
-            let params = json!({"channel": CHANNEL, "accountId": args.account});
-            let answer = client.call("channels.logout", params, Duration::from_secs(30)).await?;
-            client.close().await;
-            answer
-        }
-        Err(error) if error.is_unreachable() && !reach.explicit => alone(&place, args)?,
-        Err(error) => return Err(error.into()),
+    let done = match on_client_runtime(logout_through(args, &reach))? {
+        Some(done) => done,
+        None => match files_alone(&place, args)? {
+            Some(done) => done,
+            None => {
+                let mut done = Value::Null;
+                gateway::alone(&place, args.account.as_deref(), false, async |own: Reach| {
+                    done = logout_through(args, &own).await?.unwrap_or_default();
+                    Ok(())
+                })?;
+                done
+            }
+        },
     };
-    show(p, &answer, || {
-        let mut lines = vec![if answer["cleared"] == true {
+    show_logout(p, &done);
+    Ok(())
+}
+
+fn show_logout(p: &mut Printer<'_>, done: &Value) {
+    show(p, done, || {
+        let mut lines = vec![if done["cleared"] == true {
             "Cleared WhatsApp Web credentials.".to_owned()
         } else {
             "No WhatsApp Web session found; nothing to delete.".to_owned()
         }];
-        if answer["cleared"] == true && answer["loggedOut"] == false {
-            lines.push(
-                "No gateway was running to tell WhatsApp: remove the device on the phone under Linked Devices.".into(),
-            );
+        if done["cleared"] == true && done["unlinked"] != true {
+            lines.push("WhatsApp could not be told: remove the device on the phone under Linked Devices.".into());
         }
         lines
     });
-    Ok(())
 }
 
-/// Without a gateway the files are all there is.
-fn alone(place: &Place, args: &AccountArgs) -> Result<Value, Failure> {
+/// Logs out through a gateway; nothing when none is there and none was named.
+async fn logout_through(args: &AccountArgs, reach: &Reach) -> Result<Option<Value>, Failure> {
+    only_whatsapp(&args.channel)?;
+    match Client::connect(reach, TIMEOUT).await {
+        Ok(mut client) => {
+            let params = json!({"channel": CHANNEL, "accountId": args.account});
+            let answer = client.call("channels.logout", params, Duration::from_secs(60)).await?;
+            client.close().await;
+            Ok(Some(answer))
+        }
+        Err(error) if error.is_unreachable() && !reach.explicit => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Removes the files of an account that has no link which WhatsApp could be told of; nothing when it has one.
+fn files_alone(place: &Place, args: &AccountArgs) -> Result<Option<Value>, Failure> {
     let _state = GatewayLock::acquire(&place.paths)?;
     let config = place.config()?.config;
     let id = account_id(&config, args.account.as_deref())?;
     let dir = auth_dir(&place.paths, &id, config.account(&id).and_then(|a| a.link.auth_dir.as_deref()));
+    if matches!(link_state(&dir), LinkFiles::Linked { .. }) {
+        return Ok(None);
+    }
     let cleared = dir.exists() && {
         let _account = AccountLock::acquire(&dir)?;
         remove(&place.paths, &dir)?
     };
-    Ok(json!({"channel": CHANNEL, "accountId": id, "cleared": cleared, "loggedOut": false}))
+    Ok(Some(json!({"channel": CHANNEL, "accountId": id, "cleared": cleared, "loggedOut": cleared, "unlinked": false})))
 }
 
 /// The account that is meant.

@@ -93,6 +93,7 @@ pub(super) fn run(args: &GatewayArgs, connection: &Connection, p: &mut Printer<'
         None => &args.run,
     };
     let place = Place::of_process();
+    super::backup::finish_restore(&place)?;
     first_config(&place, p)?;
     let config = place.config()?.config;
     let lock = GatewayLock::acquire(&place.paths)?;
@@ -143,6 +144,7 @@ pub(super) fn alone(
     verbose: bool,
     work: impl AsyncFnOnce(Reach) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
+    super::backup::finish_restore(place)?;
     let config = place.config()?.config;
     let account = account_id(&config, account)?;
     let _lock = GatewayLock::acquire(&place.paths)?;

@@ -120,6 +120,9 @@ async fn link(mut client: Client, args: &LoginArgs, phone: Option<&E164>, p: &mu
         match answer["state"].as_str() {
             Some("linked") => {
                 p.line("✅ Linked! Credentials saved for future sends.");
+                if let (Some(who), Some(before)) = (answer["who"].as_str(), answer["before"].as_str()) {
+                    p.line(format!("The account is linked to {who} now; before it was {before}."));
+                }
                 client.close().await;
                 return Ok(());
             }

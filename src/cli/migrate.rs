@@ -2,7 +2,7 @@
 //! stay as they are.
 
 mod rest;
-mod settings;
+pub(super) mod settings;
 mod source;
 
 use std::fs;

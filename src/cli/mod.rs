@@ -1,5 +1,6 @@
 //! The command line. Commands talk to the running gateway over its API; nothing is done before the arguments are read.
 
+mod backup;
 mod channels;
 pub mod client;
 pub mod config;
@@ -62,6 +63,8 @@ enum Command {
     Message(message::MessageArgs),
     /// Read, check and edit the configuration file
     Config(config::ConfigArgs),
+    /// Save configuration, links and state in one archive, check it, bring it back
+    Backup(backup::BackupArgs),
     /// Move in from OpenClaw: configuration, pairing lists, WhatsApp links, conversations
     Migrate(migrate::MigrateArgs),
     /// Say what became of a message and why
@@ -92,6 +95,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Pairing(args) => finish(args.json(), |p| on_client_runtime(pairing::run(&args, &connection, p))),
         Command::Message(args) => finish(args.json(), |p| on_client_runtime(message::run(&args, &connection, p))),
         Command::Config(args) => edit_config(args),
+        Command::Backup(args) => finish(args.json(), |p| backup::run(&args, p)),
         Command::Migrate(args) => finish(args.json(), |p| on_client_runtime(migrate::run(&args, p))),
         Command::Why(args) => finish(args.json, |p| on_client_runtime(why::run(&args, &connection, p))),
         Command::Logs(args) => finish(false, |p| on_client_runtime(logs::run(&args, &connection, p))),

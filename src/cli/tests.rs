@@ -178,7 +178,11 @@ async fn linking_shows_codes_until_the_phone_answers() {
     *script.waits.lock().unwrap() = vec![
         LoginProgress::StillWaiting,
         LoginProgress::NewQr { code: "2@second,code".into() },
-        LoginProgress::Linked { account: AccountId::new("work"), who: "+15550001111".into() },
+        LoginProgress::Linked {
+            account: AccountId::new("work"),
+            who: "+15550001111".into(),
+            before: Some("+15550009999".into()),
+        },
     ];
     let said = verso(&url, &["channels", "login", "--account", "work"]).await;
     said.result.unwrap();
@@ -189,7 +193,8 @@ async fn linking_shows_codes_until_the_phone_answers() {
             "Scan this QR in WhatsApp (Linked Devices):",
             "Waiting for WhatsApp connection...",
             "Waiting for WhatsApp connection...",
-            "✅ Linked! Credentials saved for future sends."
+            "✅ Linked! Credentials saved for future sends.",
+            "The account is linked to +15550001111 now; before it was +15550009999."
         ]
     );
     assert_eq!(

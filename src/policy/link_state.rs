@@ -141,7 +141,10 @@ impl AccountState {
             }
             Self::Degraded { probe_at: None, cause } => format!("gave up after repeated failures ({cause})"),
             Self::LoggedOut => "logged out: the linked device was removed on the phone or by WhatsApp".to_owned(),
-            Self::Conflict => "stopped: another session uses the same linked device".to_owned(),
+            Self::Conflict => {
+                "stopped: another program uses the same linked device, and WhatsApp lets only one of them be connected"
+                    .to_owned()
+            }
             Self::Banned { until: Some(at) } => {
                 format!("WhatsApp blocked this number for {} more minutes", seconds(*at).div_ceil(60))
             }
@@ -166,7 +169,9 @@ impl AccountState {
             Self::LoggedOut => {
                 Some(format!("link it again: verso channels login --channel whatsapp --account {account}"))
             }
-            Self::Conflict => Some(format!("end the other program that uses these credentials, then run: {start}")),
+            Self::Conflict => Some(format!(
+                "end the other program that uses this link (OpenClaw or the Baileys program that it was taken over from, or a Verso with a copy of this folder), then run: {start}"
+            )),
             Self::Banned { .. } => Some(format!("follow the instructions of WhatsApp on the phone, then run: {start}")),
             Self::Outdated => Some("update Verso".to_owned()),
             Self::Rejected { .. } => Some(format!(
@@ -216,7 +221,10 @@ pub enum Input {
         force: bool,
     },
     /// The login is given up.
-    CancelLink,
+    CancelLink {
+        /// Why, when it failed.
+        cause: Option<String>,
+    },
     /// The owner unlinked it; the caller removes the credentials.
     Unlinked,
     /// The phone accepted a device that was made beside the link at hand; the caller says where it lies.
@@ -308,8 +316,8 @@ impl LinkMachine {
                 if linked { self.resume() } else { self.rest(AccountState::NotLinked { cause: None }) }
             }
             Input::Link { method, force } => self.link(method, force),
-            Input::CancelLink => match self.state {
-                AccountState::Linking { .. } => self.rest(AccountState::NotLinked { cause: None }),
+            Input::CancelLink { cause } => match self.state {
+                AccountState::Linking { .. } => self.rest(AccountState::NotLinked { cause }),
                 _ => Vec::new(),
             },
             Input::Relinked if self.state == AccountState::Disabled => Vec::new(),

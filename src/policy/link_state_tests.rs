@@ -70,6 +70,15 @@ fn a_qr_nobody_scans_ends_and_a_line_that_breaks_gets_one_more_try() {
 }
 
 #[test]
+fn a_login_that_the_phone_cannot_finish_says_why() {
+    let mut machine = LinkMachine::default();
+    let link = Input::Link { method: LinkMethod::Qr, force: false };
+    let failed = Input::CancelLink { cause: Some("a passkey is asked for".to_owned()) };
+    assert_eq!(feed(&mut machine, [Input::Enable { linked: false }, link, failed]), [Action::Close]);
+    assert_eq!(machine.state.sentence(T0), "not linked to a phone; the last login failed: a passkey is asked for");
+}
+
+#[test]
 fn a_lost_connection_comes_back_by_timer_until_the_attempts_are_used_up() {
     let mut machine = connected();
     assert_eq!(feed(&mut machine, [lost()]), [Action::StartTimer(Duration::from_millis(2000))]);
@@ -170,7 +179,7 @@ fn any_input() -> impl Strategy<Value = Input> {
         any::<bool>().prop_map(|linked| Input::Start { linked }),
         Just(Input::Stop),
         any::<bool>().prop_map(|force| Input::Link { method: LinkMethod::Qr, force }),
-        Just(Input::CancelLink),
+        Just(Input::CancelLink { cause: None }),
         Just(Input::Unlinked),
         Just(Input::Relinked),
         Just(Input::Paired),

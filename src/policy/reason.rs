@@ -69,6 +69,8 @@ reasons! {
     TooOld = "too-old", "the message waited longer than the catch-up window while the account was offline";
     /// It does not speak to the agent.
     NotMentioned = "not-mentioned", "the message mentions neither the agent nor replies to it, and the group's activation is \"mention\"";
+    /// Open in a backup.
+    Restored = "restored", "it was open when the state was backed up, and the gateway of that time may have answered it since";
     /// `/activation` by somebody else than an owner.
     ActivationNotOwner = "activation-not-owner", "only an owner may change the group's activation";
     /// A command by somebody who may use none, or not this one.
@@ -101,6 +103,7 @@ impl IgnoreReason {
             | R::PairingTooOld
             | R::SenderUnknown
             | R::NotMentioned
+            | R::Restored
             | R::ActivationNotOwner => false,
         }
     }

@@ -137,7 +137,7 @@ fn is_known(json: &serde_json::Value) -> bool {
 }
 
 /// Files that belong to a WhatsApp session, Verso's own and those of the original. Nothing else is ever deleted.
-pub(super) fn is_session_file(name: &str) -> bool {
+pub fn is_session_file(name: &str) -> bool {
     const PREFIXES: [&str; 8] = [
         "app-state-sync-",
         "session-",
@@ -204,6 +204,13 @@ pub fn adopt(dir: &Path) -> Result<bool, StoreError> {
     Ok(true)
 }
 
+/// A phone accepted a new link in `dir`'s side folder, and the one that it is to replace is still whole.
+pub fn two_links(dir: &Path) -> bool {
+    let new = read_identity(&relink_dir(dir).join("creds.json"));
+    let old = read_identity(&dir.join("creds.json"));
+    matches!((new, old), (Some(new), Some(old)) if new.jid != old.jid) && dir.join("signal.db").is_file()
+}
+
 /// Finishes what a process that died began with [`adopt`], or deletes what came to nothing.
 pub fn finish_relink(paths: &StatePaths, dir: &Path) {
     // The old files directly under `credentials/` are gone by then, so their folder is not the account's any more.
@@ -212,7 +219,12 @@ pub fn finish_relink(paths: &StatePaths, dir: &Path) {
         if !relink_dir(dir).is_dir() {
             continue;
         }
-        let adopted = crate::store::lock::AccountLock::acquire(dir).and_then(|_lock| adopt(dir));
+        let adopted = if read_identity(&relink_dir(dir).join("creds.json")).is_some() {
+            crate::store::lock::AccountLock::acquire(dir).and_then(|_lock| adopt(dir))
+        } else {
+            // Nothing that anybody uses, so the link in `dir` may be open.
+            empty_relink(dir).map(|()| false)
+        };
         match adopted {
             Ok(true) => tracing::warn!(target: "web-session", "finished a new link that was cut off"),
             Ok(false) => {}
@@ -250,14 +262,15 @@ fn remove_files(dir: &Path) -> Result<bool, StoreError> {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(false),
         Err(e) => return Err(StoreError::io("read", dir)(e)),
     };
-    let mut removed = false;
-    for entry in entries.flatten() {
-        if is_session_file(&entry.file_name().to_string_lossy()) {
-            fs::remove_file(entry.path()).map_err(StoreError::io("delete", &entry.path()))?;
-            removed = true;
+    let mut outcome = Ok(false);
+    for entry in entries.flatten().filter(|e| is_session_file(&e.file_name().to_string_lossy())) {
+        // One that stays is no reason to keep the others.
+        match fs::remove_file(entry.path()).map_err(StoreError::io("delete", &entry.path())) {
+            Ok(()) => outcome = outcome.map(|_| true),
+            Err(error) => outcome = outcome.and(Err(error)),
         }
     }
-    Ok(removed)
+    outcome
 }
 
 #[cfg(test)]

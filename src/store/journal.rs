@@ -9,6 +9,7 @@
 //! ```
 
 mod account;
+pub mod copy;
 mod facts;
 mod lookup;
 mod media;

@@ -41,6 +41,12 @@ impl GatewayLock {
             .map_err(StoreError::io("write", &paths.gateway_lock()))
     }
 
+    /// The process that holds the lock, as it noted itself; looks without leaving a trace.
+    pub fn holder(paths: &StatePaths) -> Option<String> {
+        let text = std::fs::read_to_string(paths.gateway_lock()).unwrap_or_default();
+        Self::is_held(paths).then(|| text.split_whitespace().next().unwrap_or("unknown").to_owned())
+    }
+
     /// True when some process holds the lock.
     pub fn is_held(paths: &StatePaths) -> bool {
         let Ok(file) = File::open(paths.gateway_lock()) else { return false };

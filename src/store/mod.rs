@@ -4,6 +4,7 @@
 
 pub mod atomic;
 pub mod auth_files;
+pub mod backup;
 pub mod credentials;
 pub mod inbox;
 pub mod journal;

@@ -18,9 +18,9 @@ use crate::clock::Clock;
 use crate::event::Identity;
 
 /// Pre-keys are counted in 24 bits.
-const PRE_KEY_ID_LIMIT: u32 = 0x00ff_ffff;
+pub(super) const PRE_KEY_ID_LIMIT: u32 = 0x00ff_ffff;
 /// So many pre-keys may have been made since the mirror was written.
-const PRE_KEY_LEAP: u32 = 2_000;
+pub(super) const PRE_KEY_LEAP: u32 = 2_000;
 
 /// Opens the account's database. A damaged one is set aside and the device goes on from its record; one that is older than the record
 /// loses every key that it rolled back. `linking` sets files aside that hold no usable link.

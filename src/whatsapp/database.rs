@@ -11,7 +11,7 @@ use super::wal;
 pub(super) const DATABASE: &str = "signal.db";
 
 /// What could be rolled back with a database: never used again after that.
-const ROLLED_BACK: [&str; 5] = ["sessions", "sender_keys", "sender_key_devices", "prekeys", "base_keys"];
+pub(super) const ROLLED_BACK: [&str; 5] = ["sessions", "sender_keys", "sender_key_devices", "prekeys", "base_keys"];
 
 /// What a look at the database file shows.
 pub(super) enum Found {
@@ -38,7 +38,7 @@ pub(super) fn inspect(path: &Path, recorded: u32) -> io::Result<Found> {
 }
 
 /// Reasons that lie outside the file.
-fn is_outage(code: rusqlite::ErrorCode) -> bool {
+pub(super) fn is_outage(code: rusqlite::ErrorCode) -> bool {
     use rusqlite::ErrorCode as Code;
     matches!(
         code,

@@ -24,6 +24,7 @@ mod media;
 mod ops;
 mod record;
 mod runtime;
+pub mod snapshot;
 mod socket;
 mod tls;
 mod wal;

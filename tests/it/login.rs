@@ -21,7 +21,7 @@ async fn eight_characters_link_a_phone() {
     work.enter_code(&code).await.expect("the phone links");
     assert_eq!(
         gateway.login_end("work").await,
-        LoginProgress::Linked { account: verso::ids::AccountId::new("work"), who: "+15550001111".into() }
+        LoginProgress::Linked { account: verso::ids::AccountId::new("work"), who: "+15550001111".into(), before: None }
     );
     gateway.wait_state("work", "connected").await;
     ann.says(&work, "hello");

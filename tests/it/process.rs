@@ -44,24 +44,32 @@ const OPEN: &str = r#"channels: { whatsapp: { dmPolicy: "open", allowFrom: ["*"]
 
 impl Process {
     pub async fn start(world: &World, state: tempfile::TempDir) -> Self {
+        let folder = state.path().to_path_buf();
+        let mut process = Self::start_at(world, &folder).await;
+        process.state = state;
+        process
+    }
+
+    /// Starts in a folder that stays the caller's.
+    pub async fn start_at(world: &World, state: &Path) -> Self {
         // A pipe that nobody reads would stop the gateway when it is full.
-        let said = std::fs::File::create(state.path().join("console")).expect("a file for what it says");
-        let mut child = verso(state.path(), &world.ws_url())
+        let said = std::fs::File::create(state.join("console")).expect("a file for what it says");
+        let mut child = verso(state, &world.ws_url())
             .arg("gateway")
             .stdout(Stdio::null())
             .stderr(said)
             .spawn()
             .expect("the program starts");
-        let lock = state.path().join("gateway.lock");
+        let lock = state.join("gateway.lock");
         let began = Instant::now();
         loop {
             let noted = std::fs::read_to_string(&lock).unwrap_or_default();
             let mut words = noted.split_whitespace();
             if words.next() == Some(&child.id().to_string()) && words.next().is_some() {
-                return Self { child, state };
+                return Self { child, state: tempfile::tempdir().expect("temp dir") };
             }
             if let Some(code) = child.try_wait().expect("waitable") {
-                let text = std::fs::read_to_string(state.path().join("console")).unwrap_or_default();
+                let text = std::fs::read_to_string(state.join("console")).unwrap_or_default();
                 panic!("the gateway ended with {code}: {text}");
             }
             assert!(began.elapsed() < DEADLINE, "the gateway does not come up");
@@ -357,4 +365,60 @@ async fn bad_beginnings_are_one_clear_sentence_and_exit_code_1() {
             assert!(said.contains(word), "{name} does not name {word}: {said}");
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_login_that_is_interrupted_costs_nothing() {
+    use tokio::io::{AsyncBufReadExt, BufReader};
+    let world = World::start().await.expect("world");
+    let work = world.phone("+15550001111");
+    let interrupted = async |state: &Path| {
+        let mut command = tokio::process::Command::from(verso(state, &world.ws_url()));
+        command.args(["channels", "login", "--account", "work"]).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut login = command.kill_on_drop(true).spawn().expect("runs");
+        let mut lines = BufReader::new(login.stdout.take().expect("piped")).lines();
+        loop {
+            let line = tokio::time::timeout(DEADLINE, lines.next_line()).await.expect("in time").expect("readable");
+            if line.expect("it shows a code").contains("Waiting for WhatsApp") {
+                break;
+            }
+        }
+        let pid = login.id().expect("running").to_string();
+        assert!(Command::new("kill").args(["-INT", &pid]).status().expect("kill runs").success());
+        let status = tokio::time::timeout(DEADLINE, login.wait()).await.expect("it ends at once").expect("waitable");
+        assert!(!status.success(), "an interrupted login is no success");
+    };
+    let folder = state(OPEN);
+    interrupted(folder.path()).await;
+    let began = Instant::now();
+    while world.sockets_open() > 0 {
+        assert!(began.elapsed() < DEADLINE, "the login's connection is still open");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let gateway = Process::start(&world, folder).await;
+    interrupted(gateway.folder()).await;
+    gateway.link(&world, &work).await;
+    assert_eq!(work.devices().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_logout_without_a_gateway_tells_whatsapp_when_it_can() {
+    let world = World::start().await.expect("world");
+    let work = world.phone("+15550001111");
+    let folder = state(OPEN);
+    let logout = ["channels", "logout", "--account", "work"];
+    link_by_code(folder.path(), &world, &work, "work").await;
+    let device = work.devices().remove(0);
+    let out = alone(folder.path(), &world, &logout).await;
+    assert_eq!(text(&out.stdout), "Cleared WhatsApp Web credentials.\n", "{out:?}");
+    assert!(!device.linked(), "WhatsApp was told");
+    let again = alone(folder.path(), &world, &logout).await;
+    assert_eq!(text(&again.stdout), "No WhatsApp Web session found; nothing to delete.\n", "{again:?}");
+
+    link_by_code(folder.path(), &world, &work, "work").await;
+    let device = work.devices().remove(0);
+    world.refuse_connections(usize::MAX);
+    let out = alone(folder.path(), &world, &logout).await;
+    assert!(text(&out.stdout).contains("remove the device on the phone"), "{out:?}");
+    assert!(device.linked() && !folder.path().join("credentials/whatsapp/work/creds.json").exists());
 }

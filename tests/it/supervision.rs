@@ -82,6 +82,8 @@ async fn ends_that_no_retry_cures_are_named_and_not_retried() {
     let a = gateway.wait_state("a", "conflict").await;
     assert_eq!(a.last_disconnect.as_ref().map(|d| (d.status, d.logged_out)), Some((440, false)));
     assert!(a.next_step.as_deref().is_some_and(|s| s.contains("channels start --account a")), "{a:?}");
+    assert!(a.next_step.as_deref().is_some_and(|s| s.contains("OpenClaw")), "a link that was taken over: {a:?}");
+    assert!(a.state_text.contains("another program"), "{a:?}");
 
     devices[1].kick(Kick::DeviceRemoved);
     let b = gateway.wait_state("b", "logged-out").await;
@@ -106,6 +108,9 @@ async fn ends_that_no_retry_cures_are_named_and_not_retried() {
     for n in [0, 1, 3] {
         assert_eq!(devices[n].sockets_opened(), sockets[n], "account {n} was not dialled again");
     }
+    // The other program has ended: a start takes the link back.
+    gateway.port.start.send(StartAccount { account: Some("a".to_owned()) }).await.expect("answers").expect("started");
+    gateway.wait_state("a", "connected").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

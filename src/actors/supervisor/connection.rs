@@ -98,11 +98,20 @@ impl SupervisorActor {
         let paths = self.cx.paths.clone();
         let removal = tokio::task::spawn_blocking(move || credentials::remove(&paths, &dir));
         ctx.spawn(actix::fut::wrap_future(removal).map(|removed, me: &mut Self, ctx| {
-            if let Ok(Err(error)) = removed {
-                tracing::error!(target: "web-reconnect", account = %me.id(), %error, "the old credentials could not be removed");
+            let failed = match removed {
+                Ok(Ok(_)) => None,
+                Ok(Err(error)) => Some(format!("the credentials could not be removed: {error}")),
+                Err(error) => Some(format!("the credentials could not be removed: {error}")),
+            };
+            if let Some(failed) = &failed {
+                tracing::error!(target: "web-reconnect", account = %me.id(), "{failed}");
             }
             me.identity = None;
             me.read_credentials();
+            for asked in me.clearing.drain(..) {
+                let _ = asked.send(failed.clone().map_or(Ok(()), Err));
+            }
+            me.facts.last_error = failed;
             me.busy = false;
             me.pump(ctx);
             me.publish();
@@ -149,6 +158,10 @@ impl SupervisorActor {
         } else {
             self.input(Input::Down { reason, lived }, ctx);
         }
+        let given_up = !self.machine.state().wants_socket();
+        if given_up || matches!(self.machine.state(), AccountState::Degraded { .. }) {
+            self.finish_cut_off(ctx);
+        }
     }
 
     fn link_event(&mut self, event: LinkEvent, ctx: &mut Context<Self>) {
@@ -169,7 +182,7 @@ impl SupervisorActor {
                 tracing::warn!(target: "web-reconnect", account = %self.id(), %reason, "linking failed");
                 self.facts.last_error = Some(reason.to_string());
                 self.login.send_replace(LoginView::Failed(reason.to_string()));
-                self.input(Input::CancelLink, ctx);
+                self.input(Input::CancelLink { cause: Some(reason.to_string()) }, ctx);
             }
             LinkEvent::Paired(identity) => {
                 self.identity = Some(identity);
@@ -191,15 +204,21 @@ impl SupervisorActor {
                 let who = identity.number().map_or_else(|| identity.jid.to_string(), |n| n.to_string());
                 self.identity = Some(identity.clone());
                 self.input(Input::Connected, ctx);
+                if self.cut_off.is_some() {
+                    self.finish_cut_off(ctx);
+                    return;
+                }
                 self.look_for_phone();
                 self.login_phone = None;
-                self.login.send_if_modified(|view| {
-                    let was_linking = view.is_open();
-                    if was_linking {
-                        *view = LoginView::Linked(who);
+                if self.login.borrow().is_open() {
+                    let number = identity.number();
+                    let before =
+                        self.number_before.take().filter(|before| number.as_ref().is_some_and(|n| n != before));
+                    if before.is_some() {
+                        tracing::warn!(target: "web-session", account = %self.id(), "the account is linked to another number than before");
                     }
-                    was_linking
-                });
+                    self.login.send_replace(LoginView::Linked { who, before: before.map(|number| number.to_string()) });
+                }
                 if !self.linking_only {
                     self.introduce(ctx);
                     if let Some(socket) = &self.socket {

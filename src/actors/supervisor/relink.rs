@@ -1,7 +1,7 @@
 //! A login beside a link that works: the new device is made in a folder of its own by a socket of its own. The link that works is
 //! ended and replaced only after a phone accepted the new device; when nobody does, it never notices.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use actix::prelude::*;
 
@@ -20,7 +20,7 @@ const SIDE: u64 = 1 << 63;
 /// The login under way.
 pub(super) struct Relink {
     pub(super) generation: u64,
-    socket: Addr<SocketActor>,
+    pub(super) socket: Addr<SocketActor>,
     /// Of the link that is replaced.
     dir: PathBuf,
     /// The line broke once and was opened again.
@@ -66,14 +66,52 @@ impl SupervisorActor {
         self.relink = Some(Relink { generation, socket, dir, retried, paired: false, again: false });
     }
 
-    /// Gives the login up; answered when nothing of it writes any more.
-    pub(super) fn cancel_relink(&mut self) -> impl Future<Output = ()> + use<> {
-        let closing = self.relink.take().map(|relink| relink.socket.send(CloseSocket { unlink: false }));
+    /// Gives the login up; answered when nothing of it writes any more, with the folder of the link that it was beside.
+    pub(super) fn cancel_relink(&mut self) -> impl Future<Output = Option<PathBuf>> + use<> {
+        let relink = self.relink.take();
         async move {
-            if let Some(closing) = closing {
-                // An actor that is gone has closed.
-                let _ = closing.await;
+            let relink = relink?;
+            // An actor that is gone has closed.
+            let _ = relink.socket.send(CloseSocket { unlink: false }).await;
+            Some(relink.dir)
+        }
+    }
+
+    /// Gives the login up and leaves nothing of it.
+    pub(super) fn give_up_relink(&mut self, ctx: &mut Context<Self>) {
+        ctx.spawn(actix::fut::wrap_future(self.cancel_relink()).map(|dir, me: &mut Self, _| {
+            if let Some(dir) = dir {
+                me.sweep_relink(&dir);
             }
+        }));
+    }
+
+    /// Removes what a login beside the link in `dir` left, unless the next one has begun.
+    fn sweep_relink(&self, dir: &Path) {
+        if self.relink.is_none()
+            && let Err(error) = credentials::empty_relink(dir)
+        {
+            tracing::warn!(target: "web-session", account = %self.id(), %error, "what a login left is still there");
+        }
+    }
+
+    /// The new link that a phone had accepted when an earlier process died. While the old one is whole, it connects once more, so that
+    /// WhatsApp hears that it is given up; otherwise the phone would list a device that nobody has.
+    pub(super) fn take_up_relink(&mut self) {
+        let dir = self.auth_dir();
+        if self.account.link.enabled && !self.linking_only && credentials::two_links(&dir) {
+            tracing::warn!(target: "web-session", account = %self.id(), "a new link was cut off; the old one is given up first");
+            self.cut_off = Some(dir);
+        } else {
+            credentials::finish_relink(&self.cx.paths, &dir);
+        }
+    }
+
+    /// The old link beside one that was cut off is online, or cannot be.
+    pub(super) fn finish_cut_off(&mut self, ctx: &mut Context<Self>) {
+        if let Some(dir) = self.cut_off.take() {
+            self.adopted = Some(dir);
+            self.input(Input::Relinked, ctx);
         }
     }
 
@@ -94,7 +132,7 @@ impl SupervisorActor {
             Report::Event(LinkEvent::PairingFailed { reason }) => {
                 tracing::warn!(target: "web-reconnect", account = %self.id(), %reason, "linking anew failed; the old link goes on");
                 self.login.send_replace(LoginView::Failed(reason.to_string()));
-                ctx.spawn(actix::fut::wrap_future(self.cancel_relink()));
+                self.give_up_relink(ctx);
             }
             Report::Event(LinkEvent::Paired(_)) => {
                 if let Some(relink) = &mut self.relink {
@@ -126,6 +164,7 @@ impl SupervisorActor {
                 DownReason::QrExpired => LoginView::Expired,
                 other => LoginView::Failed(format!("WhatsApp Web connection ended before fully opening. {other}")),
             };
+            self.sweep_relink(&relink.dir);
             self.login.send_replace(view);
         }
     }

@@ -8,6 +8,7 @@ use super::SupervisorActor;
 use crate::actors::messages::{LoggedOut, LoginProgress, LoginStarted, Refusal, Sent, Wanted};
 use crate::actors::sending::{self, Means, SendJob};
 use crate::actors::socket::{RequestCode, UnlinkDevice};
+use crate::event::Identity;
 use crate::ids::{AccountId, E164};
 use crate::media::Trust;
 use crate::policy::link_state::{AccountState, Action, Input, LinkMethod};
@@ -74,7 +75,7 @@ pub(super) enum LoginView {
     Starting,
     Qr(String),
     Code(String),
-    Linked(String),
+    Linked { who: String, before: Option<String> },
     Expired,
     Failed(String),
 }
@@ -95,9 +96,10 @@ impl SupervisorActor {
                     me.login.send_replace(LoginView::Code(code));
                 }
                 Ok(Err(error)) => {
-                    me.login.send_replace(LoginView::Failed(format!("no pairing code: {error}")));
-                    ctx.spawn(actix::fut::wrap_future(me.cancel_relink()));
-                    me.input(Input::CancelLink, ctx);
+                    let cause = format!("no pairing code: {error}");
+                    me.login.send_replace(LoginView::Failed(cause.clone()));
+                    me.give_up_relink(ctx);
+                    me.input(Input::CancelLink { cause: Some(cause) }, ctx);
                 }
                 Err(_) => {}
             },
@@ -134,7 +136,7 @@ impl Handler<BeginLogin> for SupervisorActor {
                 return Box::pin(async move { Ok(LoginStarted::AlreadyLinked { account, who }) });
             }
             if under_way && !beside {
-                self.input(Input::CancelLink, ctx);
+                self.input(Input::CancelLink { cause: None }, ctx);
             }
             if !self.linked && !matches!(self.machine.state(), AccountState::NotLinked { .. } | AccountState::LoggedOut)
             {
@@ -142,6 +144,7 @@ impl Handler<BeginLogin> for SupervisorActor {
                 self.input(Input::Unlinked, ctx);
             }
             self.login_phone = begin.phone.clone();
+            self.number_before = self.identity.as_ref().and_then(Identity::number);
             self.login.send_replace(LoginView::Starting);
             let method = if begin.phone.is_some() { LinkMethod::Code } else { LinkMethod::Qr };
             self.begin_login(method, begin.force, ctx);
@@ -153,7 +156,7 @@ impl Handler<BeginLogin> for SupervisorActor {
                     match view.borrow_and_update().clone() {
                         LoginView::Qr(code) => return Ok(LoginStarted::Qr { account: account.clone(), code, fresh }),
                         LoginView::Code(code) => return Ok(LoginStarted::Code { account: account.clone(), code }),
-                        LoginView::Linked(who) => {
+                        LoginView::Linked { who, .. } => {
                             return Ok(LoginStarted::AlreadyLinked { account: account.clone(), who });
                         }
                         LoginView::Failed(error) => return Err(Refusal::Unavailable(error)),
@@ -187,7 +190,9 @@ impl Handler<FollowLogin> for SupervisorActor {
                 loop {
                     match view.borrow_and_update().clone() {
                         LoginView::None => return LoginProgress::NotStarted,
-                        LoginView::Linked(who) => return LoginProgress::Linked { account: account.clone(), who },
+                        LoginView::Linked { who, before } => {
+                            return LoginProgress::Linked { account: account.clone(), who, before };
+                        }
                         LoginView::Expired => return LoginProgress::Expired,
                         LoginView::Failed(error) => return LoginProgress::Failed { error },
                         LoginView::Qr(code) if follow.shown.as_ref().is_some_and(|shown| *shown != code) => {
@@ -205,29 +210,55 @@ impl Handler<FollowLogin> for SupervisorActor {
     }
 }
 
+/// How long a connection may take that is opened to log out.
+const CONNECT_TO_UNLINK: Duration = Duration::from_secs(10);
+
 impl Handler<Unlink> for SupervisorActor {
     type Result = ResponseActFuture<Self, Result<LoggedOut, Refusal>>;
 
-    fn handle(&mut self, _: Unlink, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, _: Unlink, ctx: &mut Self::Context) -> Self::Result {
         let account = self.id().clone();
         self.read_credentials();
+        // Without a gateway nobody connected it yet, and only a connection tells WhatsApp.
+        let online = (self.linking_only && self.linked && self.socket.is_none()).then(|| {
+            let (tell, told) = tokio::sync::oneshot::channel();
+            self.input(Input::Enable { linked: true }, ctx);
+            self.settled.push(tell);
+            told
+        });
         let had = self.linked || credentials::any_files(&self.auth_dir());
         let socket = self.socket.clone().filter(|_| had);
         let side = self.cancel_relink();
+        self.cut_off = None;
         let told = async move {
             side.await;
-            if let Some(socket) = socket {
-                // Best effort: without a connection the phone goes on showing the device until it is removed there.
-                let _ = tokio::time::timeout(Duration::from_secs(10), socket.send(UnlinkDevice)).await;
+            if let Some(online) = online {
+                let _ = tokio::time::timeout(CONNECT_TO_UNLINK, online).await;
+            }
+            match socket {
+                // Without a connection the phone goes on showing the device until it is removed there.
+                Some(socket) => {
+                    let told = tokio::time::timeout(Duration::from_secs(10), socket.send(UnlinkDevice)).await;
+                    matches!(told, Ok(Ok(Ok(()))))
+                }
+                None => false,
             }
         };
-        Box::pin(actix::fut::wrap_future(told).map(move |(), me: &mut Self, ctx| {
+        Box::pin(actix::fut::wrap_future(told).then(move |unlinked, me: &mut Self, ctx| {
             me.login.send_replace(LoginView::None);
             me.forget_phone();
             me.input(Input::Unlinked, ctx);
+            let (done, cleared) = tokio::sync::oneshot::channel();
+            me.clearing.push(done);
             me.queue.push_back(Action::ClearCredentials);
             me.pump(ctx);
-            Ok(LoggedOut { account, cleared: had })
+            actix::fut::wrap_future(async move {
+                match cleared.await {
+                    Ok(Ok(())) => Ok(LoggedOut { account, cleared: had, unlinked }),
+                    Ok(Err(error)) => Err(Refusal::Unavailable(error)),
+                    Err(_) => Err(Refusal::Unavailable("the gateway is stopping".to_owned())),
+                }
+            })
         }))
     }
 }

@@ -142,7 +142,7 @@ fn without_dirs(mut text: String, dirs: &[(AccountId, PathBuf)]) -> String {
 }
 
 /// The text without this key. The object that it was in stays, also when nothing is left in it: an account may be one.
-fn without(text: &str, path: &[String]) -> Option<String> {
+pub(in crate::cli) fn without(text: &str, path: &[String]) -> Option<String> {
     let shorter = edit::unset(text, path).ok().flatten()?;
     let (_, parent) = path.split_last()?;
     let there = parent.is_empty() || edit::get(&parse_text(&shorter).ok()?, parent).is_some();

@@ -481,3 +481,76 @@ async fn media_are_needed_until_the_answer_that_they_are_shown_for() {
     let shown = shown.expect("json");
     assert!(shown.contains("image") && !shown.contains("c2VjcmV0") && !shown.contains("/v/x"), "{shown}");
 }
+
+/// What a journal held when it was backed up: an open message and an admitted one, a waiting part and one on its way.
+async fn backed_up(dir: &Path, file: &Path) -> std::path::PathBuf {
+    let journal = open(dir);
+    journal.commit(vec![message("NEW"), message("ADMITTED"), message("DONE")]).await.expect("committed");
+    journal.decide(&message("ADMITTED").key(), InboundState::Admitted, serde_json::json!({})).await.expect("decided");
+    journal.answer(vec![message("DONE").key()], vec![part("ACKED", Some(&message("DONE")))]).await.expect("answered");
+    journal.mark_soon(AccountId::new("work"), MessageId::new("ACKED"), OutboxState::Acked, None);
+    let media = MediaFile {
+        kind: MediaKind::Image,
+        mime: "image/png".into(),
+        path: file.to_path_buf(),
+        bytes: 1,
+        file_name: None,
+        size: None,
+        seconds: None,
+        waveform: None,
+        voice: false,
+        gif: false,
+        thumbnail: None,
+    };
+    let picture =
+        OutboxPart { content: Outgoing::Media { media, caption: None, quote: None }, ..part("PICTURE", None) };
+    journal.enqueue(vec![part("WAITS", None), picture]).await.expect("queued");
+    let to = dir.join("copy.db");
+    let copied = copy::copy(&dir.join("state.db"), &to).expect("copied while it is open").expect("a journal");
+    assert_eq!(copied.files, [file]);
+    let entry = copied.entry;
+    assert_eq!((entry.inbound, entry.outbox, entry.messages, entry.open, entry.waiting), (3, 3, 3, 2, 2));
+    assert_eq!(copy::entry(&to).expect("read"), entry);
+    assert!(copy::is_contained(&dir.join("state.db"), &to).expect("read"));
+    journal.commit(vec![message("LATER")]).await.expect("committed");
+    assert!(!copy::is_contained(&dir.join("state.db"), &to).expect("read"), "it went on");
+    journal.close().await;
+    copy::check(&to).expect("whole");
+    let restored = dir.join("restored");
+    std::fs::create_dir(&restored).expect("made");
+    std::fs::rename(to, restored.join("state.db")).expect("moved");
+    restored
+}
+
+#[tokio::test]
+async fn what_was_open_in_a_backup_is_not_done_again() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let restored = backed_up(dir.path(), Path::new("/old/media/outbound/x")).await;
+    let db = restored.join("state.db");
+    let open_rows = copy::settle(&db, 5_000, false, Path::new("/old"), Path::new("/new")).expect("settled");
+    assert_eq!(open_rows, copy::Open { messages: 2, parts: 2 });
+    assert!(!restored.join("state.db-wal").exists(), "one file");
+    let journal = open(&restored);
+    assert!(unanswered(&journal).await.is_empty() && waiting(&journal, "work").await.is_empty());
+    for id in ["NEW", "ADMITTED"] {
+        let found = journal.get_by_message_id(&MessageId::new(id)).await.expect("read");
+        assert_eq!(found[0]["inbound"]["decision"]["verdict"]["reason"], "restored", "{found:?}");
+    }
+    let part = journal.get_by_message_id(&MessageId::new("WAITS")).await.expect("read");
+    assert!(part[0]["outgoing"]["cause"].as_str().expect("a cause").contains("backed up"), "{part:?}");
+    let again = outbox(&journal, "work").unconfirmed(0, 10_000).await.expect("read");
+    assert!(again.is_empty(), "nor is an unconfirmed text sent once more");
+    journal.close().await;
+}
+
+#[tokio::test]
+async fn what_was_open_is_done_when_the_old_gateway_stopped_there() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let restored = backed_up(dir.path(), Path::new("/old/media/outbound/x")).await;
+    copy::settle(&restored.join("state.db"), 5_000, true, Path::new("/old"), Path::new("/new")).expect("settled");
+    let journal = open(&restored);
+    assert_eq!(unanswered(&journal).await, ["NEW", "ADMITTED"]);
+    assert_eq!(waiting(&journal, "work").await, ["WAITS", "PICTURE"]);
+    assert_eq!(journal.files_in_use().await.expect("read"), [Path::new("/new/media/outbound/x")]);
+    journal.close().await;
+}

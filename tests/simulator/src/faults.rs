@@ -57,6 +57,8 @@ pub enum Fault {
     },
     /// The proof in `pair-success` is wrong, as if a stranger had sent it: the client must refuse to be linked.
     ForgedPairing,
+    /// The account has a passkey: a scan links nothing, the client is asked for the passkey instead.
+    AsksForPasskey,
     /// An attempted IK resumption is answered with XXfallback.
     RefuseIk,
     /// The server closes the socket instead of answering `clientHello`.

@@ -41,6 +41,9 @@ pub enum LinkError {
     /// The 8 characters are not those the client shows.
     #[error("wrong code: the client's keys could not be opened with it")]
     WrongCode,
+    /// The account has a passkey, and the client has not shown it.
+    #[error("the client has to show the account's passkey first")]
+    Passkey,
     /// The client answered with an error.
     #[error("the client refused to be linked: {0}")]
     Refused(String),
@@ -144,6 +147,10 @@ pub(crate) async fn scan(world: &World, account: usize, qr: &str) -> Result<Link
         if identity != qr.identity {
             return Err(LinkError::BadCode("its identity key is not the one the client registered".into()));
         }
+        if s.faults.has(&Fault::AsksForPasskey) {
+            s.ask_for_passkey(id);
+            return Err(LinkError::Passkey);
+        }
         s.start_pairing(id, account, &qr.adv_secret);
         Ok(id)
     })?;
@@ -173,9 +180,35 @@ pub(crate) async fn finished(world: &World, account: usize, conn: u64) -> Result
 }
 
 impl State {
+    fn ask_for_passkey(&mut self, conn: u64) {
+        let options = br#"{"challenge":"YWJjZGVm","rpId":"web.whatsapp.com","userVerification":"required"}"#;
+        let id = self.stanza_id();
+        let node = el("notification")
+            .attr("from", SERVER)
+            .attr("type", "passkey_prologue_request")
+            .attr("id", id)
+            .attr("t", unix_now().to_string())
+            .children([el("passkey_request_options").bytes(options.to_vec()).build()])
+            .build();
+        self.send(conn, node);
+    }
+
     /// Greets an unpaired client with references for its QR codes.
     pub fn offer_pairing(&mut self, conn: u64) {
-        let refs: Vec<String> = (0..REFS)
+        self.offer_codes(conn, REFS);
+    }
+
+    /// Sends every client that is being linked fresh references, so many; without any its codes are used up.
+    pub fn renew_codes(&mut self, refs: usize) {
+        let unpaired: Vec<u64> =
+            self.conns.iter().filter(|(_, c)| matches!(c.who, Who::Unpaired(_))).map(|(id, _)| *id).collect();
+        for conn in unpaired {
+            self.offer_codes(conn, refs);
+        }
+    }
+
+    fn offer_codes(&mut self, conn: u64, refs: usize) {
+        let refs: Vec<String> = (0..refs)
             .map(|_| {
                 let bytes: [u8; 24] = rand::random();
                 format!("2@{}", BASE64.encode(bytes))

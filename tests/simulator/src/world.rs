@@ -302,6 +302,16 @@ impl World {
         self.with(State::clear_faults);
     }
 
+    /// Connections that are open now.
+    pub fn sockets_open(&self) -> usize {
+        self.look(|s| s.conns.len())
+    }
+
+    /// Replaces the QR codes of every client that is being linked, as time does; with 0 they are used up.
+    pub fn renew_codes(&self, refs: usize) {
+        self.with(|s| s.renew_codes(refs));
+    }
+
     /// Closes the next `n` TCP connections at once; `usize::MAX` for all.
     pub fn refuse_connections(&self, n: usize) {
         self.with(|s| s.refuse = n);

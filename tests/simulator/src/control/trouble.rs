@@ -94,6 +94,7 @@ pub(super) fn fault(world: &World, asked: Trouble) -> Result<Value, Refused> {
             expire: asked.seconds.map(Duration::from_secs),
         },
         "forged_pairing" => Fault::ForgedPairing,
+        "passkey" => Fault::AsksForPasskey,
         "refuse_ik" => Fault::RefuseIk,
         "hang_up" => Fault::HangUpInHandshake,
         other => return Err(Refused::bad(format!("no fault called {other:?}"))),
