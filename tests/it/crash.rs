@@ -2,8 +2,8 @@
 //!
 //! Two accounts, three contacts who write to both, a group each: one where everything is answered, one where only mentions are. They
 //! send texts, pictures with captions, and texts so long that the answer takes several parts. One account answers by echo, the other
-//! by a model. Every line carries its own mark, and the marks that the contacts' phones show are
-//! counted. Beside them a program sends through the API and repeats what failed with the same key.
+//! by a model. Every line carries its own mark, and the marks that the contacts' phones show are counted. Beside them a program sends
+//! through the API and repeats what failed with the same key.
 //! `tests/bench/crash.rs` runs more of it.
 
 use std::collections::HashSet;
