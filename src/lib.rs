@@ -37,6 +37,8 @@
 //! * Only a `SocketActor` holds a [`whatsapp::Link`]; it keeps the lock of the account's folder until the link is closed.
 //! * A link moves whole: the files of another program are copied before anything is replaced, `creds.json` changes hands last, and Signal
 //!   keys that were in use are never rolled back ([`whatsapp::baileys`]).
+//! * Sealed files open with the owner's key or not at all: without it an account is `locked`, and nothing of it is deleted, replaced or
+//!   linked anew ([`whatsapp::seal`]).
 //! * Only the `GatewayActor` swaps the configuration. Nobody patches it in memory: writers edit the file.
 //! * Only the [`policy::link_state`] table decides whether and when an account connects; whatsapp-rust's own reconnect is off.
 //! * A message is judged by [`policy::decide`] and nothing else, and every drop has a reason with a code.

@@ -24,7 +24,7 @@ use crate::event::{DownReason, InboundMessage, LinkEvent, ReceiptKind};
 use crate::ids::{AccountId, E164, Jid, MessageId};
 use crate::store::journal::{Journal, OutboxState};
 use crate::store::lock::AccountLock;
-use crate::whatsapp::{CommitFailed, GroupInfo, Link, LinkError, LinkSink, LinkSpec, Links};
+use crate::whatsapp::{CommitFailed, GroupInfo, Link, LinkError, LinkSink, LinkSpec, Links, OpenError};
 
 use outbox::Pump;
 
@@ -274,7 +274,10 @@ impl Actor for SocketActor {
         let spec = self.spec.clone();
         let me = ctx.address().recipient();
         self.cx.pool.spawn(async move {
-            let opened = links.open(spec, sink).await.map_err(|e| DownReason::Internal { detail: e.to_string() });
+            let opened = links.open(spec, sink).await.map_err(|e| match e {
+                OpenError::Locked { .. } => DownReason::Locked { detail: e.to_string() },
+                other => DownReason::Internal { detail: other.to_string() },
+            });
             me.do_send(Opened(opened));
         });
     }

@@ -281,6 +281,7 @@ impl SupervisorActor {
             device_name: self.account.link.device_name.clone(),
             available: self.marks_online(),
             linking: matches!(self.machine.state(), AccountState::Linking { .. }),
+            encryption: self.account.link.encryption.clone(),
         };
         let socket = SocketActor::new(spec, self.cx.socket.clone(), self.generation, ctx.address().recipient(), lock);
         self.socket = Some(socket.start());
@@ -532,7 +533,8 @@ impl Handler<ApplyAccount> for SupervisorActor {
         let relink = apply.account.link != self.account.link;
         let was_enabled = self.account.link.enabled;
         // The device's name counts only when it is linked, so a new one waits for that.
-        let moved = apply.account.link.auth_dir != self.account.link.auth_dir;
+        let (new, old) = (&apply.account.link, &self.account.link);
+        let moved = new.auth_dir != old.auth_dir || new.encryption != old.encryption;
         self.account = apply.account;
         self.web = apply.web;
         if !relink {

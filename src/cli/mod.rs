@@ -3,6 +3,7 @@
 mod channels;
 pub mod client;
 pub mod config;
+mod credentials;
 #[cfg(feature = "demo")]
 pub mod demo;
 pub mod gateway;
@@ -62,6 +63,8 @@ enum Command {
     Message(message::MessageArgs),
     /// Read, check and edit the configuration file
     Config(config::ConfigArgs),
+    /// Seal and unseal the accounts' files: keys, status, rotation
+    Credentials(credentials::CredentialsArgs),
     /// Move in from OpenClaw: configuration, pairing lists, WhatsApp links, conversations
     Migrate(migrate::MigrateArgs),
     /// Say what became of a message and why
@@ -92,6 +95,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Pairing(args) => finish(args.json(), |p| on_client_runtime(pairing::run(&args, &connection, p))),
         Command::Message(args) => finish(args.json(), |p| on_client_runtime(message::run(&args, &connection, p))),
         Command::Config(args) => edit_config(args),
+        Command::Credentials(args) => finish(args.json(), |p| on_client_runtime(credentials::run(&args, p))),
         Command::Migrate(args) => finish(args.json(), |p| on_client_runtime(migrate::run(&args, p))),
         Command::Why(args) => finish(args.json, |p| on_client_runtime(why::run(&args, &connection, p))),
         Command::Logs(args) => finish(false, |p| on_client_runtime(logs::run(&args, &connection, p))),

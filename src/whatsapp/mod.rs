@@ -23,10 +23,12 @@ mod media;
 mod ops;
 mod record;
 mod runtime;
+pub mod seal;
 mod socket;
 mod tls;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -36,8 +38,10 @@ pub use convert::probe;
 pub use download::DownloadError;
 pub use endpoint::{Endpoint, EndpointError};
 pub use link::{Link, Links};
+use seal::KeyTrouble;
 
 use crate::clock::UnixMs;
+use crate::config::model::EncryptionConfig;
 use crate::event::{InboundMessage, LinkEvent};
 use crate::ids::{AccountId, E164, Jid};
 
@@ -59,6 +63,8 @@ pub struct LinkSpec {
     pub available: bool,
     /// It is opened for a login: damaged files are set aside.
     pub linking: bool,
+    /// `credentials.encryption`: how the files are sealed.
+    pub encryption: Option<Arc<EncryptionConfig>>,
 }
 
 /// Where a link delivers what it receives.
@@ -94,6 +100,14 @@ pub enum OpenError {
         path: PathBuf,
         /// What is damaged.
         cause: String,
+    },
+    /// The folder is sealed, or shall be, and there is no key for it.
+    #[error("{}", trouble.sentence(account))]
+    Locked {
+        /// The account.
+        account: AccountId,
+        /// What is wrong with the key.
+        trouble: KeyTrouble,
     },
     /// The link of a Baileys program in the folder cannot be taken over.
     #[error("the WhatsApp link of another program cannot be taken over: {0}")]

@@ -82,7 +82,16 @@ fn every_dependency_has_one_home() {
         ("json5::", &["config/"]),
         ("jsonc_parser::", &["config/"]),
         ("notify::", &["actors/watcher"]),
-        ("rusqlite::", &["store/", "whatsapp/backend.rs", "whatsapp/database.rs", "whatsapp/baileys/database.rs"]),
+        (
+            "rusqlite::",
+            &[
+                "store/",
+                "whatsapp/backend.rs",
+                "whatsapp/database.rs",
+                "whatsapp/seal/",
+                "whatsapp/baileys/database.rs",
+            ],
+        ),
         ("reqwest::", &["agent/", "media/", "whatsapp/"]),
         ("image::", &["media/picture.rs"]),
         ("opus_pure::", &["media/opus.rs"]),

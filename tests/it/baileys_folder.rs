@@ -7,7 +7,9 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 use verso::clock::Clock;
-use verso::whatsapp::baileys::{BaileysError, Imported, export, import, inspect};
+use verso::ids::AccountId;
+use verso::whatsapp::baileys::{BaileysError, Exported, Imported, import, inspect};
+use verso::whatsapp::seal::SealedFolder;
 
 fn fixture() -> tempfile::TempDir {
     let dir = tempfile::tempdir().expect("temp dir");
@@ -68,6 +70,11 @@ async fn everything_that_baileys_keeps_moves() {
         let mode = fs::metadata(to.path().join(name)).expect("there").permissions().mode();
         assert_eq!(mode & 0o777, 0o600, "{name}");
     }
+}
+
+async fn export(dir: &Path, to: &Path) -> Result<Exported, BaileysError> {
+    let folder = SealedFolder { dir, account: &AccountId::new("work"), encryption: None };
+    verso::whatsapp::baileys::export(folder, to).await
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ mod commands;
 mod corruption;
 mod crash;
 mod debounce;
+mod encryption;
 mod faults;
 mod groups;
 mod hostile;

@@ -20,22 +20,23 @@ use super::import::blocking;
 use super::{
     BaileysError, Exported, Skipped, address, app_state, credentials, database, sender_keys, sessions, set_aside,
 };
+use crate::whatsapp::seal::{DATA_KEY, DATA_KEY_BACKUP, SealedFolder};
 
 /// Writes the link in `auth_dir` to the folder `to`, which is new or empty, and sets the link in `auth_dir` aside as
 /// `creds.json.exported` and `signal.db.exported`, so that two programs do not use it. The caller holds the lock of `auth_dir`.
 ///
 /// # Errors
 /// When there is no link, `to` has something in it, or a file cannot be written; the link stays usable then.
-pub async fn export(auth_dir: &Path, to: &Path) -> Result<Exported, BaileysError> {
+pub async fn export(folder: SealedFolder<'_>, to: &Path) -> Result<Exported, BaileysError> {
+    let auth_dir = folder.dir;
     let path = auth_dir.join("signal.db");
     if !path.is_file() || !auth_dir.join(CREDENTIALS).is_file() {
         return Err(BaileysError::NothingToExport(auth_dir.to_path_buf()));
     }
     let target = to.to_path_buf();
     blocking(move || prepare(&target)).await?;
-    let listed = path.clone();
-    let keys = blocking(move || database::keys(&listed)).await?;
-    let store = database::open(&path).await?;
+    let unlocked = folder.unlock(false).await.map_err(|e| BaileysError::Locked(e.to_string()))?;
+    let (store, keys) = database::open(auth_dir, unlocked.as_ref()).await?;
     let failed = |cause: String| BaileysError::Database { path: path.clone(), cause };
     let mut folder = Contents { store: Arc::clone(&store), files: BTreeMap::new(), report: Exported::default() };
     let device = folder.fill(keys).await.map_err(|e| failed(e.to_string()))?;
@@ -64,7 +65,7 @@ pub async fn export(auth_dir: &Path, to: &Path) -> Result<Exported, BaileysError
         sync(&target.join(CREDENTIALS))?;
         File::open(&target).and_then(|d| d.sync_all()).map_err(BaileysError::io("sync", &target))?;
         database::settle(&dir.join("signal.db"))?;
-        set_aside::aside(&dir, &["creds.json.bak", CREDENTIALS, "signal.db"], "exported")
+        set_aside::aside(&dir, &["creds.json.bak", CREDENTIALS, "signal.db", DATA_KEY_BACKUP, DATA_KEY], "exported")
             .map_err(BaileysError::io("rename in", &dir))
     })
     .await?;

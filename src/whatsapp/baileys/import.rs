@@ -13,27 +13,32 @@ use super::files::{self, CREDENTIALS, CREDENTIALS_BACKUP, Folder};
 use super::link::Link;
 use super::{BaileysError, Imported, database, set_aside};
 use crate::clock::UnixMs;
+use crate::whatsapp::seal::{DATA_KEY, DATA_KEY_BACKUP, DataKeys};
 use crate::whatsapp::{backend, database as file};
 
 /// The database until it is complete.
 const UNFINISHED: &str = "signal.db.importing";
 
 /// Takes over the Baileys link that lies in `auth_dir` itself; `None` when there is none. The caller holds the folder's lock.
-pub(in crate::whatsapp) async fn in_place(auth_dir: &Path, now: UnixMs) -> Result<Option<Imported>, BaileysError> {
+pub(in crate::whatsapp) async fn in_place(
+    auth_dir: &Path,
+    now: UnixMs,
+    keys: Option<&DataKeys>,
+) -> Result<Option<Imported>, BaileysError> {
     let dir = auth_dir.to_path_buf();
     let credentials = blocking(move || Ok(files::read_json(&dir.join(CREDENTIALS)).ok().flatten())).await?;
     if !credentials.is_some_and(|c| files::is_linked(&c)) {
         return Ok(None);
     }
     let (folder, link) = read(auth_dir, now, true).await?;
-    let known = backend::same_device(auth_dir, &link.device).await;
+    let known = backend::same_device(auth_dir, &link.device, keys).await;
     let mut report = report(&folder, &link);
     if !known {
         build(auth_dir, &link).await?;
     }
     let dir = auth_dir.to_path_buf();
     let day = date(now);
-    let device = link.device.clone();
+    let (device, keys) = (link.device.clone(), keys.cloned());
     report.backup = Some(
         blocking(move || {
             let backup = back_up(&dir, &day)?;
@@ -41,7 +46,7 @@ pub(in crate::whatsapp) async fn in_place(auth_dir: &Path, now: UnixMs) -> Resul
                 set_aside::aside(&dir, &["signal.db"], "replaced").map_err(BaileysError::io("rename in", &dir))?;
                 place(&dir)?;
             }
-            backend::mirror_device(&dir, &device).map_err(BaileysError::io("write into", &dir))?;
+            backend::mirror_device(&dir, &device, keys.as_ref()).map_err(BaileysError::io("write into", &dir))?;
             for path in files::own_files(&dir) {
                 if path.file_name().is_none_or(|n| n != CREDENTIALS && n != CREDENTIALS_BACKUP) {
                     fs::remove_file(&path).map_err(BaileysError::io("delete", &path))?;
@@ -67,10 +72,10 @@ pub async fn import(from: &Path, auth_dir: &Path, partial: bool, now: UnixMs) ->
     let dir = auth_dir.to_path_buf();
     let device = link.device.clone();
     blocking(move || {
-        set_aside::aside(&dir, &[CREDENTIALS_BACKUP, CREDENTIALS, "signal.db"], "replaced")
+        set_aside::aside(&dir, &[CREDENTIALS_BACKUP, CREDENTIALS, "signal.db", DATA_KEY_BACKUP, DATA_KEY], "replaced")
             .map_err(BaileysError::io("rename in", &dir))?;
         place(&dir)?;
-        backend::mirror_device(&dir, &device).map_err(BaileysError::io("write into", &dir))
+        backend::mirror_device(&dir, &device, None).map_err(BaileysError::io("write into", &dir))
     })
     .await?;
     close_to_others(from, &folder, &mut report);
