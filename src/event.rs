@@ -223,6 +223,13 @@ pub enum LinkEvent {
     },
     /// Logged in and the backlog is delivered.
     Connected(Identity),
+    /// The account's own phone gave a sign of life.
+    PhoneSeen {
+        /// When, by WhatsApp's clock, if it waited there until this login; otherwise just now.
+        waited_since: Option<UnixMs>,
+        /// It was a receipt for something that this account sent.
+        confirms: bool,
+    },
     /// WhatsApp took a message (`error: None`) or refused it.
     ServerAck {
         /// The message.

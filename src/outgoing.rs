@@ -183,7 +183,7 @@ pub struct MediaFile {
     pub waveform: Option<Vec<u8>>,
     /// Audio is played as a voice note.
     pub voice: bool,
-    /// A video is played silently and repeated.
+    /// A video is played silently and repeated; a sticker moves.
     pub gif: bool,
     /// A small JPEG preview.
     pub thumbnail: Option<Vec<u8>>,

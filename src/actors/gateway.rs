@@ -3,7 +3,9 @@
 //! The doors ask it through [`GatewayPort`]; it resolves the account and passes the request to that account's supervisor or to
 //! the router.
 
+mod doors;
 mod media;
+mod reload;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,26 +15,17 @@ use actix::prelude::*;
 use tokio::sync::broadcast;
 
 use crate::actors::agent::{AgentActor, StopAgents};
-use crate::actors::messages::{
-    AccountStatus, DecidePairing, Events, ExplainMessage, GatewayEvent, GatewayPort, GatewayStatus, GetStatus,
-    ListPairing, LoggedOut, LoginProgress, LoginStart, LoginStarted, LoginWait, Logout, PairingDecided, PairingRequest,
-    Refusal, Reload, SendOut, Sent, StartAccount, StopAccount, Subscribe,
-};
-use crate::actors::router::{ConfigChanged, FlushBatches, GetCounters, ReloadBy, RouterActor};
+use crate::actors::messages::{AccountStatus, GatewayEvent, GatewayPort};
+use crate::actors::router::{FlushBatches, ReloadBy, RouterActor};
 use crate::actors::socket::SocketContext;
-use crate::actors::supervisor::{
-    AccountChanged, ApplyAccount, BeginLogin, EndAccount, FollowLogin, Resume, SendNow, SupervisorActor,
-    SupervisorContext, SupervisorGone, Suspend, Unlink,
-};
-use crate::actors::watcher::{ConfigFileChanged, WatcherActor};
+use crate::actors::supervisor::{AccountChanged, EndAccount, SupervisorActor, SupervisorContext, SupervisorGone};
+use crate::actors::watcher::WatcherActor;
 use crate::clock::{Clock, UnixMs};
-use crate::config::diff::{ConfigDiff, ReloadReceipt};
+use crate::config::Places;
 use crate::config::file::{self, ConfigSource};
 use crate::config::model::Config;
-use crate::config::{Loaded, Places, Rejected};
-use crate::ids::{AccountId, MessageId};
-use crate::media::{Loader, Reach, Trust};
-use crate::routing::target::Target;
+use crate::ids::AccountId;
+use crate::media::{Loader, Reach};
 use crate::store::inbox::Inbox;
 use crate::store::journal::Journal;
 use crate::store::paths::StatePaths;
@@ -263,146 +256,14 @@ impl GatewayActor {
         });
     }
 
-    fn resolve(&self, asked: Option<&str>) -> Result<(AccountId, Addr<SupervisorActor>), Refusal> {
-        let id = match asked.map(str::trim).filter(|a| !a.is_empty()) {
-            Some(asked) => AccountId::new(asked),
-            None => self.config.default_account.clone(),
-        };
-        match self.accounts.get(&id) {
-            Some(addr) => Ok((id, addr.clone())),
-            None => Err(self.unknown_account(asked.unwrap_or(id.as_str()))),
-        }
-    }
-
-    fn unknown_account(&self, asked: &str) -> Refusal {
-        let known: Vec<&str> = self.config.accounts.keys().map(AccountId::as_str).collect();
-        Refusal::UnknownAccount { account: asked.to_owned(), known: known.join(", ") }
-    }
-
-    /// Passes a request on to the account's supervisor.
-    fn forward<M, T>(&self, account: Option<&str>, message: M) -> ResponseFuture<Result<T, Refusal>>
-    where
-        M: Message<Result = Result<T, Refusal>> + Send + 'static,
-        T: Send + 'static,
-        SupervisorActor: Handler<M>,
-    {
-        match self.resolve(account) {
-            Err(refusal) => Box::pin(async move { Err(refusal) }),
-            Ok((_, supervisor)) => Box::pin(async move {
-                supervisor.send(message).await.unwrap_or_else(|_| Err(Refusal::Unavailable(RESTARTING.to_owned())))
-            }),
-        }
-    }
-
     fn publish(&self, event: GatewayEvent) {
         // Nobody listening is no failure.
         let _ = self.events.send(event);
-    }
-
-    /// Applies what changed in the file. Keeps the configuration in force when the file is wrong.
-    fn take(
-        &mut self,
-        outcome: Result<Loaded, Rejected>,
-        ctx: &mut Context<Self>,
-    ) -> Result<serde_json::Value, Refusal> {
-        if self.stopping {
-            return Err(Refusal::Unavailable("the gateway is stopping".to_owned()));
-        }
-        let loaded = match outcome {
-            Ok(loaded) => loaded,
-            Err(rejected) => {
-                let lines: Vec<String> = rejected.problems.iter().map(ToString::to_string).collect();
-                let refusal =
-                    format!("the edit is not applied, revision {} stays in force:\n{rejected}", self.revision);
-                if self.problems != lines {
-                    tracing::error!(target: "config", revision = self.revision, "{refusal}");
-                    self.problems = lines;
-                    self.publish(GatewayEvent::Reload(serde_json::json!({
-                        "applied": false, "revision": self.revision, "problems": self.problems,
-                    })));
-                }
-                return Err(Refusal::Invalid(refusal));
-            }
-        };
-        self.problems.clear();
-        let diff = ConfigDiff::between(&self.config, &loaded.config);
-        let moved = self.places != loaded.places;
-        self.places = loaded.places;
-        if diff.is_empty() {
-            if moved {
-                self.announce();
-            }
-            return Ok(self.last_reload.clone());
-        }
-        for warning in &loaded.warnings {
-            tracing::warn!(target: "config", "{warning}");
-        }
-        self.revision += 1;
-        self.config = loaded.config;
-        self.apply(&diff, ctx);
-        let receipt = ReloadReceipt::new(self.revision, &diff, self.cx.clock.now());
-        tracing::info!(target: "config", "{receipt}");
-        self.last_reload = serde_json::to_value(&receipt).expect("a receipt is plain data");
-        self.publish(GatewayEvent::Reload(self.last_reload.clone()));
-        Ok(self.last_reload.clone())
-    }
-
-    /// Tells those that judge and answer what is in force, and where it stands.
-    fn announce(&self) {
-        let places = self.places.clone();
-        let changed = ConfigChanged { config: self.config.clone(), revision: self.revision, places };
-        self.router.do_send(changed.clone());
-        self.agents.do_send(changed);
-    }
-
-    /// Stops, applies, starts: in this order, so that an account directory is free before another account takes it.
-    fn apply(&mut self, diff: &ConfigDiff, ctx: &mut Context<Self>) {
-        self.announce();
-        for (id, change) in &diff.accounts {
-            match (self.config.account(id).cloned(), self.accounts.get(id)) {
-                (None, Some(_)) => {
-                    if let Some(supervisor) = self.accounts.remove(id) {
-                        supervisor.do_send(EndAccount);
-                    }
-                    self.statuses.remove(id);
-                }
-                (Some(_), None) => self.start_account(id, ctx),
-                // Also an account that is kept hears of `web.*`.
-                (Some(account), Some(supervisor)) => {
-                    tracing::debug!(target: "config", account = %id, %change, "applied");
-                    supervisor.do_send(ApplyAccount { account, web: self.config.web.clone() });
-                }
-                (None, None) => {}
-            }
-        }
     }
 }
 
 /// How often old rows are deleted.
 const PRUNE_EVERY: Duration = Duration::from_secs(3600);
-const RESTARTING: &str = "the account is being restarted after an internal error; try again in a moment";
-
-impl Handler<ConfigFileChanged> for GatewayActor {
-    type Result = ();
-
-    fn handle(&mut self, changed: ConfigFileChanged, ctx: &mut Self::Context) {
-        // A refusal is logged, published and part of the status; nobody waits for it here.
-        let _ = self.take(changed.outcome, ctx);
-    }
-}
-
-impl Handler<Reload> for GatewayActor {
-    type Result = ResponseActFuture<Self, Result<serde_json::Value, Refusal>>;
-
-    fn handle(&mut self, _: Reload, _: &mut Self::Context) -> Self::Result {
-        let source = self.source.clone();
-        let read = tokio::task::spawn_blocking(move || file::load(&source));
-        Box::pin(actix::fut::wrap_future(read).map(|read, me: &mut Self, ctx| match read {
-            Ok(outcome) => me.take(outcome, ctx),
-            Err(error) => Err(Refusal::Unavailable(error.to_string())),
-        }))
-    }
-}
 
 impl Handler<AccountChanged> for GatewayActor {
     type Result = ();
@@ -423,147 +284,6 @@ impl Handler<SupervisorGone> for GatewayActor {
             tracing::error!(target: "web-reconnect", account = %id, "the account's supervisor failed and is started anew");
             self.start_account(&id, ctx);
         }
-    }
-}
-
-impl Handler<GetStatus> for GatewayActor {
-    type Result = ResponseFuture<GatewayStatus>;
-
-    fn handle(&mut self, _: GetStatus, _: &mut Self::Context) -> Self::Result {
-        let mut status = GatewayStatus {
-            started_at: self.started_at,
-            revision: self.revision,
-            last_reload: self.last_reload.clone(),
-            config_problems: self.problems.clone(),
-            default_account: self.config.default_account.clone(),
-            accounts: self.statuses.values().cloned().collect(),
-        };
-        for account in &mut status.accounts {
-            account.outbox = self.cx.socket.journal.outbox_counts(&account.account_id);
-        }
-        let router = self.router.clone();
-        Box::pin(async move {
-            if let Ok(mut counters) = router.send(GetCounters).await {
-                for account in &mut status.accounts {
-                    account.counters = counters.remove(&account.account_id).unwrap_or_default();
-                }
-            }
-            status
-        })
-    }
-}
-
-impl Handler<LoginStart> for GatewayActor {
-    type Result = ResponseFuture<Result<LoginStarted, Refusal>>;
-
-    fn handle(&mut self, login: LoginStart, _: &mut Self::Context) -> Self::Result {
-        self.forward(
-            login.account.as_deref(),
-            BeginLogin { force: login.force, phone: login.phone.clone(), timeout: login.timeout },
-        )
-    }
-}
-
-impl Handler<LoginWait> for GatewayActor {
-    type Result = ResponseFuture<Result<LoginProgress, Refusal>>;
-
-    fn handle(&mut self, wait: LoginWait, _: &mut Self::Context) -> Self::Result {
-        self.forward(wait.account.as_deref(), FollowLogin { shown: wait.shown.clone(), timeout: wait.timeout })
-    }
-}
-
-impl Handler<Logout> for GatewayActor {
-    type Result = ResponseFuture<Result<LoggedOut, Refusal>>;
-
-    fn handle(&mut self, logout: Logout, _: &mut Self::Context) -> Self::Result {
-        self.forward(logout.account.as_deref(), Unlink)
-    }
-}
-
-impl Handler<StartAccount> for GatewayActor {
-    type Result = ResponseFuture<Result<AccountId, Refusal>>;
-
-    fn handle(&mut self, start: StartAccount, _: &mut Self::Context) -> Self::Result {
-        self.forward(start.account.as_deref(), Resume)
-    }
-}
-
-impl Handler<StopAccount> for GatewayActor {
-    type Result = ResponseFuture<Result<AccountId, Refusal>>;
-
-    fn handle(&mut self, stop: StopAccount, _: &mut Self::Context) -> Self::Result {
-        self.forward(stop.account.as_deref(), Suspend)
-    }
-}
-
-impl Handler<SendOut> for GatewayActor {
-    type Result = ResponseFuture<Result<Sent, Refusal>>;
-
-    fn handle(&mut self, send: SendOut, _: &mut Self::Context) -> Self::Result {
-        let target = match Target::parse(&send.to) {
-            Ok(target) => target,
-            Err(error) => return Box::pin(async move { Err(Refusal::Invalid(error.to_string())) }),
-        };
-        let SendOut { account, what, idempotency_key, .. } = send;
-        let max_bytes = self.config.agents.media_max_bytes;
-        self.forward(account.as_deref(), SendNow { target, what, by: Trust::Owner, max_bytes, idempotency_key })
-    }
-}
-
-impl Handler<ListPairing> for GatewayActor {
-    type Result = ResponseFuture<Result<Vec<PairingRequest>, Refusal>>;
-
-    fn handle(&mut self, list: ListPairing, _: &mut Self::Context) -> Self::Result {
-        if let Some(asked) = &list.account
-            && self.config.account(&AccountId::new(asked)).is_none()
-        {
-            let refusal = self.unknown_account(asked);
-            return Box::pin(async move { Err(refusal) });
-        }
-        let router = self.router.clone();
-        Box::pin(async move { router.send(list).await.unwrap_or_else(|e| Err(Refusal::Unavailable(e.to_string()))) })
-    }
-}
-
-impl Handler<DecidePairing> for GatewayActor {
-    type Result = ResponseFuture<Result<PairingDecided, Refusal>>;
-
-    fn handle(&mut self, decide: DecidePairing, _: &mut Self::Context) -> Self::Result {
-        if let Some(asked) = &decide.account
-            && self.config.account(&AccountId::new(asked)).is_none()
-        {
-            let refusal = self.unknown_account(asked);
-            return Box::pin(async move { Err(refusal) });
-        }
-        let router = self.router.clone();
-        Box::pin(async move { router.send(decide).await.unwrap_or_else(|e| Err(Refusal::Unavailable(e.to_string()))) })
-    }
-}
-
-impl Handler<ExplainMessage> for GatewayActor {
-    type Result = ResponseFuture<Result<serde_json::Value, Refusal>>;
-
-    fn handle(&mut self, ExplainMessage { id }: ExplainMessage, _: &mut Self::Context) -> Self::Result {
-        let journal = self.cx.socket.journal.clone();
-        Box::pin(async move { explain(&journal, &id).await })
-    }
-}
-
-async fn explain(journal: &Journal, id: &MessageId) -> Result<serde_json::Value, Refusal> {
-    let rows = journal.get_by_message_id(id).await.map_err(|e| Refusal::Unavailable(e.to_string()))?;
-    if rows.is_empty() {
-        return Err(Refusal::Invalid(format!(
-            "no message with the id {id} is in the journal; ids are shown by `verso logs` and kept for the journal's retention time"
-        )));
-    }
-    Ok(serde_json::json!({ "rows": rows }))
-}
-
-impl Handler<Subscribe> for GatewayActor {
-    type Result = Events;
-
-    fn handle(&mut self, _: Subscribe, _: &mut Self::Context) -> Self::Result {
-        Events(self.events.subscribe())
     }
 }
 

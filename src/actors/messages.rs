@@ -117,6 +117,8 @@ pub struct AccountStatus {
     pub self_lid: Option<Jid>,
     /// Age of the credentials in milliseconds.
     pub auth_age_ms: Option<i64>,
+    /// Whether the phone behind the link was seen lately.
+    pub phone: crate::policy::phone_watch::PhoneSeen,
     /// What waits in its outbox, and what came to nothing since the start.
     pub outbox: crate::store::journal::OutboxCounts,
     /// Messages answered, held and dropped by reason code since the start.
@@ -312,6 +314,8 @@ pub struct Draft {
     pub gif_playback: bool,
     /// Images and videos are sent as files.
     pub as_document: bool,
+    /// Images are sent as stickers.
+    pub as_sticker: bool,
     /// The name that the first file gets.
     pub file_name: Option<String>,
     /// The message that it answers natively.

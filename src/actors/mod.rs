@@ -23,6 +23,8 @@ pub mod socket;
 pub mod supervisor;
 pub mod watcher;
 
+pub use commands::ACTIVATION_FACTS;
+
 /// Ends the process when an actor that everything depends on panics.
 struct LoudExit(&'static str);
 

@@ -209,6 +209,7 @@ async fn prepare(draft: &Draft, job: &SendJob, loader: &Loader) -> Result<Vec<Me
         let wish = Wish {
             gif_playback: draft.gif_playback,
             as_document: draft.as_document,
+            as_sticker: draft.as_sticker,
             file_name: draft.file_name.clone().filter(|_| n == 0),
             ..Wish::new(source, job.max_bytes)
         };

@@ -64,8 +64,8 @@ pub enum Report {
     Event(LinkEvent),
     /// Messages came in and are on disk.
     Inbound,
-    /// A message went out.
-    Outbound,
+    /// A message went out to this chat.
+    Outbound(Jid),
     /// The connection ended, or could not be opened.
     Down(DownReason),
     /// The actor is gone; `panicked` when a panic ended it.

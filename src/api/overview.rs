@@ -9,6 +9,7 @@ use super::protocol::{
 use super::server::Api;
 use super::settings::Settings;
 use crate::actors::messages::{AccountStatus, GatewayStatus};
+use crate::policy::phone_watch::WAKE_THE_PHONE;
 use crate::policy::reason::ignored;
 
 async fn gateway(api: &Api) -> Result<GatewayStatus, ErrorShape> {
@@ -48,6 +49,7 @@ pub fn account(status: &AccountStatus) -> ChannelAccount {
         dm_policy: status.dm_policy.clone(),
         allow_from: status.allow_from.clone(),
         counters: status.counters.clone(),
+        phone: status.phone.clone(),
         outbox: status.outbox,
     }
 }
@@ -197,6 +199,8 @@ pub fn issue(account: &ChannelAccount) -> Option<StatusIssue> {
         }
         let fix = "Run: verso logs --follow (or restart the gateway). If it persists, relink via channels login.";
         ("runtime", message, fix.to_owned())
+    } else if let Some(warning) = &account.phone.warning {
+        ("auth", format!("Linked, but {warning}."), format!("Fix: {WAKE_THE_PHONE}."))
     } else {
         return None;
     };

@@ -400,6 +400,8 @@ pub struct ChannelAccount {
     pub dm_policy: String,
     pub allow_from: Vec<String>,
     pub counters: BTreeMap<String, u64>,
+    /// Verso: whether the phone behind the link was seen lately.
+    pub phone: crate::policy::phone_watch::PhoneSeen,
     /// Verso: what waits in the outbox (`waiting`), and what failed and expired since the start.
     pub outbox: crate::store::journal::OutboxCounts,
 }

@@ -116,12 +116,18 @@ fn draft(params: &Params) -> Result<Draft, ErrorShape> {
         let mime = params.text("contentType")?.unwrap_or_else(|| "application/octet-stream".to_owned());
         media.insert(0, format!("data:{mime};base64,{bytes}"));
     }
+    let as_document = params.flag("forceDocument")? || params.flag("asDocument")?;
+    let as_sticker = params.flag("asSticker")?;
+    if as_document && as_sticker {
+        return Err(params.wrong("forceDocument and asSticker exclude each other; give one of them"));
+    }
     let reply_to = if params.has("replyToId") { params.text("replyToId")? } else { params.text("replyTo")? };
     Ok(Draft {
         text: params.raw_text("message")?.unwrap_or_default(),
         media,
         gif_playback: params.flag("gifPlayback")?,
-        as_document: params.flag("forceDocument")? || params.flag("asDocument")?,
+        as_document,
+        as_sticker,
         file_name: params.text("filename")?,
         reply_to: reply_to.map(MessageId::new),
     })

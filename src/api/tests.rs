@@ -322,6 +322,10 @@ async fn send_needs_its_key_and_sends_once() {
             json!({"to": "+1555", "message": "x", "accountId": "nope", "idempotencyKey": "k"}),
             "unknown account \"nope\"; configured: home, work",
         ),
+        (
+            json!({"to": "+1555", "media": "/s.webp", "asSticker": true, "forceDocument": true, "idempotencyKey": "k"}),
+            "invalid send params: forceDocument and asSticker exclude each other; give one of them",
+        ),
     ] {
         assert_eq!(client.call("send", params).await["error"]["message"], said);
     }
@@ -363,6 +367,11 @@ async fn everything_that_can_be_sent_reaches_the_gateway_as_meant() {
                 reply_to: Some(MessageId::new("Q")),
                 ..Draft::default()
             }),
+        ),
+        (
+            "send",
+            json!({"to": "+1555", "message": "", "mediaUrl": "/s.webp", "asSticker": true}),
+            Wanted::Message(Draft { media: vec!["/s.webp".into()], as_sticker: true, ..Draft::default() }),
         ),
         (
             "send",

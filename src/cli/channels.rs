@@ -16,6 +16,7 @@ use crate::api::protocol::{CHANNEL, CHANNEL_LABEL, ChannelAccount, StatusIssue};
 use crate::clock::{Clock, UnixMs};
 use crate::config::Config;
 use crate::ids::AccountId;
+use crate::policy::phone_watch::{PhoneSeen, PhoneState};
 use crate::policy::reason::ignored;
 use crate::store::credentials::{LinkFiles, auth_dir, link_state, remove};
 use crate::store::journal::OutboxCounts;
@@ -164,7 +165,9 @@ fn offline(place: &Place, p: &mut Printer<'_>) -> Result<(), Failure> {
             "Mode: local".to_owned(),
         ];
         lines.extend(accounts.iter().map(|a| {
-            let words = [if a.enabled { "enabled" } else { "disabled" }, "configured", linked_word(a)];
+            let mut words = vec![if a.enabled { "enabled" } else { "disabled" }, "configured", linked_word(a)];
+            let error = a.last_error.as_ref().map(|error| format!("error:{error}"));
+            words.extend(error.as_deref());
             format!("- {}: {}", title(a), words.join(", "))
         }));
         lines
@@ -175,12 +178,18 @@ fn offline(place: &Place, p: &mut Printer<'_>) -> Result<(), Failure> {
 fn on_disk(place: &Place, config: &Config, id: &AccountId) -> ChannelAccount {
     let settings = config.account(id);
     let dir = auth_dir(&place.paths, id, settings.and_then(|a| a.link.auth_dir.as_deref()));
+    let (linked, last_error) = match link_state(&dir) {
+        LinkFiles::Linked { .. } => (true, None),
+        LinkFiles::NotLinked => (false, None),
+        LinkFiles::Unusable(why) => (false, Some(why)),
+    };
     ChannelAccount {
         account_id: id.to_string(),
         name: settings.and_then(|a| a.rules.name.clone()),
         enabled: settings.is_some_and(|a| a.link.enabled),
         configured: true,
-        linked: matches!(link_state(&dir), LinkFiles::Linked { .. }),
+        linked,
+        last_error,
         ..ChannelAccount::default()
     }
 }
@@ -237,6 +246,7 @@ pub(super) fn account_line(account: &ChannelAccount, now: UnixMs, colour: bool) 
     if let Some(at) = account.last_outbound_at {
         words.push(format!("out:{}", ago(at, now)));
     }
+    words.extend(phone_word(&account.phone, now));
     if !account.dm_policy.is_empty() {
         words.push(format!("dm:{}", account.dm_policy));
     }
@@ -249,6 +259,16 @@ pub(super) fn account_line(account: &ChannelAccount, now: UnixMs, colour: bool) 
         words.push(paint(colour, Tone::Bad, &format!("error:{error}")));
     }
     format!("- {}: {}", title(account), words.join(", "))
+}
+
+/// When the phone behind the link was last seen: `phone:2h ago`.
+fn phone_word(phone: &PhoneSeen, now: UnixMs) -> Option<String> {
+    let seen = phone.last_seen_at?;
+    Some(match phone.state {
+        PhoneState::Seen => format!("phone:{}", ago(seen, now)),
+        PhoneState::Unknown => format!("phone:unknown since {}", ago(seen, now)),
+        PhoneState::Silent => format!("phone:silent, last seen {}", ago(seen, now)),
+    })
 }
 
 /// Why messages were not answered since the gateway's start: `  ignored: not-mentioned 12, dm-not-allowlisted 3`.
@@ -373,6 +393,24 @@ pub(super) fn account_id(config: &Config, typed: Option<&str>) -> Result<Account
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_status_tells_when_the_phone_was_seen() {
+        const HOUR: UnixMs = 3_600_000;
+        let line = |state, last_seen_at| {
+            let phone = PhoneSeen { state, last_seen_at, ..PhoneSeen::default() };
+            account_line(&ChannelAccount { phone, ..ChannelAccount::default() }, 300 * HOUR, false)
+        };
+        for (state, at, word) in [
+            (PhoneState::Seen, Some(298 * HOUR), "phone:2h ago"),
+            (PhoneState::Unknown, Some(0), "phone:unknown since 12d ago"),
+            (PhoneState::Silent, Some(0), "phone:silent, last seen 12d ago"),
+        ] {
+            let line = line(state, at);
+            assert!(line.contains(word), "{line}");
+        }
+        assert!(!line(PhoneState::Unknown, None).contains("phone"), "nothing is known and nothing said");
+    }
 
     #[test]
     fn the_status_tells_what_an_account_has_not_got_rid_of() {

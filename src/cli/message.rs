@@ -77,6 +77,9 @@ struct SendArgs {
     /// Send images and videos as files
     #[arg(long)]
     force_document: bool,
+    /// Send images as stickers (512 x 512; WebP, PNG, JPEG or GIF)
+    #[arg(long, requires = "media", conflicts_with = "force_document")]
+    as_sticker: bool,
     /// Answer the message with this id
     #[arg(long, value_name = "MESSAGE-ID")]
     reply_to: Option<String>,
@@ -194,6 +197,7 @@ impl MessageCommand {
                     ("mediaUrl", media.first().map(|m| json!(m))),
                     ("mediaUrls", (!media.is_empty()).then(|| json!(media))),
                     ("gifPlayback", args.gif_playback.then_some(json!(true))),
+                    ("asSticker", args.as_sticker.then_some(json!(true))),
                     ("forceDocument", args.force_document.then_some(json!(true))),
                     ("replyToId", args.reply_to.as_ref().map(|id| json!(id))),
                 ] {
@@ -349,6 +353,12 @@ mod tests {
                     "mediaUrls": ["/here/a.png", "https://x/b", "/c"], "gifPlayback": true, "replyToId": "Q"}),
             ),
             (
+                "send -t +1 --media /s.webp --as-sticker",
+                "send",
+                json!({"to": "+1", "message": "", "channel": "whatsapp", "mediaUrl": "/s.webp",
+                    "mediaUrls": ["/s.webp"], "asSticker": true}),
+            ),
+            (
                 "react -t +1 --message-id M --emoji 👍 --participant +2",
                 "message.action",
                 json!({"channel": "whatsapp", "action": "react",
@@ -384,5 +394,7 @@ mod tests {
         ] {
             assert_eq!(wish(line), Err(said.to_owned()), "{line}");
         }
+        let both = wish("send -t +1 --media a --as-sticker --force-document").expect_err("refused");
+        assert!(both.contains("cannot be used with"), "{both}");
     }
 }

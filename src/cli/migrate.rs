@@ -1,8 +1,12 @@
 //! `verso migrate openclaw`: configuration, pairing lists, WhatsApp links and conversations of the original move in. Its own files
 //! stay as they are.
 
+mod rest;
+mod settings;
+mod source;
+
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::{Args, Subcommand};
@@ -12,19 +16,23 @@ use serde_json::{Value, json};
 use super::output::{Failure, Printer};
 use super::place::Place;
 use super::{show, transfer};
+use crate::actors::ACTIVATION_FACTS;
 use crate::clock::Clock;
+use crate::config::Config;
 use crate::config::file::{self, Environment};
-use crate::config::{Config, Loaded, edit, parse_text};
-use crate::ids::AccountId;
+use crate::ids::{AccountId, SessionKey};
 use crate::routing::session_key;
+use crate::session::send_policy;
 use crate::store::atomic;
 use crate::store::credentials::auth_dir;
-use crate::store::journal::Journal;
+use crate::store::journal::{Journal, fact_at};
 use crate::store::lock::GatewayLock;
 use crate::store::original;
-use crate::store::paths::StatePaths;
 use crate::store::transcripts::Transcripts;
-use crate::whatsapp::baileys;
+use crate::whatsapp::baileys::Taking;
+
+use settings::{Settings, settings};
+use source::OldState;
 
 /// Arguments of `verso migrate`.
 #[derive(Debug, Args)]
@@ -41,15 +49,18 @@ enum Source {
 
 #[derive(Debug, Args)]
 struct OpenclawArgs {
-    /// Its state folder [env: OPENCLAW_STATE_DIR] [default: ~/.openclaw]
+    /// Its state folder [env: OPENCLAW_STATE_DIR] [default: ~/.openclaw, or the ~/.clawdbot or ~/.moltbot of older versions]
     #[arg(long, value_name = "DIR")]
     from: Option<PathBuf>,
     /// Only say what would be done
     #[arg(long)]
     dry_run: bool,
-    /// Replace what is there already; replaced files are kept beside
+    /// Replace what is there already (replaced files are kept beside); go on although the original runs
     #[arg(long)]
     force: bool,
+    /// Begin encryption anew in every chat: for a state folder that is an old copy
+    #[arg(long)]
+    fresh_sessions: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -77,19 +88,11 @@ struct Item {
 /// Accounts whose folder was a place of its own in the old state.
 type OldDirs = Vec<(AccountId, PathBuf)>;
 
-/// What Verso takes of the old configuration.
-struct Served {
-    text: String,
-    loaded: Loaded,
-    /// Keys that had to go, and why.
-    dropped: Vec<(String, String)>,
-}
-
 struct Migration<'a> {
-    from: PathBuf,
+    old: OldState,
     place: &'a Place,
     dry_run: bool,
-    force: bool,
+    taking: Taking,
     done: Vec<Item>,
     left: Vec<Item>,
 }
@@ -99,19 +102,35 @@ pub(super) async fn run(args: &MigrateArgs, p: &mut Printer<'_>) -> Result<(), F
     let Source::Openclaw(args) = &args.from;
     let place = Place::of_process();
     let home = Environment::of_process().home.unwrap_or_else(|| PathBuf::from("/"));
-    let named = args.from.clone().or_else(|| std::env::var_os("OPENCLAW_STATE_DIR").map(PathBuf::from));
-    let from = named.unwrap_or_else(|| home.join(".openclaw"));
-    if !from.is_dir() {
-        return Err(Failure::new(format!("{} is no folder", from.display()))
+    let old = OldState::find(args.from.as_deref(), &home, &|name| std::env::var_os(name));
+    if !old.root.is_dir() {
+        return Err(Failure::new(format!("{} is no folder", old.root.display()))
             .hint("name the state folder of OpenClaw with --from; it holds openclaw.json and credentials/"));
     }
+    let running = original::gateway::running(&old.root);
+    if let Some(pid) = running
+        && !args.dry_run
+        && !args.force
+    {
+        return Err(transfer::still_runs(pid, &old.root));
+    }
     let _alone = if args.dry_run { None } else { Some(GatewayLock::acquire(&place.paths)?) };
-    let mut migration =
-        Migration { from, place: &place, dry_run: args.dry_run, force: args.force, done: vec![], left: vec![] };
+    let taking = Taking { force: args.force, fresh_sessions: args.fresh_sessions };
+    let mut migration = Migration { old, place: &place, dry_run: args.dry_run, taking, done: vec![], left: vec![] };
+    if let Some(pid) = running {
+        migration.leave(
+            "gateway",
+            "openclaw",
+            format!("it runs (process {pid}) and has to be stopped before its link moves"),
+        );
+    }
     let (config, old_dirs) = migration.config()?;
     migration.pairing()?;
     migration.links(&config, &old_dirs).await?;
-    migration.sessions().await?;
+    migration.sessions(&config).await?;
+    for (name, why) in rest::kept_back(&migration.old.root) {
+        migration.leave("file", name, why);
+    }
     migration.report(p);
     Ok(())
 }
@@ -127,64 +146,35 @@ impl Migration<'_> {
 
     /// The configuration that is in force afterwards, and the folders that its accounts had in the old one.
     fn config(&mut self) -> Result<(Arc<Config>, OldDirs), Failure> {
-        let source = self.from.join("openclaw.json");
-        let location = &self.place.location;
+        let (location, name) = (&self.place.location, self.old.config_name());
         let mine = || -> Result<_, Failure> { Ok(self.place.config()?.config) };
-        if !source.is_file() {
+        if !self.old.config.is_file() {
             let config = mine()?;
-            self.leave("config", "openclaw.json", "it is not there");
+            self.leave("config", name, "it is not there");
             return Ok((config, OldDirs::new()));
         }
-        let text = file::read_text(&source).map_err(|why| Failure::new(format!("{}: {why}", source.display())))?;
-        let Served { mut text, loaded, dropped } = served(location, text, &source)?;
-        // Folders of their own inside the old state are moved like the others.
-        let mut old_dirs = OldDirs::new();
-        for (id, account) in &loaded.config.accounts {
-            if let Some(dir) = account.link.auth_dir.as_deref().filter(|d| d.starts_with(&self.from)) {
-                old_dirs.push((id.clone(), dir.to_path_buf()));
-            }
-        }
-        let mut paths = vec![vec!["channels", "whatsapp", "authDir"]];
-        paths.extend(old_dirs.iter().map(|(id, _)| vec!["channels", "whatsapp", "accounts", id.as_str(), "authDir"]));
-        if !old_dirs.is_empty() {
-            for path in paths {
-                let path: Vec<String> = path.into_iter().map(str::to_owned).collect();
-                if let Some(shorter) = without(&text, &path) {
-                    text = shorter;
-                }
-            }
-        }
+        let Settings { text, loaded, old_dirs, left } = settings(&self.old, location)?;
         let there = file::exists(location);
-        if there && !self.force {
+        if there && !self.taking.force {
             let config = mine()?;
-            self.leave(
-                "config",
-                "openclaw.json",
-                format!("{} is there already; --force replaces it", location.path.display()),
-            );
+            self.leave("config", name, format!("{} is there already; --force replaces it", location.path.display()));
             return Ok((config, old_dirs));
         }
-        let config = file::load_edited(location, &text)
-            .map_err(|rejected| Failure::new(format!("{} cannot be taken over: {rejected}", source.display())))?
-            .config;
         if !self.dry_run {
             atomic::private_dir(self.place.paths.root())?;
             file::replace(&location.path, &text)
                 .map_err(|e| Failure::new(format!("cannot write {}: {e}", location.path.display())))?;
         }
         let kept = if there { "; the one that was there is kept as .bak" } else { "" };
-        self.did("config", "openclaw.json", format!("is now {}{kept}", location.path.display()));
-        for warning in &loaded.warnings {
-            self.leave("config", warning.key_path.to_string(), warning.message.clone());
+        self.did("config", name, format!("is now {}{kept}", location.path.display()));
+        for (key, why) in left {
+            self.leave("config", key, why);
         }
-        for (path, why) in dropped {
-            self.leave("config", path, why);
-        }
-        Ok((config, old_dirs))
+        Ok((loaded.config, old_dirs))
     }
 
     fn pairing(&mut self) -> Result<(), Failure> {
-        let from = self.from.join("credentials");
+        let from = self.old.paths.credentials().to_path_buf();
         let mut names: Vec<String> = fs::read_dir(&from)
             .into_iter()
             .flatten()
@@ -203,7 +193,7 @@ impl Migration<'_> {
             let to = self.place.paths.credentials().join(&name);
             match fs::read(&to) {
                 Ok(present) if present == bytes => self.leave("pairing", name, "the same is there already"),
-                Ok(_) if !self.force => {
+                Ok(_) if !self.taking.force => {
                     self.leave("pairing", name, format!("{} is there already; --force replaces it", to.display()))
                 }
                 present => {
@@ -221,11 +211,10 @@ impl Migration<'_> {
     }
 
     async fn links(&mut self, config: &Config, old_dirs: &OldDirs) -> Result<(), Failure> {
-        let old = StatePaths::new(&self.from, None);
         let mut seen = Vec::new();
         for id in config.accounts.keys() {
             let named = old_dirs.iter().find(|(account, _)| account == id).map(|(_, dir)| dir.as_path());
-            let from = auth_dir(&old, id, named);
+            let from = auth_dir(&self.old.paths, id, named);
             seen.push(from.clone());
             if !from.join("creds.json").exists() && !from.join("creds.json.bak").exists() {
                 self.leave("link", id.as_str(), "it was not linked there");
@@ -233,16 +222,25 @@ impl Migration<'_> {
             }
             let to = auth_dir(&self.place.paths, id, config.account(id).and_then(|a| a.link.auth_dir.as_deref()));
             let moved = if self.dry_run {
-                baileys::inspect(&from, Clock::System.now()).await.map_err(Failure::from)
+                transfer::look_in(&from, id, &to, self.taking).await
             } else {
-                transfer::move_in(&from, id, &to, self.force).await
+                transfer::move_in(&from, id, &to, self.taking).await
             };
             match moved {
-                Ok(report) => self.did("link", id.as_str(), format!("{}: {}", report.jid, report.summary())),
+                Ok(report) => {
+                    self.did("link", id.as_str(), format!("{}: {}", report.jid, report.summary()));
+                    for warning in report.warnings {
+                        self.leave("link", id.as_str(), warning);
+                    }
+                }
+                Err(Failure { message, hint: Some(hint), .. }) => {
+                    self.leave("link", id.as_str(), format!("{message}; {hint}"));
+                }
                 Err(failure) => self.leave("link", id.as_str(), failure.message),
             }
         }
-        for entry in fs::read_dir(old.credentials().join("whatsapp")).into_iter().flatten().flatten() {
+        let whatsapp = self.old.paths.credentials().join("whatsapp");
+        for entry in fs::read_dir(whatsapp).into_iter().flatten().flatten() {
             let dir = entry.path();
             if dir.join("creds.json").exists() && !seen.contains(&dir) {
                 let name = entry.file_name().to_string_lossy().into_owned();
@@ -256,15 +254,19 @@ impl Migration<'_> {
         Ok(())
     }
 
-    async fn sessions(&mut self) -> Result<(), Failure> {
+    async fn sessions(&mut self, config: &Config) -> Result<(), Failure> {
+        let (store, main_key) = (config.session.store.as_deref(), config.session.main_key.as_str());
         let mut found = Vec::new();
-        for entry in fs::read_dir(self.from.join("agents")).into_iter().flatten().flatten() {
-            let agent = entry.file_name().to_string_lossy().into_owned();
-            match original::sessions(&entry.path().join("sessions")) {
-                Ok((sessions, others)) => {
-                    found.extend(sessions.into_iter().filter(|s| !s.turns.is_empty()));
-                    if others > 0 {
-                        self.leave("sessions", agent, format!("{others} of other channels or damaged"));
+        for (agent, store) in self.old.session_stores(store) {
+            match original::sessions(&store, &agent, main_key) {
+                Ok(read) => {
+                    found.extend(read.found);
+                    if read.others > 0 {
+                        self.leave("sessions", &agent, format!("{} of other channels or of jobs", read.others));
+                    }
+                    if read.wordless > 0 {
+                        let why = format!("{} whose transcript is lost, damaged or empty", read.wordless);
+                        self.leave("sessions", &agent, why);
                     }
                 }
                 Err(error) => self.leave("sessions", agent, error.to_string()),
@@ -273,41 +275,54 @@ impl Migration<'_> {
         if found.is_empty() {
             return Ok(());
         }
-        let (mut moved, mut present) = (0, 0);
-        if self.dry_run {
-            moved = found.len();
-        } else {
-            let journal = Journal::open(&self.place.paths.state_db(), Clock::System)?;
+        let database = self.place.paths.state_db();
+        let mut present = 0;
+        let mut fresh = Vec::new();
+        for session in found {
+            // A conversation that goes on here already is not mixed with an older one.
+            if fact_at(&database, &format!("session:{}", session.key))?.is_some() {
+                present += 1;
+            } else {
+                fresh.push(session);
+            }
+        }
+        if !self.dry_run && !fresh.is_empty() {
+            let journal = Journal::open(&database, Clock::System)?;
             let transcripts = Transcripts::new(self.place.paths.clone());
-            for session in &found {
+            for session in &fresh {
                 let Some(key) = session_key::parse(&session.key) else { continue };
-                let fact = format!("session:{}", session.key);
-                // A conversation that goes on here already is not mixed with an older one.
-                if journal.get(&fact).await?.is_some() {
-                    present += 1;
-                    continue;
+                transcripts.replace(&key.agent, &session.id, &session.turns)?;
+                if let Some(mode) = &session.activation {
+                    journal.put(&format!("{ACTIVATION_FACTS}{}", session.key), mode).await?;
                 }
-                transcripts.append(&key.agent, &session.id, &session.turns)?;
-                journal.put(&fact, &session.id).await?;
-                moved += 1;
+                if let Some(send) = session.send {
+                    journal.put(&send_policy::fact(&SessionKey::new(&session.key)), send).await?;
+                }
+                // It comes last: the session counts as moved from here on.
+                journal.put(&format!("session:{}", session.key), &session.id).await?;
             }
             journal.close().await;
         }
-        if moved > 0 {
-            self.did("sessions", format!("{moved}"), "conversations go on with what was said before");
+        if !fresh.is_empty() {
+            self.did("sessions", fresh.len().to_string(), "conversations go on with what was said before");
+        }
+        let chosen = fresh.iter().filter(|session| session.chosen).count();
+        if chosen > 0 {
+            let why = "had a model, a queue or a way of thinking of their own; the configuration decides now";
+            self.leave("sessions", chosen.to_string(), why);
         }
         if present > 0 {
-            self.leave("sessions", format!("{present}"), "they go on here already");
+            self.leave("sessions", present.to_string(), "they go on here already");
         }
         Ok(())
     }
 
     fn report(&self, p: &mut Printer<'_>) {
-        let value = json!({"from": self.from, "dryRun": self.dry_run, "done": self.done, "left": self.left});
+        let value = json!({"from": self.old.root, "dryRun": self.dry_run, "done": self.done, "left": self.left});
         let line = |item: &Item| format!("- {} {}: {}", item.what, item.name, item.detail);
         show(p, &value, || {
             let head = if self.dry_run { "Would move from" } else { "Moved from" };
-            let mut lines = vec![format!("{head} {}:", self.from.display())];
+            let mut lines = vec![format!("{head} {}:", self.old.root.display())];
             lines.extend(self.done.iter().map(line));
             if self.done.is_empty() {
                 lines.push("- nothing".into());
@@ -323,33 +338,4 @@ impl Migration<'_> {
             lines
         });
     }
-}
-
-/// The text of the configuration as far as Verso can serve it, and the keys that had to go.
-fn served(location: &file::ConfigSource, mut text: String, source: &Path) -> Result<Served, Failure> {
-    let mut dropped = Vec::new();
-    loop {
-        let rejected = match file::load_edited(location, &text) {
-            Ok(loaded) => return Ok(Served { text, loaded, dropped }),
-            Err(rejected) => rejected,
-        };
-        let removable = rejected.iter().find_map(|problem| {
-            let path = edit::parse_path(&problem.key_path.to_string()).ok().filter(|p| !p.is_empty())?;
-            let shorter = without(&text, &path)?;
-            Some((problem.key_path.to_string(), problem.message.clone(), shorter))
-        });
-        let Some((path, why, shorter)) = removable else {
-            return Err(Failure::new(format!("{} cannot be taken over: {rejected}", source.display())));
-        };
-        dropped.push((path, why));
-        text = shorter;
-    }
-}
-
-/// The text without this key. The object that it was in stays, also when nothing is left in it: an account may be one.
-fn without(text: &str, path: &[String]) -> Option<String> {
-    let shorter = edit::unset(text, path).ok().flatten()?;
-    let (_, parent) = path.split_last()?;
-    let there = parent.is_empty() || edit::get(&parse_text(&shorter).ok()?, parent).is_some();
-    if there { Some(shorter) } else { edit::set(&shorter, parent, &json!({})).ok().or(Some(shorter)) }
 }

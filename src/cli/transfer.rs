@@ -13,11 +13,13 @@ use super::place::Place;
 use super::{Connection, show};
 use crate::api::protocol::CHANNEL;
 use crate::clock::Clock;
+use crate::event::Identity;
 use crate::ids::AccountId;
 use crate::store::StoreError;
-use crate::store::credentials::{LinkFiles, auth_dir, link_state};
+use crate::store::credentials::{LinkFiles, auth_dir, link_state, recorded};
 use crate::store::lock::AccountLock;
-use crate::whatsapp::baileys::{self, BaileysError, Imported, Skipped};
+use crate::store::original;
+use crate::whatsapp::baileys::{self, BaileysError, Imported, Skipped, Taking};
 use crate::whatsapp::seal::SealedFolder;
 
 /// How long a link that was told to stop may take.
@@ -32,9 +34,12 @@ pub struct ImportArgs {
     /// Account that gets the link [default: the default account]
     #[arg(long, value_name = "ID")]
     account: Option<String>,
-    /// Set a link that the account has aside; take half a folder too
+    /// Set a link that the account has aside; take half a folder too, and one whose program seems to run
     #[arg(long)]
     force: bool,
+    /// Begin encryption anew in every chat: for a folder that is an old copy
+    #[arg(long)]
+    fresh_sessions: bool,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
@@ -77,7 +82,13 @@ pub(super) async fn import(
     p: &mut Printer<'_>,
 ) -> Result<(), Failure> {
     let (id, dir) = folder(place, args.account.as_deref())?;
-    let imported = move_in(&args.from, &id, &dir, args.force).await?;
+    if let Some(pid) = original::gateway::running(&args.from)
+        && !args.force
+    {
+        return Err(still_runs(pid, &args.from));
+    }
+    let taking = Taking { force: args.force, fresh_sessions: args.fresh_sessions };
+    let imported = move_in(&args.from, &id, &dir, taking).await?;
     let started = tell_gateway(place, connection, &id).await;
     let mut value = json!({"channel": CHANNEL, "accountId": id, "started": started});
     merge(&mut value, &imported);
@@ -97,14 +108,37 @@ pub(super) async fn import(
     Ok(())
 }
 
+/// The sentence for people whose other program still uses what they move.
+pub(super) fn still_runs(pid: u32, from: &Path) -> Failure {
+    Failure::new(format!("OpenClaw's gateway runs (process {pid}) and uses {}", from.display())).hint(
+        "stop it first, with openclaw gateway stop: two programs on one link make WhatsApp report a conflict (440), and both lose messages; --force goes on nevertheless",
+    )
+}
+
 /// Moves a folder into an account that no process uses.
-pub(super) async fn move_in(from: &Path, id: &AccountId, dir: &Path, force: bool) -> Result<Imported, Failure> {
+pub(super) async fn move_in(from: &Path, id: &AccountId, dir: &Path, taking: Taking) -> Result<Imported, Failure> {
+    let present = match link_state(dir) {
+        LinkFiles::Linked { identity, .. } => Some(identity),
+        LinkFiles::NotLinked | LinkFiles::Unusable(_) => None,
+    };
+    may_move(from, id, dir, taking, present)?;
+    let _lock = lock(dir, id).await?;
+    Ok(baileys::import(from, dir, taking, Clock::System.now()).await?)
+}
+
+/// What [`move_in`] would do; nothing is written.
+pub(super) async fn look_in(from: &Path, id: &AccountId, dir: &Path, taking: Taking) -> Result<Imported, Failure> {
+    may_move(from, id, dir, taking, recorded(dir))?;
+    Ok(baileys::inspect(from, taking, Clock::System.now()).await?)
+}
+
+fn may_move(from: &Path, id: &AccountId, dir: &Path, taking: Taking, present: Option<Identity>) -> Result<(), Failure> {
     if same_folder(from, dir) {
         return Err(Failure::new(format!("{} is the folder of account {id} itself", from.display()))
             .hint("nothing to import: the gateway takes the link over when it starts the account"));
     }
-    if let LinkFiles::Linked { identity, .. } = link_state(dir)
-        && !force
+    if let Some(identity) = present
+        && !taking.force
     {
         let who = identity.number().map_or_else(|| identity.jid.to_string(), |n| n.to_string());
         return Err(Failure::new(format!("account {id} is linked already, to {who}")).hint(
@@ -114,8 +148,7 @@ pub(super) async fn move_in(from: &Path, id: &AccountId, dir: &Path, force: bool
     if !from.is_dir() {
         return Err(BaileysError::NoFolder(from.to_path_buf()).into());
     }
-    let _lock = lock(dir, id).await?;
-    Ok(baileys::import(from, dir, force, Clock::System.now()).await?)
+    Ok(())
 }
 
 /// `verso channels export`.

@@ -146,6 +146,16 @@ impl Includer<'_, '_> {
     }
 }
 
+/// The outermost objects that include something.
+pub(super) fn places(node: &Node, path: &KeyPath, out: &mut Vec<(KeyPath, Node)>) {
+    match &node.kind {
+        Kind::Map(map) if map.contains_key("$include") => out.push((path.clone(), node.clone())),
+        Kind::Map(map) => map.iter().for_each(|(key, child)| places(child, &path.key(key), out)),
+        Kind::List(list) => list.iter().enumerate().for_each(|(i, child)| places(child, &path.index(i), out)),
+        _ => {}
+    }
+}
+
 /// Objects merge, lists are joined, anything else is replaced by the later one.
 fn merge(before: Node, after: Node) -> Node {
     match (before.kind, after.kind) {

@@ -130,6 +130,55 @@ pub fn parse_text(text: &str) -> Result<serde_json::Value, String> {
     sources.parse(None, text, &mut Findings::default()).map(|tree| tree.to_value()).map_err(|p| p.to_string())
 }
 
+/// The text of the config file `path` with what it includes written out in its place, and the files that came in. Placeholders of the
+/// environment stay; of the included files the values count, not the comments.
+///
+/// # Errors
+/// Every include that cannot be followed.
+pub fn written_out(text: &str, path: &Path, read: &mut ReadInclude<'_>) -> Result<(String, Vec<PathBuf>), Rejected> {
+    let (mut sources, mut findings, mut problems) = (Sources::default(), Findings::default(), Vec::new());
+    let rejected =
+        |problems, sources: &Sources| Rejected { problems, files: sources.paths(), fingerprint: sources.fingerprint() };
+    let tree = sources
+        .parse(Some(path.to_owned()), text, &mut findings)
+        .map_err(|problem| rejected(vec![problem], &sources))?;
+    let mut places = Vec::new();
+    include::places(&tree, &KeyPath::default(), &mut places);
+    let mut out = text.to_owned();
+    for (place, node) in places {
+        let mut includer = include::Includer {
+            // Somebody else's rule about folders is not checked here: this is one reading, by the owner.
+            root: PathBuf::from("/"),
+            read: &mut *read,
+            sources: &mut sources,
+            findings: &mut findings,
+            problems: &mut problems,
+            chain: vec![path.to_owned()],
+        };
+        let value = includer.expand(node, &place).to_value();
+        let keys: Vec<String> = place
+            .0
+            .iter()
+            .map(|step| match step {
+                Seg::Key(key) => key.clone(),
+                Seg::Index(at) => at.to_string(),
+            })
+            .collect();
+        out = if keys.is_empty() {
+            serde_json::to_string_pretty(&value).expect("plain data")
+        } else {
+            edit::set(&out, &keys, &value).map_err(|e| {
+                let problem = sources.problem(None, e.to_string());
+                rejected(vec![Problem { key_path: place, ..problem }], &sources)
+            })?
+        };
+    }
+    if !problems.is_empty() {
+        return Err(rejected(problems, &sources));
+    }
+    Ok((out, sources.paths().split_off(1)))
+}
+
 /// Reads a config from its text and what that refers to.
 ///
 /// # Errors
@@ -194,8 +243,9 @@ fn read_tree(
         chain: context.path.map(Path::to_owned).into_iter().collect(),
     };
     let mut tree = includer.expand(tree, &KeyPath::default());
-    include::substitute(&mut tree, &KeyPath::default(), context.var, findings);
     legacy::modernize(&mut tree, findings);
+    // Keys that are not served are gone by now: a variable that only they name need not be set.
+    include::substitute(&mut tree, &KeyPath::default(), context.var, findings);
     check::check(&tree, schema(), findings);
     (Some(tree), problems)
 }

@@ -16,7 +16,7 @@ const REDIRECTS: usize = 5;
 /// How much of an error page is quoted.
 const QUOTED: usize = 200;
 
-/// How long a server may take.
+/// How long servers and tools may take.
 #[derive(Clone, Copy, Debug)]
 pub struct Patience {
     /// Until the connection stands.
@@ -25,11 +25,18 @@ pub struct Patience {
     pub idle: Duration,
     /// For everything, redirects and the whole file.
     pub whole: Duration,
+    /// For one run of ffmpeg: minutes of sound take seconds, whatever takes longer hangs.
+    pub tool: Duration,
 }
 
 impl Default for Patience {
     fn default() -> Self {
-        Self { connect: Duration::from_secs(10), idle: Duration::from_secs(30), whole: Duration::from_secs(300) }
+        Self {
+            connect: Duration::from_secs(10),
+            idle: Duration::from_secs(30),
+            whole: Duration::from_secs(300),
+            tool: Duration::from_secs(120),
+        }
     }
 }
 

@@ -38,6 +38,10 @@ pub(super) fn copy(source: &str, trust: &Trust, folder: &Path, cap: Cap) -> Resu
     if copy.bytes == 0 {
         return Err(read("it is empty".into()));
     }
+    // One that grows is a log; half of one is nothing.
+    if copy.bytes < facts.len() {
+        return Err(read("it changed while it was read; send it again".into()));
+    }
     copy.name = path.file_name().and_then(|n| name::clean(&n.to_string_lossy()));
     Ok(copy)
 }
@@ -292,6 +296,40 @@ mod tests {
         assert!(device.contains("no regular file"), "{device}");
         let far = place.load("file://server/share/x", &Trust::Owner).err().expect("an error");
         assert!(far.contains("of this machine"), "{far}");
+    }
+
+    #[test]
+    fn a_file_that_changes_while_it_is_read_is_whole_or_an_error() {
+        let place = place();
+        let (path, out) = (place.path("work/large"), place.dir.path().join("out"));
+        let fill = || fs::write(&path, vec![1; 3 * STEP]).expect("a file");
+        // The cap is asked for when the first step is read.
+        let meanwhile = |change: Box<dyn FnOnce() + Send>| -> Cap {
+            Box::new(move |_| {
+                change();
+                u64::MAX
+            })
+        };
+        fill();
+        let (other, own) = (place.path("other"), path.clone());
+        fs::write(&other, vec![2; 3 * STEP]).expect("a file");
+        let replaced = meanwhile(Box::new(move || fs::rename(other, own).expect("replaced")));
+        let copy = super::copy("large", &place.model, &out, replaced).expect("the file that was opened");
+        assert!(fs::read(copy.file.path()).expect("the copy") == vec![1; 3 * STEP]);
+
+        fill();
+        let own = path.clone();
+        let cut = meanwhile(Box::new(move || fs::write(own, "x").expect("cut")));
+        let error = super::copy("large", &place.model, &out, cut).err().expect("an error").to_string();
+        assert!(error.contains("it changed while it was read"), "{error}");
+
+        fill();
+        let own = path.clone();
+        let grown = meanwhile(Box::new(move || {
+            let mut log = fs::OpenOptions::new().append(true).open(own).expect("opens");
+            std::io::Write::write_all(&mut log, b"one more line").expect("grown");
+        }));
+        assert_eq!(super::copy("large", &place.model, &out, grown).expect("read").bytes, 3 * STEP as u64 + 13);
     }
 
     #[test]

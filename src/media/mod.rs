@@ -18,6 +18,7 @@ mod net;
 mod opus;
 pub mod picture;
 mod shape;
+mod sticker;
 #[cfg(test)]
 mod tests;
 mod unsent;
@@ -34,6 +35,7 @@ pub use unsent::Unsent;
 
 use crate::outgoing::MediaFile;
 use fetch::Fetcher;
+use ffmpeg::Ffmpeg;
 use intake::{Cap, Copy};
 use shape::Shaped;
 
@@ -47,7 +49,7 @@ const CONVERSIONS: usize = 2;
 pub struct Loader {
     folder: Arc<Path>,
     fetcher: Fetcher,
-    ffmpeg: Option<Arc<Path>>,
+    ffmpeg: Option<Ffmpeg>,
     conversions: Arc<Semaphore>,
 }
 
@@ -136,7 +138,7 @@ impl Loader {
         Ok(Self {
             folder: folder.into(),
             fetcher: Fetcher::new(reach, patience)?,
-            ffmpeg: ffmpeg.map(Arc::from),
+            ffmpeg: ffmpeg.map(|program| Ffmpeg::new(program, patience.tool)),
             conversions: Arc::new(Semaphore::new(CONVERSIONS)),
         })
     }
@@ -151,6 +153,7 @@ impl Loader {
         match shaped {
             Shaped::Ready(media) => Ok(media),
             Shaped::Foreign(copy, mime) => self.foreign(wish, copy, mime).await,
+            Shaped::Film(copy, mime, facts) => self.film(wish, copy, mime, facts).await,
         }
     }
 
@@ -201,23 +204,67 @@ impl Loader {
 
     /// Audio that nothing here reads: through ffmpeg, or as it is.
     async fn foreign(&self, wish: &Wish, copy: Copy, mime: String) -> Result<MediaFile, MediaError> {
+        match self.note(wish, &copy).await? {
+            Some(note) => Ok(note),
+            None => self.convert(wish, move |wish, folder| shape::plain_sound(copy, wish, mime, None, folder)).await,
+        }
+    }
+
+    /// A film: ffmpeg gives it a preview and a form that phones play. Without it, and when it fails, the film stays as it is.
+    async fn film(
+        &self,
+        wish: &Wish,
+        copy: Copy,
+        mime: String,
+        mut facts: mp4::Facts,
+    ) -> Result<MediaFile, MediaError> {
+        let (mut frame, mut made) = (None, None);
         if let Some(ffmpeg) = &self.ffmpeg {
             let permit = self.conversions.acquire().await;
-            let made = intake::temporary(&self.folder)?;
-            let ran = ffmpeg::to_opus(ffmpeg, copy.file.path(), made.path(), wish.max_bytes).await;
-            drop(permit);
-            match ran {
-                Ok(()) => {
-                    let noted = self.convert(wish, move |wish, folder| shape::note(made, wish, folder)).await;
-                    // What ffmpeg made of it may still be too large or nothing at all.
-                    if noted.is_ok() || copy.bytes > wish.max_bytes {
-                        return noted;
+            match ffmpeg.look(copy.file.path()).await {
+                Ok(look) => {
+                    if !matches!(mime.as_str(), "video/mp4" | "video/3gpp") {
+                        let file = intake::temporary(&self.folder)?;
+                        match ffmpeg.to_mp4(copy.file.path(), &look, file.path(), wish.max_bytes).await {
+                            Ok(()) => made = Some(file),
+                            Err(why) => tracing::warn!(target: "whatsapp/outbound", why, "a film keeps its form"),
+                        }
+                    }
+                    facts.seconds = facts.seconds.or(look.seconds);
+                    frame = Some(look.frame);
+                }
+                Err(why) => {
+                    drop(permit);
+                    tracing::warn!(target: "whatsapp/outbound", why, "a film is sent without a preview");
+                    // A container of films that holds sound alone.
+                    if facts.size.is_none()
+                        && let Some(note) = self.note(wish, &copy).await?
+                    {
+                        return Ok(note);
                     }
                 }
-                Err(why) => tracing::warn!(target: "whatsapp/outbound", why, "audio is sent as a file"),
             }
         }
-        self.convert(wish, move |wish, folder| shape::plain_sound(copy, wish, mime, None, folder)).await
+        self.convert(wish, move |wish, folder| shape::film(copy, made, wish, mime, facts, frame, folder)).await
+    }
+
+    /// The sound of a file that nothing here reads as a voice note, when ffmpeg can make one.
+    async fn note(&self, wish: &Wish, copy: &Copy) -> Result<Option<MediaFile>, MediaError> {
+        let Some(ffmpeg) = &self.ffmpeg else { return Ok(None) };
+        let made = intake::temporary(&self.folder)?;
+        let permit = self.conversions.acquire().await;
+        let ran = ffmpeg.to_opus(copy.file.path(), made.path(), wish.max_bytes).await;
+        drop(permit);
+        if let Err(why) = ran {
+            tracing::warn!(target: "whatsapp/outbound", why, "a sound does not become a voice note");
+            return Ok(None);
+        }
+        match self.convert(wish, move |wish, folder| shape::note(made, wish, folder)).await {
+            Ok(note) => Ok(Some(note)),
+            // What ffmpeg made of it may still be too large or nothing at all.
+            Err(error) if copy.bytes > wish.max_bytes => Err(error),
+            Err(_) => Ok(None),
+        }
     }
 
     /// Deletes what lies in the folder and is not `in_use`: files of parts that are gone, and copies cut off by a crash.

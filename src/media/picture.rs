@@ -9,7 +9,6 @@ use std::path::Path;
 use fast_image_resize::images::{Image, ImageRef};
 use fast_image_resize::{PixelType, Resizer};
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
-use image::codecs::webp::WebPEncoder;
 use image::metadata::Orientation;
 use image::{DynamicImage, ExtendedColorType, ImageDecoder, ImageEncoder, ImageFormat, ImageReader, Limits};
 use jpeg_encoder::{ColorType, SamplingFactor};
@@ -26,8 +25,6 @@ const MOST_MEMORY: u64 = 256 * 1024 * 1024;
 const PREVIEW_SIDE: u32 = 100;
 /// A preview travels inside the message.
 const PREVIEW_BYTES: usize = 10 * 1024;
-/// Stickers are square.
-const STICKER_SIDE: u32 = 512;
 /// Larger colour profiles are dropped.
 const PROFILE_BYTES: usize = 64 * 1024;
 
@@ -42,6 +39,8 @@ pub struct Picture {
     pub size: (u32, u32),
     /// A small JPEG.
     pub thumbnail: Option<Vec<u8>>,
+    /// A sticker that moves.
+    pub moving: bool,
 }
 
 /// Why a picture cannot be made ready.
@@ -84,7 +83,7 @@ pub fn reduce(path: &Path, mime: &str, cap: u64) -> Result<Picture, PictureError
             smallest = smallest.min(bytes.len() as u64);
             if bytes.len() as u64 <= cap {
                 let (size, thumbnail) = (fitted.size(), fitted.flat().preview());
-                return Ok(Picture { bytes: Some(bytes), mime: "image/png", size, thumbnail });
+                return Ok(Picture { bytes: Some(bytes), mime: "image/png", size, thumbnail, moving: false });
             }
         }
     }
@@ -95,7 +94,7 @@ pub fn reduce(path: &Path, mime: &str, cap: u64) -> Result<Picture, PictureError
             smallest = smallest.min(bytes.len() as u64);
             if bytes.len() as u64 <= cap {
                 let (size, thumbnail) = (fitted.size(), fitted.preview());
-                return Ok(Picture { bytes: Some(bytes), mime: "image/jpeg", size, thumbnail });
+                return Ok(Picture { bytes: Some(bytes), mime: "image/jpeg", size, thumbnail, moving: false });
             }
         }
     }
@@ -109,52 +108,38 @@ pub fn reduce(path: &Path, mime: &str, cap: u64) -> Result<Picture, PictureError
 pub fn gif(path: &Path) -> Result<Picture, PictureError> {
     let opened = open(path, "image/gif")?;
     let (size, thumbnail) = (opened.pixels.size(), opened.pixels.flat().preview());
-    Ok(Picture { bytes: None, mime: "image/gif", size, thumbnail })
+    Ok(Picture { bytes: None, mime: "image/gif", size, thumbnail, moving: false })
 }
 
-/// A sticker: WebP of 512 x 512 is sent as it is, other still pictures are fitted into that square.
-///
-/// # Errors
-/// When it cannot be opened, is animated and of another size, or does not fit into `cap` bytes.
-pub fn sticker(path: &Path, mime: &str, cap: u64) -> Result<Picture, PictureError> {
-    let opened = open(path, mime)?;
-    let square = (STICKER_SIDE, STICKER_SIDE);
-    if mime == "image/webp" && opened.pixels.size() == square {
-        return Ok(Picture { bytes: None, mime: "image/webp", size: square, thumbnail: None });
-    }
-    if opened.animated {
-        return Err(PictureError::Damaged("an animated sticker must be a WebP of 512 x 512 pixels".into()));
-    }
-    let small = opened.pixels.fit(STICKER_SIDE).upright(opened.orientation).to_image().into_rgba8();
-    let mut canvas = image::RgbaImage::new(STICKER_SIDE, STICKER_SIDE);
-    let (x, y) = ((STICKER_SIDE - small.width()) / 2, (STICKER_SIDE - small.height()) / 2);
-    image::imageops::replace(&mut canvas, &small, x.into(), y.into());
-    let mut bytes = Vec::new();
-    WebPEncoder::new_lossless(&mut bytes)
-        .encode(&canvas, STICKER_SIDE, STICKER_SIDE, ExtendedColorType::Rgba8)
-        .map_err(|e| PictureError::Damaged(e.to_string()))?;
-    match bytes.len() as u64 {
-        size if size > cap => Err(PictureError::TooLarge(size)),
-        _ => Ok(Picture { bytes: Some(bytes), mime: "image/webp", size: square, thumbnail: None }),
-    }
+/// Size and preview of a film's frame, which is a JPEG; `None` when it is none.
+pub(super) fn frame(jpeg: &[u8]) -> Option<((u32, u32), Option<Vec<u8>>)> {
+    let mut reader = ImageReader::with_format(Cursor::new(jpeg), ImageFormat::Jpeg);
+    reader.limits(limits());
+    let pixels = Pixels::of(reader.decode().ok()?);
+    Some((pixels.size(), pixels.preview()))
 }
 
-struct Opened {
-    pixels: Pixels,
-    orientation: Orientation,
+fn limits() -> Limits {
+    let mut limits = Limits::default();
+    limits.max_alloc = Some(MOST_MEMORY);
+    limits
+}
+
+/// A picture as it was read.
+pub(super) struct Opened {
+    pub pixels: Pixels,
+    /// How it is turned to stand upright.
+    pub orientation: Orientation,
     profile: Option<Vec<u8>>,
-    animated: bool,
 }
 
-fn open(path: &Path, mime: &str) -> Result<Opened, PictureError> {
+/// Opens a picture, of an animation the first one.
+pub(super) fn open(path: &Path, mime: &str) -> Result<Opened, PictureError> {
     let damaged = |e: &dyn std::fmt::Display| PictureError::Damaged(e.to_string());
     let format = format_of(mime).ok_or_else(|| damaged(&format_args!("{mime} cannot be opened here")))?;
     let file = File::open(path).map_err(|e| damaged(&e))?;
-    let animated = format == ImageFormat::WebP && webp_is_animated(path) || format == ImageFormat::Gif;
     let mut reader = ImageReader::with_format(BufReader::new(file), format);
-    let mut limits = Limits::default();
-    limits.max_alloc = Some(MOST_MEMORY);
-    reader.limits(limits);
+    reader.limits(limits());
     let mut decoder = reader.into_decoder().map_err(|e| damaged(&e))?;
     let (width, height) = decoder.dimensions();
     if u64::from(width) * u64::from(height) > MOST_PIXELS || decoder.total_bytes() > MOST_MEMORY {
@@ -176,12 +161,7 @@ fn open(path: &Path, mime: &str) -> Result<Opened, PictureError> {
     let image = DynamicImage::from_decoder(decoder).map_err(|e| damaged(&e))?;
     let pixels = Pixels::of(image);
     let profile = profile.filter(|_| pixels.kind != PixelType::U8);
-    Ok(Opened { pixels, orientation, profile, animated })
-}
-
-fn webp_is_animated(path: &Path) -> bool {
-    let decoder = File::open(path).ok().map(|f| image::codecs::webp::WebPDecoder::new(BufReader::new(f)));
-    matches!(decoder, Some(Ok(decoder)) if decoder.has_animation())
+    Ok(Opened { pixels, orientation, profile })
 }
 
 /// The decoder fills what is missing with grey, so the end is looked for apart: behind the start of the pixels the end mark occurs only
@@ -222,7 +202,7 @@ fn sides(pixels: &Pixels) -> Vec<u32> {
 }
 
 /// Eight bits a channel: grey, RGB or RGBA.
-struct Pixels {
+pub(super) struct Pixels {
     width: u32,
     height: u32,
     kind: PixelType,
@@ -230,7 +210,7 @@ struct Pixels {
 }
 
 impl Pixels {
-    fn of(image: DynamicImage) -> Self {
+    pub(super) fn of(image: DynamicImage) -> Self {
         let (width, height) = (image.width(), image.height());
         let (kind, data) = match image {
             DynamicImage::ImageLuma8(grey) => (PixelType::U8, grey.into_raw()),
@@ -241,7 +221,7 @@ impl Pixels {
         Self { width, height, kind, data }
     }
 
-    fn size(&self) -> (u32, u32) {
+    pub(super) fn size(&self) -> (u32, u32) {
         (self.width, self.height)
     }
 
@@ -265,7 +245,7 @@ impl Pixels {
     }
 
     /// The longest side is at most `side`.
-    fn fit(&self, side: u32) -> Self {
+    pub(super) fn fit(&self, side: u32) -> Self {
         let own = self.width.max(self.height);
         if own <= side {
             return Self { data: self.data.clone(), ..*self };
@@ -278,7 +258,7 @@ impl Pixels {
     }
 
     /// Turned as its orientation says.
-    fn upright(self, orientation: Orientation) -> Self {
+    pub(super) fn upright(self, orientation: Orientation) -> Self {
         if orientation == Orientation::NoTransforms {
             return self;
         }
@@ -287,7 +267,7 @@ impl Pixels {
         Self::of(image)
     }
 
-    fn to_image(&self) -> DynamicImage {
+    pub(super) fn to_image(&self) -> DynamicImage {
         let (width, height, data) = (self.width, self.height, self.data.clone());
         match self.kind {
             PixelType::U8 => image::GrayImage::from_raw(width, height, data).map(DynamicImage::ImageLuma8),

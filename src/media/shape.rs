@@ -10,7 +10,7 @@ use super::intake::{Copy, temporary};
 use super::kind::{self, VOICE_MIME};
 use super::picture::{self, Picture, PictureError};
 use super::voice::{self, VoiceError};
-use super::{Wish, mp4, name, opus};
+use super::{Wish, mp4, name, opus, sticker};
 use crate::event::MediaKind;
 use crate::outgoing::MediaFile;
 
@@ -20,6 +20,8 @@ pub(super) enum Shaped {
     Ready(MediaFile),
     /// It is audio that nothing here reads; ffmpeg may.
     Foreign(Copy, String),
+    /// It is a film; ffmpeg may give it a preview and another form.
+    Film(Copy, String, mp4::Facts),
 }
 
 /// The MIME type of a copy.
@@ -58,10 +60,15 @@ pub(super) fn shape(copy: Copy, wish: &Wish, folder: &Path) -> Result<Shaped, Me
             if film.is_none() && !proven(&copy, "video/") {
                 return Err(unusable(wish, "video", "its bytes are of no known form".into()));
             }
-            let film = film.unwrap_or_default();
-            let facts = Facts { size: film.size, seconds: film.seconds, gif: wish.gif_playback, ..Facts::default() };
             fits(copy.bytes, wish, "Media")?;
-            keep(copy.file, MediaKind::Video, mime, facts, folder).map(Shaped::Ready)
+            match film {
+                // Such a container may hold sound alone; then header or name say so.
+                None => match told_sound(&copy) {
+                    Some(mime) => Ok(Shaped::Foreign(copy, mime)),
+                    None => Ok(Shaped::Film(copy, mime, mp4::Facts::default())),
+                },
+                Some(film) => Ok(Shaped::Film(copy, mime, film)),
+            }
         }
         // HEIC, AVIF, TIFF and SVG cannot be opened here, but by those who get them.
         _ => document(copy, wish, mime, folder).map(Shaped::Ready),
@@ -70,6 +77,43 @@ pub(super) fn shape(copy: Copy, wish: &Wish, folder: &Path) -> Result<Shaped, Me
 
 fn unusable(wish: &Wish, what: &'static str, why: String) -> MediaError {
     MediaError::Unusable { name: wish.shown(), what, why }
+}
+
+/// The audio type that header or name promise.
+fn told_sound(copy: &Copy) -> Option<String> {
+    let declared = copy.declared.as_deref().and_then(kind::bare);
+    let promised = copy.name.as_deref().and_then(kind::promised_by).map(str::to_owned);
+    declared.into_iter().chain(promised).find(|mime| mime.starts_with("audio/"))
+}
+
+/// A film, in the form that was `made` of it if that is one and fits, with its first `frame` as preview.
+pub(super) fn film(
+    copy: Copy,
+    made: Option<NamedTempFile>,
+    wish: &Wish,
+    mime: String,
+    known: mp4::Facts,
+    frame: Option<Vec<u8>>,
+    folder: &Path,
+) -> Result<MediaFile, MediaError> {
+    let usable = |file: &NamedTempFile| {
+        let facts = mp4::facts(&mut file.reopen().ok()?).filter(|facts| facts.has_video)?;
+        (size_of(file, folder).ok()? <= wish.max_bytes).then_some(facts)
+    };
+    let better = made.and_then(|file| usable(&file).map(|facts| (file, facts)));
+    let (file, mime, film) = match better {
+        Some((file, facts)) => (file, "video/mp4".to_owned(), facts),
+        None => (copy.file, mime, known),
+    };
+    let (shown, thumbnail) = frame.and_then(|frame| picture::frame(&frame)).unzip();
+    let facts = Facts {
+        size: film.size.or(shown),
+        seconds: film.seconds.or(known.seconds),
+        gif: wish.gif_playback,
+        thumbnail: thumbnail.flatten(),
+        ..Facts::default()
+    };
+    keep(file, MediaKind::Video, mime, facts, folder)
 }
 
 /// The bytes themselves say so, not only a header or a name.
@@ -100,14 +144,14 @@ fn picture(copy: Copy, wish: &Wish, mime: &str, folder: &Path) -> Result<MediaFi
     };
     let path = copy.file.path();
     let made = match mime {
-        _ if wish.as_sticker => picture::sticker(path, mime, wish.max_bytes),
+        _ if wish.as_sticker => sticker::sticker(path, mime),
         "image/gif" => {
             fits(copy.bytes, wish, "GIF")?;
             picture::gif(path)
         }
         _ => picture::reduce(path, mime, wish.max_bytes),
     };
-    let Picture { bytes, mime, size, thumbnail } = made.map_err(|error| match error {
+    let Picture { bytes, mime, size, thumbnail, moving } = made.map_err(|error| match error {
         PictureError::Damaged(why) => unusable(wish, what, why),
         PictureError::TooLarge(got) => MediaError::NotReduced { cap: wish.max_bytes, got },
     })?;
@@ -120,7 +164,7 @@ fn picture(copy: Copy, wish: &Wish, mime: &str, folder: &Path) -> Result<MediaFi
         }
     };
     fits(size_of(&file, folder)?, wish, "Media")?;
-    keep(file, kind, mime.into(), Facts { size: Some(size), thumbnail, ..Facts::default() }, folder)
+    keep(file, kind, mime.into(), Facts { size: Some(size), thumbnail, gif: moving, ..Facts::default() }, folder)
 }
 
 /// Sound becomes a voice note when it can be read.

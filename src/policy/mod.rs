@@ -10,5 +10,6 @@ pub mod group;
 pub mod link_state;
 pub mod mention;
 pub mod pairing;
+pub mod phone_watch;
 pub mod reason;
 pub mod receipts;

@@ -9,8 +9,8 @@ use std::time::UNIX_EPOCH;
 use crate::clock::UnixMs;
 use crate::event::Identity;
 use crate::ids::AccountId;
-use crate::store::StoreError;
 use crate::store::paths::StatePaths;
+use crate::store::{StoreError, auth_files};
 
 /// What lies in an auth folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,8 +24,8 @@ pub enum LinkFiles {
     },
     /// None.
     NotLinked,
-    /// A link was there, and neither `creds.json` nor its backup nor the database is readable.
-    Damaged,
+    /// What is there is no link that can be used; why, in a sentence.
+    Unusable(String),
 }
 
 /// The auth folder of an account: the configured one, else the default place. For the account `default` credentials that an
@@ -48,6 +48,9 @@ pub fn auth_dir(paths: &StatePaths, account: &AccountId, configured: Option<&Pat
 /// Looks whether a device is linked, after `creds.json` has been restored from its backup where it is missing or unreadable
 /// (behaviour.md 4.3).
 pub fn link_state(dir: &Path) -> LinkFiles {
+    if let Some(why) = auth_files::obstacle(dir) {
+        return LinkFiles::Unusable(why);
+    }
     let path = dir.join("creds.json");
     let identity = read_identity(&path).or_else(|| {
         let backup = dir.join("creds.json.bak");
@@ -67,9 +70,29 @@ pub fn link_state(dir: &Path) -> LinkFiles {
                 .and_then(|d| UnixMs::try_from(d.as_millis()).ok());
             LinkFiles::Linked { identity, since }
         }
-        None if has_text(&path) || has_text(&dir.join("creds.json.bak")) => LinkFiles::Damaged,
+        None if has_text(&path) || has_text(&dir.join("creds.json.bak")) => LinkFiles::Unusable(unusable(&path)),
         None => LinkFiles::NotLinked,
     }
+}
+
+/// Why there is no link although there are credentials.
+fn unusable(path: &Path) -> String {
+    let json = fs::read(path).ok().and_then(|bytes| serde_json::from_slice::<serde_json::Value>(&bytes).ok());
+    match json {
+        Some(json) if is_known(&json) => {
+            format!("{} names no phone: its link was never finished; link again", path.display())
+        }
+        Some(json) if json.is_object() => format!(
+            "{} was written neither by Verso nor by Baileys; move it away, then link the account",
+            path.display()
+        ),
+        _ => "the WhatsApp credentials are damaged and have no readable backup; link again".to_owned(),
+    }
+}
+
+/// Whose device `creds.json` or its backup names. Nothing is restored, and the database is not opened.
+pub fn recorded(dir: &Path) -> Option<Identity> {
+    read_identity(&dir.join("creds.json")).or_else(|| read_identity(&dir.join("creds.json.bak")))
 }
 
 fn has_text(path: &Path) -> bool {
@@ -95,10 +118,7 @@ fn device_in(database: &Path) -> Option<Identity> {
 
 fn read_identity(path: &Path) -> Option<Identity> {
     let json: serde_json::Value = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
-    let ours = json.get("format").and_then(serde_json::Value::as_str).is_some_and(|f| f.starts_with("verso/"));
-    // Those of a Baileys program, the original among them, are a link too: it is taken over when it is opened.
-    let theirs = json.get("noiseKey").is_some() && json.get("signedIdentityKey").is_some();
-    if !ours && !theirs {
+    if !is_known(&json) {
         return None;
     }
     let me = json.get("me")?;
@@ -110,8 +130,14 @@ fn read_identity(path: &Path) -> Option<Identity> {
     })
 }
 
+fn is_known(json: &serde_json::Value) -> bool {
+    let ours = json.get("format").and_then(serde_json::Value::as_str).is_some_and(|f| f.starts_with("verso/"));
+    // Those of a Baileys program, the original among them, are a link too: it is taken over when it is opened.
+    ours || (json.get("noiseKey").is_some() && json.get("signedIdentityKey").is_some())
+}
+
 /// Files that belong to a WhatsApp session, Verso's own and those of the original. Nothing else is ever deleted.
-fn is_session_file(name: &str) -> bool {
+pub(super) fn is_session_file(name: &str) -> bool {
     const PREFIXES: [&str; 8] = [
         "app-state-sync-",
         "session-",
@@ -197,9 +223,10 @@ pub fn finish_relink(paths: &StatePaths, dir: &Path) {
     }
 }
 
-/// True when the folder holds anything that [`remove`] would delete.
+/// True when the folder holds a link, whole or damaged. Session files alone are none: what they belonged to is gone.
 pub fn any_files(dir: &Path) -> bool {
-    fs::read_dir(dir).is_ok_and(|entries| entries.flatten().any(|e| is_session_file(&e.file_name().to_string_lossy())))
+    let own = |name: &str| name.starts_with("creds.json") || name.starts_with("signal.db");
+    fs::read_dir(dir).is_ok_and(|entries| entries.flatten().any(|e| own(&e.file_name().to_string_lossy())))
 }
 
 /// Deletes the session in an auth folder and nothing else: `oauth.json` and whatever a person put there stays. The default
@@ -208,7 +235,7 @@ pub fn any_files(dir: &Path) -> bool {
 /// # Errors
 /// When a file cannot be deleted; others may be gone already.
 pub fn remove(paths: &StatePaths, dir: &Path) -> Result<bool, StoreError> {
-    let removed = remove_files(dir)?;
+    let removed = any_files(dir) && remove_files(dir)?;
     empty_relink(dir)?;
     if dir.starts_with(paths.credentials().join("whatsapp")) {
         // Fails harmlessly while the lock file or something of the owner's is in it.
@@ -243,7 +270,7 @@ mod tests {
     fn linked(dir: &Path) -> Option<String> {
         match link_state(dir) {
             LinkFiles::Linked { identity, .. } => identity.number().map(|n| n.to_string()),
-            LinkFiles::NotLinked | LinkFiles::Damaged => None,
+            LinkFiles::NotLinked | LinkFiles::Unusable(_) => None,
         }
     }
 
@@ -260,7 +287,12 @@ mod tests {
         }
         let theirs = tempfile::tempdir().expect("temp dir");
         fs::write(theirs.path().join("creds.json"), CREDS.replace(r#""format":"verso/1","#, "")).expect("write");
-        assert_eq!(link_state(theirs.path()), LinkFiles::Damaged, "credentials of nobody known");
+        let LinkFiles::Unusable(why) = link_state(theirs.path()) else { panic!("credentials of nobody known") };
+        assert!(why.contains("was written neither by Verso nor by Baileys; move it away"), "{why}");
+        let unfinished = r#"{"noiseKey":{},"signedIdentityKey":{},"creds":1}"#;
+        fs::write(theirs.path().join("creds.json"), unfinished).expect("written");
+        let LinkFiles::Unusable(why) = link_state(theirs.path()) else { panic!("it names nobody") };
+        assert!(why.contains("was never finished; link again"), "{why}");
         let baileys = CREDS.replace(r#""format":"verso/1""#, r#""noiseKey":{},"signedIdentityKey":{}"#);
         fs::write(theirs.path().join("creds.json"), baileys).expect("write");
         assert_eq!(linked(theirs.path()).as_deref(), Some("+15551234567"), "a link to take over");

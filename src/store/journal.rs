@@ -28,7 +28,7 @@ use crate::event::{InboundMessage, MessageKey};
 use crate::ids::{AccountId, MessageId, SessionKey};
 use crate::store::StoreError;
 
-pub use lookup::look_up;
+pub use lookup::{fact_at, look_up};
 pub use outbox::{AccountOutbox, OutboxCounts};
 pub use rows::{InboundRow, InboundState, Left, OutboxPart, OutboxRow, OutboxState};
 

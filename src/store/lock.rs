@@ -5,9 +5,9 @@ use std::io::{Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use crate::store::StoreError;
 use crate::store::atomic::private_dir;
 use crate::store::paths::StatePaths;
+use crate::store::{StoreError, auth_files};
 
 /// Held while a gateway uses a state folder.
 #[derive(Debug)]
@@ -60,15 +60,22 @@ pub struct AccountLock {
 }
 
 impl AccountLock {
-    /// Takes the lock of an auth folder, creating the folder.
+    /// Takes the lock of an auth folder, creating the folder. What is in it is nobody else's from then on, also not to read.
     ///
     /// # Errors
-    /// [`StoreError::Busy`] names the process that holds it; [`StoreError::Io`] when the folder cannot be used.
+    /// [`StoreError::Busy`] names the process that holds it; [`StoreError::Unusable`] and [`StoreError::Io`] when the folder cannot be
+    /// used.
     pub fn acquire(dir: &Path) -> Result<Self, StoreError> {
+        if let Some(why) = auth_files::obstacle(dir) {
+            return Err(StoreError::Unusable(why));
+        }
         private_dir(dir)?;
         let file = take(&dir.join("account.lock"), |holder| {
             format!("another process{holder} uses the WhatsApp account in {}; stop it first", dir.display())
         })?;
+        for done in auth_files::make_private(dir) {
+            tracing::warn!(target: "web-session", "{done}");
+        }
         Ok(Self { _file: file, dir: dir.to_path_buf() })
     }
 

@@ -3,6 +3,7 @@
 //! Folders are 0700 and files 0600; files are replaced by temporary file, fsync, rename, fsync of the folder.
 
 pub mod atomic;
+pub mod auth_files;
 pub mod credentials;
 pub mod inbox;
 pub mod journal;
@@ -37,6 +38,9 @@ pub enum StoreError {
         /// What is wrong.
         cause: String,
     },
+    /// A folder cannot hold what it should.
+    #[error("{0}")]
+    Unusable(String),
     /// Somebody else uses it.
     #[error("{0}")]
     Busy(String),

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::UnixMs;
 use crate::ids::AgentId;
 use crate::store::StoreError;
-use crate::store::atomic::private_dir;
+use crate::store::atomic::{private_dir, replace};
 use crate::store::paths::StatePaths;
 
 /// The end of a transcript that is read for the model's context.
@@ -51,11 +51,7 @@ impl Transcripts {
     pub fn append(&self, agent: &AgentId, session: &str, turns: &[Turn]) -> Result<(), StoreError> {
         let path = self.file(agent, session);
         private_dir(&self.paths.sessions(agent))?;
-        let mut lines = Vec::new();
-        for turn in turns {
-            serde_json::to_writer(&mut lines, turn).expect("a turn is plain data");
-            lines.push(b'\n');
-        }
+        let mut lines = lines(turns);
         let mut file = OpenOptions::new()
             .create(true)
             .append(true)
@@ -67,6 +63,14 @@ impl Transcripts {
             lines.insert(0, b'\n');
         }
         file.write_all(&lines).map_err(StoreError::io("write", &path))
+    }
+
+    /// Makes `turns` the whole transcript of a session.
+    ///
+    /// # Errors
+    /// When the file cannot be written; the one of before stays then.
+    pub fn replace(&self, agent: &AgentId, session: &str, turns: &[Turn]) -> Result<(), StoreError> {
+        replace(&self.file(agent, session), &lines(turns))
     }
 
     /// The last turns of a session, oldest first; lines that cannot be read are left out.
@@ -93,6 +97,15 @@ impl Transcripts {
         }
         Ok(turns)
     }
+}
+
+fn lines(turns: &[Turn]) -> Vec<u8> {
+    let mut lines = Vec::new();
+    for turn in turns {
+        serde_json::to_writer(&mut lines, turn).expect("a turn is plain data");
+        lines.push(b'\n');
+    }
+    lines
 }
 
 fn ends_mid_line(path: &Path) -> bool {

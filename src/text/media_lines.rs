@@ -9,10 +9,38 @@ const TOKEN: &str = "MEDIA:";
 pub struct Split {
     /// The answer without the lines that named files.
     pub text: String,
-    /// http(s) URLs and paths below the workspace (`./...`), in order.
-    pub sources: Vec<String>,
+    /// The files, in order.
+    pub sources: Vec<Source>,
     /// It held `[[audio_as_voice]]`. Audio is a voice note in any case, so that the mark is only taken out.
     pub voice: bool,
+}
+
+/// A file that an answer names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// An http(s) URL or a path below the workspace (`./...`).
+    pub place: String,
+    /// It is sent as a sticker.
+    pub sticker: bool,
+}
+
+/// What a mark in double brackets asks for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mark {
+    /// `[[audio_as_voice]]`
+    Voice,
+    /// `[[as_sticker]]`: the files of its line, or all files of the answer when its line names none.
+    Sticker,
+}
+
+impl Mark {
+    fn of(text: &str) -> Option<Self> {
+        match text.trim().to_ascii_lowercase().as_str() {
+            "audio_as_voice" => Some(Self::Voice),
+            "as_sticker" => Some(Self::Sticker),
+            _ => None,
+        }
+    }
 }
 
 /// Takes the files out of an answer. A line counts when it begins with `MEDIA:` outside a code fence and names an http(s) URL or a
@@ -23,64 +51,70 @@ pub fn split(answer: &str) -> Split {
     let mut fence: Option<(char, usize)> = None;
     // Blank lines around a line that goes would leave a hole.
     let mut gap = false;
-    let mut voice = false;
+    let (mut marked, mut voice, mut all_stickers) = (false, false, false);
     for line in answer.trim_end().split('\n') {
         let outside = fence.is_none();
         fence = fence_after(line, fence);
-        let unmarked = without_mark(line).filter(|_| outside);
-        voice |= unmarked.is_some();
-        let line = match &unmarked {
-            Some(rest) if rest.is_empty() => continue,
-            Some(rest) => rest,
-            None => line,
+        let (rest, marks) = if outside { without_marks(line) } else { (line.to_owned(), Vec::new()) };
+        marked |= !marks.is_empty();
+        voice |= marks.contains(&Mark::Voice);
+        let sticker = marks.contains(&Mark::Sticker);
+        let (rest, found) = match outside && rest.trim_start().starts_with(TOKEN) {
+            true => from_line(&rest),
+            false => (rest, Vec::new()),
         };
-        if outside && line.trim_start().starts_with(TOKEN) {
-            let (rest, found) = from_line(line);
-            if !found.is_empty() {
-                sources.extend(found);
-                while kept.last().is_some_and(|l| l.trim().is_empty()) {
-                    kept.pop();
-                }
-                gap = rest.is_empty();
-                if !gap {
-                    kept.push(rest);
-                }
-                continue;
-            }
+        all_stickers |= sticker && found.is_empty();
+        if !marks.is_empty() && found.is_empty() && rest.is_empty() {
+            continue;
         }
-        if gap && line.trim().is_empty() {
+        if !found.is_empty() {
+            sources.extend(found.into_iter().map(|place| Source { place, sticker }));
+            while kept.last().is_some_and(|l| l.trim().is_empty()) {
+                kept.pop();
+            }
+            gap = rest.is_empty();
+            if !gap {
+                kept.push(rest);
+            }
+            continue;
+        }
+        if gap && rest.trim().is_empty() {
             continue;
         }
         gap = false;
-        kept.push(line.to_owned());
+        kept.push(rest);
     }
+    sources.iter_mut().for_each(|source| source.sticker |= all_stickers);
     let text = kept.join("\n");
     // A text that nothing was taken from is nobody's business here.
-    let untouched = sources.is_empty() && !voice;
+    let untouched = sources.is_empty() && !marked;
     Split { text: if untouched { text } else { text.trim().to_owned() }, sources, voice }
 }
 
-/// The line without `[[audio_as_voice]]`, when it has one.
-fn without_mark(line: &str) -> Option<String> {
+/// The line without its marks, and these.
+fn without_marks(line: &str) -> (String, Vec<Mark>) {
     let mut rest = line;
     let mut out = String::new();
-    let mut found = false;
+    let mut marks = Vec::new();
     while let Some((before, after)) = rest.split_once("[[") {
-        match after.split_once("]]") {
-            Some((mark, after)) if mark.trim().eq_ignore_ascii_case("audio_as_voice") => {
-                out.push_str(before);
+        out.push_str(before);
+        match after.split_once("]]").and_then(|(text, after)| Some((Mark::of(text)?, after))) {
+            Some((mark, after)) => {
                 out.push(' ');
-                (rest, found) = (after, true);
+                marks.push(mark);
+                rest = after;
             }
-            _ => {
-                out.push_str(before);
+            None => {
                 out.push_str("[[");
                 rest = after;
             }
         }
     }
     out.push_str(rest);
-    found.then(|| out.split_whitespace().collect::<Vec<_>>().join(" "))
+    match marks.is_empty() {
+        true => (line.to_owned(), marks),
+        false => (out.split_whitespace().collect::<Vec<_>>().join(" "), marks),
+    }
 }
 
 /// What remains of a line, and the files it names.
@@ -154,7 +188,7 @@ mod tests {
         let check = |answer: &str, text: &str, sources: &[&str]| {
             let split = split(answer);
             assert_eq!(
-                (split.text.as_str(), split.sources.iter().map(String::as_str).collect::<Vec<_>>()),
+                (split.text.as_str(), split.sources.iter().map(|s| s.place.as_str()).collect::<Vec<_>>()),
                 (text, sources.to_vec()),
                 "{answer:?}"
             );
@@ -169,13 +203,28 @@ mod tests {
     }
 
     #[test]
-    fn the_voice_mark_is_no_text() {
-        let marked = split("[[ Audio_As_Voice ]]\nlisten [[audio_as_voice]] here\nMEDIA:./a.ogg\n[[other]]");
-        assert_eq!(
-            marked,
-            Split { text: "listen here\n[[other]]".into(), sources: vec!["./a.ogg".into()], voice: true }
+    fn marks_are_no_text() {
+        let check = |answer: &str, text: &str, sources: &[(&str, bool)]| {
+            let expected = sources.iter().map(|(place, sticker)| Source { place: (*place).into(), sticker: *sticker });
+            let Split { text: left, sources, .. } = split(answer);
+            assert_eq!((left.as_str(), sources), (text, expected.collect()), "{answer:?}");
+        };
+        check(
+            "[[ Audio_As_Voice ]]\nlisten [[audio_as_voice]] here\nMEDIA:./a.ogg\n[[other]]",
+            "listen here\n[[other]]",
+            &[("./a.ogg", false)],
         );
-        assert!(!split("`\n```\n[[audio_as_voice]]\n```").voice);
+        check("```\n[[audio_as_voice]]\n[[as_sticker]]\n```", "```\n[[audio_as_voice]]\n[[as_sticker]]\n```", &[]);
+        assert!(split("[[ Audio_As_Voice ]]\nlisten").voice && !split("```\n[[audio_as_voice]]\n```").voice);
+        check("ha [[x]] [[as_sticker]]", "ha [[x]]", &[]);
+        check(
+            "MEDIA: ./a b.webp [[as_sticker]]\nMEDIA: ./c.png\nhi",
+            "hi",
+            &[("./a b.webp", true), ("./c.png", false)],
+        );
+        check("[[As_Sticker]] MEDIA:./a.png", "", &[("./a.png", true)]);
+        check("[[as_sticker]]\nMEDIA:./a.png\nMEDIA:./b.png", "", &[("./a.png", true), ("./b.png", true)]);
+        check("MEDIA:./a.png\nlook [[as_sticker]]", "look", &[("./a.png", true)]);
     }
 
     #[test]
@@ -207,8 +256,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_answer_is_split(answer in "(MEDIA:|\\./|https://a|`|```|\"|\n| |é|😀|x){0,40}") {
-            for source in split(&answer).sources {
+        fn any_answer_is_split(answer in "(MEDIA:|\\[\\[as_sticker\\]\\]|\\./|https://a|`|```|\"|\n| |é|😀|x){0,40}") {
+            for Source { place: source, .. } in split(&answer).sources {
                 prop_assert!(source.starts_with("./") && !source.contains("..") || source.starts_with("https://"));
             }
         }

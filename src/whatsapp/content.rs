@@ -89,7 +89,8 @@ pub(super) fn media(
             });
         }
         MediaKind::Sticker => {
-            message.sticker_message = about!(StickerMessage { width: width, height: height });
+            message.sticker_message =
+                about!(StickerMessage { width: width, height: height, is_animated: file.gif.then_some(true) });
         }
     }
     if let Some((target, me)) = quote {

@@ -312,6 +312,24 @@ pub(super) fn event(event: &Event) -> Option<LinkEvent> {
     })
 }
 
+/// A stanza that only the account's own phone (device 0) sends; `own` tells the account's addresses.
+pub(super) fn sign_of_the_phone(event: &Event, own: impl Fn(&whatsapp_rust::Jid) -> bool) -> Option<LinkEvent> {
+    let phone = |sender: &whatsapp_rust::Jid| sender.device == 0 && own(sender);
+    match event {
+        Event::Receipt(receipt) if phone(&receipt.source.sender) => {
+            let waited_since = receipt.offline.then(|| receipt.timestamp.timestamp_millis());
+            Some(LinkEvent::PhoneSeen { waited_since, confirms: true })
+        }
+        Event::Messages(batch) => {
+            let own = batch.messages.iter().map(|m| &m.info).filter(|i| i.source.is_from_me && phone(&i.source.sender));
+            let newest = own.max_by_key(|info| (!info.is_offline, info.timestamp))?;
+            let waited_since = newest.is_offline.then(|| newest.timestamp.timestamp_millis());
+            Some(LinkEvent::PhoneSeen { waited_since, confirms: false })
+        }
+        _ => None,
+    }
+}
+
 fn receipt_kind(kind: &ReceiptType) -> ReceiptKind {
     match kind {
         ReceiptType::Delivered | ReceiptType::Inactive => ReceiptKind::Delivered,

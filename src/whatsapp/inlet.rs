@@ -133,9 +133,22 @@ impl Inlet {
             Event::Messages(batch) if !batch.hook_committed => self.commit_event(batch),
             _ => {}
         }
+        if let Some(event) = self.sign_of_the_phone(event) {
+            self.tell(event);
+        }
         if let Some(event) = convert::event(event) {
             self.tell(event);
         }
+    }
+
+    fn sign_of_the_phone(&self, event: &Event) -> Option<LinkEvent> {
+        if !matches!(event, Event::Receipt(_) | Event::Messages(_)) {
+            return None;
+        }
+        let client = self.client()?;
+        let device = client.persistence_manager().get_device_snapshot();
+        let own = [&device.pn, &device.lid];
+        convert::sign_of_the_phone(event, |user| own.into_iter().flatten().any(|me| me.user == user.user))
     }
 
     fn paired(self: &Arc<Self>) {

@@ -1,9 +1,12 @@
-//! How long a photo of 12 megapixels takes: `cargo bench --bench media`. Prints JSON.
-
-use std::time::Instant;
+//! How long a photo of 12 megapixels takes to be made ready: `cargo bench --bench media`. Prints JSON and fails when the whole sweep takes
+//! more than its limit of one core. What counts is the thread's own time, so that a busy machine does not decide.
 
 use image::{Rgb, RgbImage};
+use rustix::time::{ClockId, clock_gettime};
 use verso::media::picture;
+
+/// Milliseconds that every side and quality together may take.
+const LIMIT: u64 = 1500;
 
 /// Shapes with the grain of a photo.
 fn photo(width: u32, height: u32) -> RgbImage {
@@ -17,21 +20,33 @@ fn photo(width: u32, height: u32) -> RgbImage {
     })
 }
 
+/// Milliseconds that all threads of this process worked.
+fn worked() -> u64 {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    time.tv_sec as u64 * 1000 + time.tv_nsec as u64 / 1_000_000
+}
+
 fn main() {
     let file = tempfile::NamedTempFile::new().expect("a file");
     photo(4000, 3000).save_with_format(file.path(), image::ImageFormat::Jpeg).expect("saved");
     let measure = |cap: u64| {
-        let start = Instant::now();
+        let start = worked();
         let made = picture::reduce(file.path(), "image/jpeg", cap);
-        (start.elapsed().as_millis() as u64, made.ok().and_then(|p| p.bytes).map(|b| b.len()))
+        (worked() - start, made.ok().and_then(|p| p.bytes).map(|b| b.len()))
     };
     measure(5 << 20);
     let (first, bytes) = measure(5 << 20);
-    // Nothing fits: every side and quality is tried.
-    let (whole, none) = measure(1);
-    assert!(none.is_none(), "nothing fits into one byte");
-    let result = serde_json::json!({
-        "bench": "media", "pixels": 12_000_000, "firstFitMs": first, "firstFitBytes": bytes, "wholeSweepMs": whole, "limitMs": 1500,
-    });
-    println!("{result}");
+    // Nothing fits: every side and quality is tried. The best of three is the least disturbed.
+    let sweeps: Vec<_> = (0..3).map(|_| measure(1)).collect();
+    assert!(sweeps.iter().all(|(_, made)| made.is_none()), "nothing fits into one byte");
+    let whole = sweeps.iter().map(|(time, _)| *time).min().expect("three");
+    let build = if cfg!(debug_assertions) { "dev" } else { "release" };
+    println!(
+        "{}",
+        serde_json::json!({
+            "bench": "media", "command": "cargo bench --bench media", "build": build, "pixels": 12_000_000,
+            "firstFitMs": first, "firstFitBytes": bytes, "wholeSweepMs": whole, "limitMs": LIMIT,
+        })
+    );
+    assert!(whole <= LIMIT, "the whole sweep takes {whole} ms of one core, more than {LIMIT}");
 }

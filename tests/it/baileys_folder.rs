@@ -7,11 +7,11 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 use verso::clock::Clock;
-use verso::ids::AccountId;
-use verso::whatsapp::baileys::{BaileysError, Exported, Imported, import, inspect};
-use verso::whatsapp::seal::SealedFolder;
+use verso::whatsapp::baileys::{BaileysError, Imported, Taking, import, inspect};
 
-fn fixture() -> tempfile::TempDir {
+use crate::transfer::export;
+
+pub fn fixture() -> tempfile::TempDir {
     let dir = tempfile::tempdir().expect("temp dir");
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/baileys");
     for entry in fs::read_dir(source).expect("fixture") {
@@ -25,7 +25,7 @@ fn fixture() -> tempfile::TempDir {
 
 async fn take(from: &Path) -> (tempfile::TempDir, Result<Imported, BaileysError>) {
     let to = tempfile::tempdir().expect("temp dir");
-    let result = import(from, to.path(), false, Clock::System.now()).await;
+    let result = import(from, to.path(), Taking::default(), Clock::System.now()).await;
     (to, result)
 }
 
@@ -43,7 +43,7 @@ fn edit(dir: &Path, change: impl FnOnce(&mut Value)) {
 #[tokio::test]
 async fn everything_that_baileys_keeps_moves() {
     let from = fixture();
-    let plan = inspect(from.path(), Clock::System.now()).await.expect("a whole folder");
+    let plan = inspect(from.path(), Taking::default(), Clock::System.now()).await.expect("a whole folder");
     let (to, result) = take(from.path()).await;
     let report = result.expect("imported");
     assert_eq!(plan, report, "an inspection says what an import does");
@@ -70,11 +70,6 @@ async fn everything_that_baileys_keeps_moves() {
         let mode = fs::metadata(to.path().join(name)).expect("there").permissions().mode();
         assert_eq!(mode & 0o777, 0o600, "{name}");
     }
-}
-
-async fn export(dir: &Path, to: &Path) -> Result<Exported, BaileysError> {
-    let folder = SealedFolder { dir, account: &AccountId::new("work"), encryption: None };
-    verso::whatsapp::baileys::export(folder, to).await
 }
 
 #[tokio::test]
@@ -239,7 +234,9 @@ async fn files_that_others_could_read_are_closed_with_a_warning() {
 async fn a_folder_that_cannot_be_written_is_named() {
     let from = fixture();
     // Also root cannot write there.
-    let error = import(from.path(), Path::new("/proc/self"), false, Clock::System.now()).await.expect_err("read-only");
+    let error = import(from.path(), Path::new("/proc/self"), Taking::default(), Clock::System.now())
+        .await
+        .expect_err("read-only");
     let said = error.to_string();
     assert!(said.contains("/proc/self") && said.contains("writable"), "{said}");
     let (account, result) = take(from.path()).await;
@@ -254,15 +251,25 @@ async fn a_folder_that_cannot_be_written_is_named() {
 }
 
 /// The program as a person runs it.
-fn verso(state: &Path, words: &[&str]) -> (bool, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_verso"))
-        .args(words)
+pub fn verso(state: &Path, words: &[&str]) -> (bool, String) {
+    said(command(state, state).args(words))
+}
+
+/// The program with nothing of this process's environment.
+pub fn command(home: &Path, state: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_verso"));
+    command
         .env_clear()
         .env("PATH", "/usr/bin:/bin")
-        .env("HOME", state)
+        .env("HOME", home)
         .env("VERSO_STATE_DIR", state)
-        .output()
-        .expect("verso runs");
+        .env("TMPDIR", home);
+    command
+}
+
+/// Runs it: whether it succeeded, and every word that it said.
+pub fn said(command: &mut Command) -> (bool, String) {
+    let output = command.output().expect("runs");
     let text = [output.stdout, output.stderr].concat();
     (output.status.success(), String::from_utf8_lossy(&text).into_owned())
 }
@@ -292,35 +299,56 @@ fn the_command_refuses_to_lose_a_link() {
     assert!(said.contains("not linked"), "{said}");
 }
 
-#[test]
-fn migrate_says_what_it_does_not_find() {
-    let state = tempfile::tempdir().expect("temp dir");
-    let (ok, said) = verso(state.path(), &["migrate", "openclaw"]);
-    assert!(!ok && said.contains(".openclaw is no folder") && said.contains("--from"), "{said}");
-    // Two accounts, one with a folder of its own inside the old state; a key that nobody knows.
-    let old = state.path().join(".openclaw");
-    let auth = old.join("own/place");
-    fs::create_dir_all(&auth).expect("made");
-    for entry in fs::read_dir(fixture().path()).expect("readable").flatten() {
-        fs::copy(entry.path(), auth.join(entry.file_name())).expect("copied");
+#[tokio::test]
+async fn session_keys_of_an_old_copy_stay_behind_when_that_is_wanted() {
+    let from = fixture();
+    let (_to, result) = take(from.path()).await;
+    assert_eq!(result.expect("imported").warnings, Vec::<String>::new(), "a folder in use");
+    let days = |n: u64| std::time::SystemTime::now() - std::time::Duration::from_secs(n * 24 * 3600 + 60);
+    for entry in fs::read_dir(from.path()).expect("readable").flatten() {
+        fs::File::options().append(true).open(entry.path()).expect("open").set_modified(days(3)).expect("dated");
     }
-    let config = json!({"channels": {"whatsapp": {"dmPolicy": "pairing", "nonsense": 1, "accounts": {
-        "work": {"authDir": auth}, "home": {"enabled": false}}}}});
-    fs::write(old.join("openclaw.json"), config.to_string()).expect("written");
-    let (ok, said) = verso(state.path(), &["migrate", "openclaw"]);
+    let (_to, result) = take(from.path()).await;
+    let warnings = result.expect("imported").warnings;
     assert!(
-        ok && said.contains("- link work: 15550100010:1@s.whatsapp.net")
-            && said.contains("- link home: it was not linked there"),
-        "{said}"
+        warnings.len() == 1 && warnings[0].contains("3 days ago") && warnings[0].contains("--fresh-sessions"),
+        "{warnings:?}"
     );
-    assert!(said.contains("nonsense"), "{said}");
-    let written = fs::read_to_string(state.path().join("verso.json")).expect("written");
-    assert!(!written.contains("authDir") && !written.contains("nonsense"), "{written}");
-    assert!(state.path().join("credentials/whatsapp/work/signal.db").is_file());
-    assert!(auth.join("creds.json").is_file(), "the old files stay");
-    let (ok, said) = verso(state.path(), &["migrate", "openclaw"]);
-    assert!(
-        ok && said.contains("is there already; --force replaces it") && said.contains("is linked already"),
-        "{said}"
-    );
+    let to = tempfile::tempdir().expect("temp dir");
+    let fresh = Taking { force: false, fresh_sessions: true };
+    let report = import(from.path(), to.path(), fresh, Clock::System.now()).await.expect("imported");
+    assert_eq!((report.sessions, report.sender_keys, report.pre_keys), (0, 0, 0));
+    assert!(report.identities > 0 && report.lid_mappings > 0 && report.app_state_keys > 0, "{report:?}");
+    assert!(report.warnings.len() == 1 && report.warnings[0].contains("is asked for again"), "{:?}", report.warnings);
+    let database = rusqlite::Connection::open(to.path().join("signal.db")).expect("a database");
+    for table in ["sessions", "sender_keys", "prekeys"] {
+        let n: i64 =
+            database.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).expect("counted");
+        assert_eq!(n, 0, "{table}");
+    }
+    let next = read(to.path().join("creds.json"))["device"]["next_pre_key_id"].as_u64().expect("a number");
+    assert!(next > 813 + 1_000, "numbers that the other program may have given out are not used: {next}");
+}
+
+#[tokio::test]
+async fn a_folder_that_a_program_writes_into_is_not_taken() {
+    let from = fixture();
+    let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let (done, path) = (stop.clone(), from.path().join("session-210000000000001_1.0.json"));
+    let text = fs::read(&path).expect("a session");
+    let writer = std::thread::spawn(move || {
+        while !done.load(std::sync::atomic::Ordering::Relaxed) {
+            fs::write(&path, &text).expect("written");
+            std::thread::yield_now();
+        }
+    });
+    let (to, result) = take(from.path()).await;
+    let said = result.expect_err("in use").to_string();
+    assert!(said.contains("changes while it is read") && said.contains("--force"), "{said}");
+    assert_eq!(fs::read_dir(to.path()).expect("readable").count(), 0, "nothing was written");
+    let forced = Taking { force: true, fresh_sessions: false };
+    let result = import(from.path(), to.path(), forced, Clock::System.now()).await;
+    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    writer.join().expect("no panic");
+    assert_eq!(result.expect("taken as it was").jid, "15550100010:1@s.whatsapp.net");
 }

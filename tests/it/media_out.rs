@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use verso::actors::messages::{Draft, SendOut, Wanted};
 use wa_simulator::media::{Attachment, Fault, Kind, On};
 use wa_simulator::{Phone, World};
 
@@ -112,6 +113,54 @@ async fn what_cannot_be_sent_is_said_and_nothing_leaks() {
         r.text.contains("secret") || file != b"a note" && !file.is_empty()
     });
     assert!(!leaked, "{shown:?}");
+    outbound_is_empty(&gateway).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sticker_that_came_in_goes_out_as_it_is_and_an_answer_may_send_one() {
+    let world = World::start().await.expect("world");
+    let mut model =
+        Model::scripted(vec![text("nice"), text("Look!\nMEDIA: ./out.webp [[as_sticker]]\nMEDIA: ./out.webp")]).await;
+    let (gateway, work, ann) = stage(&world, &model).await;
+    let folder = workspace(&gateway);
+    let mut webp = std::io::Cursor::new(Vec::new());
+    let square =
+        image::RgbaImage::from_fn(512, 512, |x, _| image::Rgba([x as u8, 40, 200, if x < 256 { 0 } else { 255 }]));
+    square.write_to(&mut webp, image::ImageFormat::WebP).expect("encoded");
+    let webp = webp.into_inner();
+    let stickers = |n: usize| {
+        let seen: Vec<_> = ann.inbox().into_iter().filter(|r| r.message.sticker_message.is_set()).collect();
+        assert_eq!(seen.len(), n);
+        let last = seen.last().expect("one").message.clone();
+        let facts = last.sticker_message.as_option().expect("a sticker").clone();
+        assert_eq!((facts.width, facts.height, facts.is_animated), (Some(512), Some(512), None));
+        assert_eq!(facts.mimetype.as_deref(), Some("image/webp"));
+        world.media().open(&last).expect("opens").expect("a file").bytes
+    };
+
+    ann.sends(&work, world.media().attach(&Attachment::new(Kind::Sticker, webp.clone()), 1).expect("encrypted"));
+    let asked = model.asked().await;
+    let (_, rest) = asked.split_once("[media attached: ").expect("a line about it");
+    let (path, told) = rest.split_once(" (").expect("path and facts");
+    assert!(asked.contains("<media:sticker>") && told.starts_with("image/webp"), "{asked}");
+    ann.expect_text("nice").await.expect("answered");
+
+    let draft = Draft { text: "yours".into(), media: vec![path.into()], as_sticker: true, ..Draft::default() };
+    let request = SendOut {
+        account: Some("work".into()),
+        to: ann.number(),
+        what: Wanted::Message(draft),
+        idempotency_key: "k".into(),
+    };
+    gateway.port.send.send(request).await.expect("the gateway answers").expect("sent");
+    ann.expect_text("yours").await.expect("the text comes apart");
+    assert!(stickers(1) == webp, "the same bytes");
+
+    std::fs::write(folder.join("out.webp"), &webp).expect("written");
+    ann.says(&work, "and you?");
+    ann.expect_text("Look!").await.expect("the text comes apart");
+    ann.expect_message(|r| r.message.image_message.is_set()).await.expect("the other one is a picture");
+    assert!(stickers(2) == webp, "the same bytes");
     outbound_is_empty(&gateway).await;
 }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use verso::clock::Clock;
 use verso::ids::AccountId;
-use verso::whatsapp::baileys::{BaileysError, Exported, import};
+use verso::whatsapp::baileys::{BaileysError, Exported, Taking, import};
 use verso::whatsapp::seal::SealedFolder;
 use wa_simulator::{Group, Phone, World};
 
@@ -16,9 +16,11 @@ use crate::support::GatewayFixture;
 const ONE: &str =
     "{ channels: { whatsapp: { dmPolicy: 'open', allowFrom: ['*'], groups: { '*': { requireMention: false } },
     accounts: { work: {} } } } }";
+const FORCED: Taking = Taking { force: true, fresh_sessions: false };
 const DEFAULT: &str = "{ channels: { whatsapp: { dmPolicy: 'open', allowFrom: ['*'] } } }";
 
-async fn export(dir: &Path, to: &Path) -> Result<Exported, BaileysError> {
+/// Writes a plain account out.
+pub async fn export(dir: &Path, to: &Path) -> Result<Exported, BaileysError> {
     let folder = SealedFolder { dir, account: &AccountId::new("work"), encryption: None };
     verso::whatsapp::baileys::export(folder, to).await
 }
@@ -119,7 +121,7 @@ async fn a_link_goes_out_and_comes_in_again_with_its_chats() {
     let fresh = state(ONE);
     let dir = account(fresh.path(), "work");
     fs::create_dir_all(&dir).expect("made");
-    let report = import(&moved.folder(), &dir, false, Clock::System.now()).await.expect("imported");
+    let report = import(&moved.folder(), &dir, Taking::default(), Clock::System.now()).await.expect("imported");
     assert_eq!((report.skipped, report.warnings, report.backup), (vec![], vec![], None));
     assert_eq!(names(&dir), ["creds.json", "creds.json.bak", "signal.db"]);
     let gateway = moved.goes_on(fresh, "work").await;
@@ -174,7 +176,7 @@ async fn a_take_over_that_was_cut_off_goes_on_and_rolls_nothing_back() {
     let fresh = state(ONE);
     let dir = account(fresh.path(), "work");
     fs::create_dir_all(&dir).expect("made");
-    import(&moved.folder(), &dir, false, Clock::System.now()).await.expect("imported");
+    import(&moved.folder(), &dir, Taking::default(), Clock::System.now()).await.expect("imported");
     fs::remove_file(dir.join("creds.json")).expect("removed");
     fs::remove_file(dir.join("creds.json.bak")).expect("removed");
     copy(&moved.folder(), &dir);
@@ -196,10 +198,10 @@ async fn half_a_folder_keeps_the_link_when_that_is_wanted() {
     let dir = account(fresh.path(), "work");
     fs::create_dir_all(&dir).expect("made");
     let now = Clock::System.now();
-    let refused = import(half.path(), &dir, false, now).await.expect_err("half").to_string();
+    let refused = import(half.path(), &dir, Taking::default(), now).await.expect_err("half").to_string();
     assert!(refused.contains("half of a Baileys folder") && refused.contains("--force"), "{refused}");
     assert_eq!(names(&dir), Vec::<String>::new(), "nothing changed");
-    import(half.path(), &dir, true, now).await.expect("the identity is enough");
+    import(half.path(), &dir, FORCED, now).await.expect("the identity is enough");
     let gateway = GatewayFixture::start_in(&moved.world, fresh).await;
     gateway.wait_state("work", "connected").await;
     let asked = retries(&moved.world);

@@ -6,7 +6,7 @@ use crate::agent::AgentReply;
 use crate::delivery::{self, Delivery, sending};
 use crate::media::{Loader, MediaError, Trust, Unsent, Wish};
 use crate::outgoing::{MediaFile, Outgoing};
-use crate::text::media_lines;
+use crate::text::media_lines::{self, Source};
 
 /// Files of one answer; nobody wants more in a chat.
 const MOST_FILES: usize = 10;
@@ -55,9 +55,10 @@ impl Files<'_> {
         Contents { parts: sending::reply(delivery::plan(&split.text, delivery), prepared), files }
     }
 
-    async fn prepare(&self, source: &str) -> Result<MediaFile, String> {
+    async fn prepare(&self, source: &Source) -> Result<MediaFile, String> {
         let trust = Trust::Model { roots: self.roots.clone() };
-        self.loader.prepare(&Wish::new(source, self.max_bytes), &trust).await.map_err(|error| {
+        let wish = Wish { as_sticker: source.sticker, ..Wish::new(&source.place, self.max_bytes) };
+        self.loader.prepare(&wish, &trust).await.map_err(|error| {
             tracing::warn!(target: "agent", %error, "a file of an answer is not sent");
             match error {
                 // The chat need not know how this machine is set up.

@@ -203,7 +203,10 @@ impl Shared {
             }
             match self.link.send(&letter).await {
                 Ok(()) => {
-                    self.reports.do_send(SocketReport { generation: self.generation, what: Report::Outbound });
+                    self.reports.do_send(SocketReport {
+                        generation: self.generation,
+                        what: Report::Outbound(ended.chat.clone()),
+                    });
                     self.outbox.mark(&id, OutboxState::Sent, None);
                     tracing::info!(target: "whatsapp/outbound", %account, %id, "sent");
                     ended.handed_over.push(id);

@@ -107,7 +107,7 @@ impl SupervisorActor {
                 let detail = "the socket of the login failed unexpectedly".to_owned();
                 self.relink_down(&DownReason::Internal { detail }, ctx);
             }
-            Report::Event(_) | Report::Inbound | Report::Outbound | Report::Gone { panicked: false } => {}
+            Report::Event(_) | Report::Inbound | Report::Outbound(_) | Report::Gone { panicked: false } => {}
         }
     }
 
@@ -116,6 +116,7 @@ impl SupervisorActor {
         if relink.paired {
             tracing::info!(target: "web-reconnect", account = %self.id(), "a phone accepted the new link; it replaces the old one");
             self.adopted = Some(relink.dir);
+            self.phone_linked();
             self.input(Input::Relinked, ctx);
         } else if relink.again {
             self.open_side(relink.dir, false, ctx);

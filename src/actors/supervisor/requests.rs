@@ -223,6 +223,7 @@ impl Handler<Unlink> for SupervisorActor {
         };
         Box::pin(actix::fut::wrap_future(told).map(move |(), me: &mut Self, ctx| {
             me.login.send_replace(LoginView::None);
+            me.forget_phone();
             me.input(Input::Unlinked, ctx);
             me.queue.push_back(Action::ClearCredentials);
             me.pump(ctx);

@@ -61,6 +61,7 @@ impl SupervisorActor {
             self_jid: own.map(|i| i.jid.clone()),
             self_lid: own.and_then(|i| i.lid.clone()),
             auth_age_ms: self.auth_since.map(|at| (now - at).max(0)),
+            phone: self.phone.shown(now),
             outbox: self.cx.socket.journal.outbox_counts(self.id()),
             counters: std::collections::BTreeMap::new(),
         }

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 use serde_json::{Value, json};
 
 use super::rows::{InboundRow, OutboxRow, inbound_row, outbox_row};
@@ -22,6 +22,26 @@ pub fn look_up(path: &Path, id: &MessageId) -> Result<Vec<Value>, StoreError> {
     let db = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(broken)?;
     db.busy_timeout(Duration::from_secs(5)).map_err(broken)?;
     find(&db, id).map_err(broken)
+}
+
+/// As [`Journal::get`](super::Journal::get) without a journal of one's own: reads, and writes no file, also none beside it.
+///
+/// # Errors
+/// When the file cannot be read or is damaged; one that does not exist holds nothing.
+pub fn fact_at(path: &Path, key: &str) -> Result<Option<String>, StoreError> {
+    if !path.exists() {
+        return Ok(None);
+    }
+    let broken = |e: rusqlite::Error| StoreError::Damaged { path: path.to_path_buf(), cause: e.to_string() };
+    let log = path.with_extension("db-wal");
+    let at_rest = std::fs::metadata(log).map_or(true, |meta| meta.len() == 0);
+    // SQLite makes files beside a database that may change while it is read.
+    let name = path.to_string_lossy().replace('%', "%25").replace('?', "%3f").replace('#', "%23");
+    let name = if at_rest { format!("file:{name}?immutable=1") } else { format!("file:{name}") };
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
+    let db = Connection::open_with_flags(name, flags).map_err(broken)?;
+    db.busy_timeout(Duration::from_secs(5)).map_err(broken)?;
+    db.query_row("SELECT value FROM facts WHERE key = ?1", params![key], |row| row.get(0)).optional().map_err(broken)
 }
 
 /// Rows as `{"inbound": ..}` with the parts of the answer, then `{"outgoing": ..}`.

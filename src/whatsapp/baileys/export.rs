@@ -15,7 +15,7 @@ use whatsapp_rust::wacore::store::traits::{DeviceInfo, LidPnMappingEntry};
 use whatsapp_rust::waproto::codec::pre_key_record_decode;
 
 use super::bytes::{base64, buffer};
-use super::files::CREDENTIALS;
+use super::files::{CREDENTIALS, own_files};
 use super::import::blocking;
 use super::{
     BaileysError, Exported, Skipped, address, app_state, credentials, database, sender_keys, sessions, set_aside,
@@ -34,7 +34,22 @@ pub async fn export(folder: SealedFolder<'_>, to: &Path) -> Result<Exported, Bai
         return Err(BaileysError::NothingToExport(auth_dir.to_path_buf()));
     }
     let target = to.to_path_buf();
-    blocking(move || prepare(&target)).await?;
+    let made = blocking(move || prepare(&target)).await?;
+    let exported = write_link(folder, to).await;
+    if exported.is_err() {
+        let target = to.to_path_buf();
+        blocking(move || {
+            clear(&target, made);
+            Ok(())
+        })
+        .await?;
+    }
+    exported
+}
+
+async fn write_link(folder: SealedFolder<'_>, to: &Path) -> Result<Exported, BaileysError> {
+    let auth_dir = folder.dir;
+    let path = auth_dir.join("signal.db");
     let unlocked = folder.unlock(false).await.map_err(|e| BaileysError::Locked(e.to_string()))?;
     let (store, keys) = database::open(auth_dir, unlocked.as_ref()).await?;
     let failed = |cause: String| BaileysError::Database { path: path.clone(), cause };
@@ -72,16 +87,29 @@ pub async fn export(folder: SealedFolder<'_>, to: &Path) -> Result<Exported, Bai
     Ok(report)
 }
 
-fn prepare(to: &Path) -> Result<(), BaileysError> {
+/// True when the folder was made; one that was there has nothing in it.
+fn prepare(to: &Path) -> Result<bool, BaileysError> {
     match fs::read_dir(to) {
         Ok(mut entries) => match entries.next() {
-            None => Ok(()),
+            None => Ok(false),
             Some(_) => Err(BaileysError::NotEmpty(to.to_path_buf())),
         },
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
-            fs::DirBuilder::new().recursive(true).mode(0o700).create(to).map_err(BaileysError::io("create", to))
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(to).map_err(BaileysError::io("create", to))?;
+            Ok(true)
         }
+        Err(e) if e.kind() == io::ErrorKind::NotADirectory => Err(BaileysError::FileInTheWay(to.to_path_buf())),
         Err(e) => Err(BaileysError::io("read", to)(e)),
+    }
+}
+
+/// Half a link is none: what was written goes, and so the next attempt finds the folder as this one did.
+fn clear(to: &Path, made: bool) {
+    for path in own_files(to) {
+        let _ = fs::remove_file(path);
+    }
+    if made {
+        let _ = fs::remove_dir(to);
     }
 }
 

@@ -6,16 +6,23 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use whatsapp_rust::wacore::store::Device;
 
 use super::files::{self, CREDENTIALS, CREDENTIALS_BACKUP, Folder};
 use super::link::Link;
-use super::{BaileysError, Imported, database, set_aside};
+use super::{BaileysError, Imported, Taking, database, set_aside};
 use crate::clock::UnixMs;
 use crate::whatsapp::seal::{DATA_KEY, DATA_KEY_BACKUP, DataKeys};
 use crate::whatsapp::{backend, database as file};
 
+/// Sessions that were written so long ago may be those of an old copy.
+const OLD_MS: UnixMs = 24 * 60 * 60 * 1000;
+/// A folder that was written so shortly ago is looked at once more, after as long.
+const JUST_NOW: Duration = Duration::from_secs(1);
 /// The database until it is complete.
 const UNFINISHED: &str = "signal.db.importing";
 
@@ -30,7 +37,7 @@ pub(in crate::whatsapp) async fn in_place(
     if !credentials.is_some_and(|c| files::is_linked(&c)) {
         return Ok(None);
     }
-    let (folder, link) = read(auth_dir, now, true).await?;
+    let (folder, link) = read(auth_dir, now, Taking { force: true, fresh_sessions: false }).await?;
     let known = backend::same_device(auth_dir, &link.device, keys).await;
     let mut report = report(&folder, &link);
     if !known {
@@ -60,44 +67,132 @@ pub(in crate::whatsapp) async fn in_place(
     Ok(Some(report))
 }
 
-/// Takes the Baileys folder `from` over into `auth_dir`; `from` stays as it is. A link that was in `auth_dir` is set aside. `partial`
-/// accepts a folder of which only `creds.json` is left. The caller holds the lock of `auth_dir`.
+/// Takes the Baileys folder `from` over into `auth_dir`; `from` stays as it is. A link that was in `auth_dir` is set aside. The caller
+/// holds the lock of `auth_dir`.
 ///
 /// # Errors
-/// When `from` is no folder of a linked Baileys program, or a file cannot be read or written; `auth_dir` is unchanged then.
-pub async fn import(from: &Path, auth_dir: &Path, partial: bool, now: UnixMs) -> Result<Imported, BaileysError> {
-    let (folder, link) = read(from, now, partial).await?;
-    build(auth_dir, &link).await?;
+/// When `from` is no folder of a linked Baileys program, changes meanwhile, or a file cannot be read or written; `auth_dir` is unchanged
+/// then.
+pub async fn import(from: &Path, auth_dir: &Path, taking: Taking, now: UnixMs) -> Result<Imported, BaileysError> {
+    let before = quiet(from, taking, now).await?;
+    let (folder, link) = read(from, now, taking).await?;
     let mut report = report(&folder, &link);
+    report.warnings.extend(age(&before, &link, now));
+    let built = build(auth_dir, &link).await;
     let dir = auth_dir.to_path_buf();
+    let source = from.to_path_buf();
     let device = link.device.clone();
     blocking(move || {
-        set_aside::aside(&dir, &[CREDENTIALS_BACKUP, CREDENTIALS, "signal.db", DATA_KEY_BACKUP, DATA_KEY], "replaced")
-            .map_err(BaileysError::io("rename in", &dir))?;
-        place(&dir)?;
-        backend::mirror_device(&dir, &device, None).map_err(BaileysError::io("write into", &dir))
+        let done = built.and_then(|()| {
+            if !taking.force && stamps(&source) != before {
+                return Err(BaileysError::InUse(source));
+            }
+            swap(&dir, &device)
+        });
+        if done.is_err() {
+            // The reason is told already; an unfinished file that cannot be deleted is overwritten next time.
+            let _ = set_aside::remove(&dir, UNFINISHED);
+        }
+        done
     })
     .await?;
     close_to_others(from, &folder, &mut report);
     Ok(report)
 }
 
+/// The new link takes the place of what is there; when that fails, what was there is back.
+fn swap(dir: &Path, device: &Device) -> Result<(), BaileysError> {
+    const OWN: [&str; 5] = [CREDENTIALS_BACKUP, CREDENTIALS, "signal.db", DATA_KEY_BACKUP, DATA_KEY];
+    let kept = |name: &str| format!("{name}.replaced");
+    let failed = || BaileysError::io("write into", dir);
+    // From here on whatever is called so is what was there.
+    OWN.iter().try_for_each(|name| set_aside::remove(dir, &kept(name))).map_err(failed())?;
+    let stood = OWN.map(|name| dir.join(name).exists());
+    let swapped = set_aside::aside(dir, &OWN, "replaced")
+        .map_err(failed())
+        .and_then(|()| place(dir))
+        .and_then(|()| backend::mirror_device(dir, device, None).map_err(failed()));
+    if swapped.is_err() {
+        for (name, stood) in OWN.into_iter().zip(stood) {
+            let undone = match (dir.join(kept(name)).exists(), stood) {
+                (true, _) => set_aside::remove(dir, name).and_then(|()| set_aside::rename(dir, &kept(name), name)),
+                (false, false) => set_aside::remove(dir, name),
+                (false, true) => Ok(()),
+            };
+            if let Err(error) = undone {
+                tracing::error!(target: "web-session", %error, "cannot put {name} back; it is kept as {}", kept(name));
+            }
+        }
+    }
+    swapped
+}
+
 /// Says what [`import`] would move; nothing is written.
 ///
 /// # Errors
 /// As there.
-pub async fn inspect(from: &Path, now: UnixMs) -> Result<Imported, BaileysError> {
-    let (folder, link) = read(from, now, false).await?;
-    Ok(report(&folder, &link))
+pub async fn inspect(from: &Path, taking: Taking, now: UnixMs) -> Result<Imported, BaileysError> {
+    let before = quiet(from, taking, now).await?;
+    let (folder, link) = read(from, now, taking).await?;
+    let mut report = report(&folder, &link);
+    report.warnings.extend(age(&before, &link, now));
+    Ok(report)
 }
 
-async fn read(dir: &Path, now: UnixMs, partial: bool) -> Result<(Folder, Link), BaileysError> {
+/// Of each file of a folder its name, length and time of the last change (Unix ms).
+type Stamps = Vec<(PathBuf, u64, i128)>;
+
+fn stamps(dir: &Path) -> Stamps {
+    let mut stamps: Stamps = files::own_files(dir)
+        .into_iter()
+        .filter_map(|path| {
+            let meta = fs::metadata(&path).ok()?;
+            Some((path, meta.len(), i128::from(meta.mtime()) * 1_000_000_000 + i128::from(meta.mtime_nsec())))
+        })
+        .collect();
+    stamps.sort();
+    stamps
+}
+
+fn newest(stamps: &Stamps) -> Option<UnixMs> {
+    stamps.iter().map(|stamp| stamp.2).max().and_then(|at| UnixMs::try_from(at / 1_000_000).ok())
+}
+
+/// The state of a folder that nobody writes into. A program that is busy there shows itself within a moment; of one that waits there is
+/// no sign, for Baileys keeps no lock.
+async fn quiet(from: &Path, taking: Taking, now: UnixMs) -> Result<Stamps, BaileysError> {
+    let look = |dir: PathBuf| blocking(move || Ok(stamps(&dir)));
+    let before = look(from.to_path_buf()).await?;
+    let moment = i64::try_from(JUST_NOW.as_millis()).unwrap_or(i64::MAX);
+    if taking.force || newest(&before).is_none_or(|at| now - at > moment) {
+        return Ok(before);
+    }
+    tokio::time::sleep(JUST_NOW).await;
+    if look(from.to_path_buf()).await? != before {
+        return Err(BaileysError::InUse(from.to_path_buf()));
+    }
+    Ok(before)
+}
+
+/// What a person should know who brings an old folder.
+fn age(stamps: &Stamps, link: &Link, now: UnixMs) -> Option<String> {
+    let days = (now - newest(stamps)?) / OLD_MS;
+    let ratchets = !link.sessions.is_empty() || !link.sender_keys.is_empty();
+    (days >= 1 && ratchets).then(|| {
+        format!(
+            "its files were last written {days} day{} ago; if this is a copy of a link that went on elsewhere since, import it with --fresh-sessions: session keys must not be used twice",
+            if days == 1 { "" } else { "s" }
+        )
+    })
+}
+
+async fn read(dir: &Path, now: UnixMs, taking: Taking) -> Result<(Folder, Link), BaileysError> {
     let dir = dir.to_path_buf();
     blocking(move || {
-        let folder = files::read(&dir)?;
+        let mut folder = files::read(&dir)?;
         let mut link = Link::of(&folder, &dir, now)?;
         if link.pre_keys.is_empty() && link.device.next_pre_key_id > 1 {
-            if !partial {
+            if !taking.force {
                 return Err(BaileysError::Half(dir));
             }
             link.skipped.push(super::Skipped {
@@ -105,6 +200,16 @@ async fn read(dir: &Path, now: UnixMs, partial: bool) -> Result<(Folder, Link), 
                 reason: "they are not there; new ones go to WhatsApp at the next login".to_owned(),
             });
             backend::forget_pre_keys(&mut link.device);
+        }
+        if taking.fresh_sessions {
+            link.sessions.clear();
+            link.sender_keys.clear();
+            link.pre_keys.clear();
+            backend::forget_pre_keys(&mut link.device);
+            folder.warnings.push(
+                "sessions, group keys and pre-keys stayed behind: what comes first in each chat is asked for again"
+                    .to_owned(),
+            );
         }
         Ok((folder, link))
     })

@@ -30,6 +30,15 @@ pub use export::export;
 pub(super) use import::in_place;
 pub use import::{import, inspect};
 
+/// How a folder is taken over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Taking {
+    /// Half a folder is enough, and one that changes meanwhile.
+    pub force: bool,
+    /// Keys that must not be used twice stay behind: the folder may be a copy of a link that went on elsewhere.
+    pub fresh_sessions: bool,
+}
+
 /// What moved in.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -148,9 +157,15 @@ pub enum BaileysError {
     /// Only `creds.json` was copied.
     #[error("{} is only half of a Baileys folder: the pre-key-*.json are missing; copy all of it, or add --force to go on with creds.json alone", .0.display())]
     Half(PathBuf),
+    /// A program writes into it.
+    #[error("{} changes while it is read: a program still uses this link; stop it, then import again, or add --force to take the files as they are now", .0.display())]
+    InUse(PathBuf),
     /// The folder to write to is in use.
     #[error("{} is not empty; name a new folder", .0.display())]
     NotEmpty(PathBuf),
+    /// There is a file where the folder should be.
+    #[error("{} is a file, or lies below one; name a new folder", .0.display())]
+    FileInTheWay(PathBuf),
     /// The account has no link.
     #[error("{} holds no linked device; there is nothing to export", .0.display())]
     NothingToExport(PathBuf),

@@ -12,11 +12,17 @@ pub(in crate::whatsapp) fn aside(dir: &Path, names: &[&str], why: &str) -> io::R
     for name in names {
         let to = format!("{name}.{why}");
         remove(dir, &to)?;
-        for end in ["", BESIDE[0], BESIDE[1]] {
-            match fs::rename(dir.join(format!("{name}{end}")), dir.join(format!("{to}{end}"))) {
-                Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
-                _ => {}
-            }
+        rename(dir, name, &to)?;
+    }
+    Ok(())
+}
+
+/// Renames a file with whatever SQLite has beside it; one that is not there is no error.
+pub(super) fn rename(dir: &Path, from: &str, to: &str) -> io::Result<()> {
+    for end in ["", BESIDE[0], BESIDE[1]] {
+        match fs::rename(dir.join(format!("{from}{end}")), dir.join(format!("{to}{end}"))) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+            _ => {}
         }
     }
     Ok(())

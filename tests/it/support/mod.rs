@@ -66,6 +66,11 @@ impl GatewayFixture {
         Self::begin(world, folder, Clock::System).await
     }
 
+    /// The same with a time of day that the test sets.
+    pub async fn start_in_at(world: &World, folder: tempfile::TempDir, clock: Clock) -> Self {
+        Self::begin(world, folder, clock).await
+    }
+
     async fn begin(world: &World, folder: tempfile::TempDir, clock: Clock) -> Self {
         init_logs();
         let state = folder.path().to_path_buf();

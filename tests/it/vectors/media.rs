@@ -24,6 +24,7 @@ fn extension(mime: &Value) -> Outcome {
 
 fn split(answer: &Value) -> Outcome {
     let media_lines::Split { text, sources, voice } = media_lines::split(text(answer));
+    let sources: Vec<String> = sources.into_iter().map(|source| source.place).collect();
     let urls = sources.first().map(|_| &sources);
     Ok(json!({ "text": text, "mediaUrls": urls, "mediaUrl": sources.first(), "audioAsVoice": voice.then_some(true) }))
 }

@@ -330,6 +330,21 @@ impl Phone {
         self.world.with(|s| s.phone_receipt(self.account, received, "read"));
     }
 
+    /// Without power or network from now on: nothing reaches it, and it confirms nothing.
+    pub fn switches_off(&self) {
+        self.with_state(|p| {
+            p.switched_off.get_or_insert_default();
+        });
+    }
+
+    /// Back again: it gets what waited for it.
+    pub fn switches_on(&self) {
+        self.world.with(|s| {
+            let waiting = s.accounts[self.account].phone.switched_off.take().unwrap_or_default();
+            s.to_phones.extend(waiting.into_iter().map(|node| (self.account, node)));
+        });
+    }
+
     // --- looking and waiting -------------------------------------------------------------------------------------
 
     /// Everything received so far, own companions' copies included.

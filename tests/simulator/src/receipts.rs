@@ -2,6 +2,7 @@
 
 use wacore_binary::{Jid, JidExt as _, Node, NodeContent};
 
+use crate::phone::Received;
 use crate::stanza::{NodeExt, el};
 use crate::state::{Addr, State, unix_now};
 
@@ -60,6 +61,24 @@ impl State {
         for to in targets {
             self.deliver(to, passed.clone());
         }
+    }
+
+    /// The phone tells a companion of its own that it got a copy of what that companion sent.
+    pub fn phone_confirms_own(&mut self, account: usize, copy: &Received) {
+        let lid = copy.sender_jid.is_lid();
+        let mut receipt = el("receipt").attr("id", copy.id.as_str()).attr("t", unix_now().to_string()).build();
+        let me = self.jid_of(Addr { account, device: 0 }, lid);
+        if copy.chat_jid.is_group() {
+            receipt.set("from", copy.chat_jid.clone());
+            receipt.set("participant", me);
+        } else {
+            receipt.set("from", me);
+            receipt.set("type", "sender");
+            if let Some(peer) = copy.chat.strip_prefix('+').and_then(|number| self.resolve(&Jid::pn(number))) {
+                receipt.set("recipient", self.jid_of(Addr { account: peer.account, device: 0 }, lid));
+            }
+        }
+        self.deliver(Addr { account, device: copy.device }, receipt);
     }
 
     /// `<chatstate>` from a companion.

@@ -333,7 +333,10 @@ impl State {
     /// Lets phones read what has arrived for them, until all is quiet.
     pub fn settle(&mut self) {
         while let Some((account, node)) = self.to_phones.pop_front() {
-            self.phone_receives(account, &node);
+            match &mut self.accounts[account].phone.switched_off {
+                Some(waiting) => waiting.push(node),
+                None => self.phone_receives(account, &node),
+            }
         }
     }
 }

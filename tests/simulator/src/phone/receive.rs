@@ -138,6 +138,9 @@ impl State {
         let phone = &mut self.accounts[account].phone;
         let (delivered, read) = (phone.auto_receipts && !own, phone.auto_read && !own);
         phone.inbox.push(received.clone());
+        if own {
+            self.phone_confirms_own(account, &received);
+        }
         if delivered {
             self.phone_receipt(account, &received, "");
         }

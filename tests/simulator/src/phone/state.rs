@@ -171,6 +171,8 @@ pub(crate) struct PhoneState {
     /// The last notifications about groups, as text.
     pub group_news: Vec<wacore_binary::Node>,
     pub online: bool,
+    /// Without power or network: what waits for it.
+    pub switched_off: Option<Vec<wacore_binary::Node>>,
 }
 
 impl PhoneState {
@@ -192,6 +194,7 @@ impl PhoneState {
             retries: HashMap::new(),
             group_news: Vec::new(),
             online: false,
+            switched_off: None,
         }
     }
 

@@ -1,0 +1,192 @@
+//! What the doors ask: resolved to an account and passed on to its supervisor or to the router.
+
+use actix::prelude::*;
+
+use super::GatewayActor;
+use crate::actors::messages::{
+    DecidePairing, Events, ExplainMessage, GatewayStatus, GetStatus, ListPairing, LoggedOut, LoginProgress, LoginStart,
+    LoginStarted, LoginWait, Logout, PairingDecided, PairingRequest, Refusal, SendOut, Sent, StartAccount, StopAccount,
+    Subscribe,
+};
+use crate::actors::router::GetCounters;
+use crate::actors::supervisor::{BeginLogin, FollowLogin, Resume, SendNow, SupervisorActor, Suspend, Unlink};
+use crate::ids::{AccountId, MessageId};
+use crate::media::Trust;
+use crate::routing::target::Target;
+use crate::store::journal::Journal;
+
+const RESTARTING: &str = "the account is being restarted after an internal error; try again in a moment";
+
+impl GatewayActor {
+    fn resolve(&self, asked: Option<&str>) -> Result<(AccountId, Addr<SupervisorActor>), Refusal> {
+        let id = match asked.map(str::trim).filter(|a| !a.is_empty()) {
+            Some(asked) => AccountId::new(asked),
+            None => self.config.default_account.clone(),
+        };
+        match self.accounts.get(&id) {
+            Some(addr) => Ok((id, addr.clone())),
+            None => Err(self.unknown_account(asked.unwrap_or(id.as_str()))),
+        }
+    }
+
+    fn unknown_account(&self, asked: &str) -> Refusal {
+        let known: Vec<&str> = self.config.accounts.keys().map(AccountId::as_str).collect();
+        Refusal::UnknownAccount { account: asked.to_owned(), known: known.join(", ") }
+    }
+
+    /// Passes a request on to the account's supervisor.
+    fn forward<M, T>(&self, account: Option<&str>, message: M) -> ResponseFuture<Result<T, Refusal>>
+    where
+        M: Message<Result = Result<T, Refusal>> + Send + 'static,
+        T: Send + 'static,
+        SupervisorActor: Handler<M>,
+    {
+        match self.resolve(account) {
+            Err(refusal) => Box::pin(async move { Err(refusal) }),
+            Ok((_, supervisor)) => Box::pin(async move {
+                supervisor.send(message).await.unwrap_or_else(|_| Err(Refusal::Unavailable(RESTARTING.to_owned())))
+            }),
+        }
+    }
+}
+
+impl Handler<GetStatus> for GatewayActor {
+    type Result = ResponseFuture<GatewayStatus>;
+
+    fn handle(&mut self, _: GetStatus, _: &mut Self::Context) -> Self::Result {
+        let mut status = GatewayStatus {
+            started_at: self.started_at,
+            revision: self.revision,
+            last_reload: self.last_reload.clone(),
+            config_problems: self.problems.clone(),
+            default_account: self.config.default_account.clone(),
+            accounts: self.statuses.values().cloned().collect(),
+        };
+        for account in &mut status.accounts {
+            account.outbox = self.cx.socket.journal.outbox_counts(&account.account_id);
+        }
+        let router = self.router.clone();
+        Box::pin(async move {
+            if let Ok(mut counters) = router.send(GetCounters).await {
+                for account in &mut status.accounts {
+                    account.counters = counters.remove(&account.account_id).unwrap_or_default();
+                }
+            }
+            status
+        })
+    }
+}
+
+impl Handler<LoginStart> for GatewayActor {
+    type Result = ResponseFuture<Result<LoginStarted, Refusal>>;
+
+    fn handle(&mut self, login: LoginStart, _: &mut Self::Context) -> Self::Result {
+        self.forward(
+            login.account.as_deref(),
+            BeginLogin { force: login.force, phone: login.phone.clone(), timeout: login.timeout },
+        )
+    }
+}
+
+impl Handler<LoginWait> for GatewayActor {
+    type Result = ResponseFuture<Result<LoginProgress, Refusal>>;
+
+    fn handle(&mut self, wait: LoginWait, _: &mut Self::Context) -> Self::Result {
+        self.forward(wait.account.as_deref(), FollowLogin { shown: wait.shown.clone(), timeout: wait.timeout })
+    }
+}
+
+impl Handler<Logout> for GatewayActor {
+    type Result = ResponseFuture<Result<LoggedOut, Refusal>>;
+
+    fn handle(&mut self, logout: Logout, _: &mut Self::Context) -> Self::Result {
+        self.forward(logout.account.as_deref(), Unlink)
+    }
+}
+
+impl Handler<StartAccount> for GatewayActor {
+    type Result = ResponseFuture<Result<AccountId, Refusal>>;
+
+    fn handle(&mut self, start: StartAccount, _: &mut Self::Context) -> Self::Result {
+        self.forward(start.account.as_deref(), Resume)
+    }
+}
+
+impl Handler<StopAccount> for GatewayActor {
+    type Result = ResponseFuture<Result<AccountId, Refusal>>;
+
+    fn handle(&mut self, stop: StopAccount, _: &mut Self::Context) -> Self::Result {
+        self.forward(stop.account.as_deref(), Suspend)
+    }
+}
+
+impl Handler<SendOut> for GatewayActor {
+    type Result = ResponseFuture<Result<Sent, Refusal>>;
+
+    fn handle(&mut self, send: SendOut, _: &mut Self::Context) -> Self::Result {
+        let target = match Target::parse(&send.to) {
+            Ok(target) => target,
+            Err(error) => return Box::pin(async move { Err(Refusal::Invalid(error.to_string())) }),
+        };
+        let SendOut { account, what, idempotency_key, .. } = send;
+        let max_bytes = self.config.agents.media_max_bytes;
+        self.forward(account.as_deref(), SendNow { target, what, by: Trust::Owner, max_bytes, idempotency_key })
+    }
+}
+
+impl Handler<ListPairing> for GatewayActor {
+    type Result = ResponseFuture<Result<Vec<PairingRequest>, Refusal>>;
+
+    fn handle(&mut self, list: ListPairing, _: &mut Self::Context) -> Self::Result {
+        if let Some(asked) = &list.account
+            && self.config.account(&AccountId::new(asked)).is_none()
+        {
+            let refusal = self.unknown_account(asked);
+            return Box::pin(async move { Err(refusal) });
+        }
+        let router = self.router.clone();
+        Box::pin(async move { router.send(list).await.unwrap_or_else(|e| Err(Refusal::Unavailable(e.to_string()))) })
+    }
+}
+
+impl Handler<DecidePairing> for GatewayActor {
+    type Result = ResponseFuture<Result<PairingDecided, Refusal>>;
+
+    fn handle(&mut self, decide: DecidePairing, _: &mut Self::Context) -> Self::Result {
+        if let Some(asked) = &decide.account
+            && self.config.account(&AccountId::new(asked)).is_none()
+        {
+            let refusal = self.unknown_account(asked);
+            return Box::pin(async move { Err(refusal) });
+        }
+        let router = self.router.clone();
+        Box::pin(async move { router.send(decide).await.unwrap_or_else(|e| Err(Refusal::Unavailable(e.to_string()))) })
+    }
+}
+
+impl Handler<ExplainMessage> for GatewayActor {
+    type Result = ResponseFuture<Result<serde_json::Value, Refusal>>;
+
+    fn handle(&mut self, ExplainMessage { id }: ExplainMessage, _: &mut Self::Context) -> Self::Result {
+        let journal = self.cx.socket.journal.clone();
+        Box::pin(async move { explain(&journal, &id).await })
+    }
+}
+
+async fn explain(journal: &Journal, id: &MessageId) -> Result<serde_json::Value, Refusal> {
+    let rows = journal.get_by_message_id(id).await.map_err(|e| Refusal::Unavailable(e.to_string()))?;
+    if rows.is_empty() {
+        return Err(Refusal::Invalid(format!(
+            "no message with the id {id} is in the journal; ids are shown by `verso logs` and kept for the journal's retention time"
+        )));
+    }
+    Ok(serde_json::json!({ "rows": rows }))
+}
+
+impl Handler<Subscribe> for GatewayActor {
+    type Result = Events;
+
+    fn handle(&mut self, _: Subscribe, _: &mut Self::Context) -> Self::Result {
+        Events(self.events.subscribe())
+    }
+}

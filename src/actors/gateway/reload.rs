@@ -1,0 +1,113 @@
+//! An edit of `verso.json`: what changed is applied, what is wrong changes nothing.
+
+use actix::prelude::*;
+
+use super::GatewayActor;
+use crate::actors::messages::{GatewayEvent, Refusal, Reload};
+use crate::actors::router::ConfigChanged;
+use crate::actors::supervisor::{ApplyAccount, EndAccount};
+use crate::actors::watcher::ConfigFileChanged;
+use crate::config::diff::{ConfigDiff, ReloadReceipt};
+use crate::config::{Loaded, Rejected, file};
+
+impl GatewayActor {
+    /// Applies what changed in the file. Keeps the configuration in force when the file is wrong.
+    fn take(
+        &mut self,
+        outcome: Result<Loaded, Rejected>,
+        ctx: &mut Context<Self>,
+    ) -> Result<serde_json::Value, Refusal> {
+        if self.stopping {
+            return Err(Refusal::Unavailable("the gateway is stopping".to_owned()));
+        }
+        let loaded = match outcome {
+            Ok(loaded) => loaded,
+            Err(rejected) => {
+                let lines: Vec<String> = rejected.problems.iter().map(ToString::to_string).collect();
+                let refusal =
+                    format!("the edit is not applied, revision {} stays in force:\n{rejected}", self.revision);
+                if self.problems != lines {
+                    tracing::error!(target: "config", revision = self.revision, "{refusal}");
+                    self.problems = lines;
+                    self.publish(GatewayEvent::Reload(serde_json::json!({
+                        "applied": false, "revision": self.revision, "problems": self.problems,
+                    })));
+                }
+                return Err(Refusal::Invalid(refusal));
+            }
+        };
+        self.problems.clear();
+        let diff = ConfigDiff::between(&self.config, &loaded.config);
+        let moved = self.places != loaded.places;
+        self.places = loaded.places;
+        if diff.is_empty() {
+            if moved {
+                self.announce();
+            }
+            return Ok(self.last_reload.clone());
+        }
+        for warning in &loaded.warnings {
+            tracing::warn!(target: "config", "{warning}");
+        }
+        self.revision += 1;
+        self.config = loaded.config;
+        self.apply(&diff, ctx);
+        let receipt = ReloadReceipt::new(self.revision, &diff, self.cx.clock.now());
+        tracing::info!(target: "config", "{receipt}");
+        self.last_reload = serde_json::to_value(&receipt).expect("a receipt is plain data");
+        self.publish(GatewayEvent::Reload(self.last_reload.clone()));
+        Ok(self.last_reload.clone())
+    }
+
+    /// Tells those that judge and answer what is in force, and where it stands.
+    fn announce(&self) {
+        let places = self.places.clone();
+        let changed = ConfigChanged { config: self.config.clone(), revision: self.revision, places };
+        self.router.do_send(changed.clone());
+        self.agents.do_send(changed);
+    }
+
+    /// Stops, applies, starts: in this order, so that an account directory is free before another account takes it.
+    fn apply(&mut self, diff: &ConfigDiff, ctx: &mut Context<Self>) {
+        self.announce();
+        for (id, change) in &diff.accounts {
+            match (self.config.account(id).cloned(), self.accounts.get(id)) {
+                (None, Some(_)) => {
+                    if let Some(supervisor) = self.accounts.remove(id) {
+                        supervisor.do_send(EndAccount);
+                    }
+                    self.statuses.remove(id);
+                }
+                (Some(_), None) => self.start_account(id, ctx),
+                // Also an account that is kept hears of `web.*`.
+                (Some(account), Some(supervisor)) => {
+                    tracing::debug!(target: "config", account = %id, %change, "applied");
+                    supervisor.do_send(ApplyAccount { account, web: self.config.web.clone() });
+                }
+                (None, None) => {}
+            }
+        }
+    }
+}
+
+impl Handler<ConfigFileChanged> for GatewayActor {
+    type Result = ();
+
+    fn handle(&mut self, changed: ConfigFileChanged, ctx: &mut Self::Context) {
+        // A refusal is logged, published and part of the status; nobody waits for it here.
+        let _ = self.take(changed.outcome, ctx);
+    }
+}
+
+impl Handler<Reload> for GatewayActor {
+    type Result = ResponseActFuture<Self, Result<serde_json::Value, Refusal>>;
+
+    fn handle(&mut self, _: Reload, _: &mut Self::Context) -> Self::Result {
+        let source = self.source.clone();
+        let read = tokio::task::spawn_blocking(move || file::load(&source));
+        Box::pin(actix::fut::wrap_future(read).map(|read, me: &mut Self, ctx| match read {
+            Ok(outcome) => me.take(outcome, ctx),
+            Err(error) => Err(Refusal::Unavailable(error.to_string())),
+        }))
+    }
+}
