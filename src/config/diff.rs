@@ -233,7 +233,7 @@ mod tests {
         let sealed =
             two.replace("{ channels", "{ credentials: { encryption: { key: { source: 'env', id: 'KEY' } } }, channels");
         let key = "credentials.encryption.key";
-        check(two, &sealed, "home relinked, work relinked", &[&format!("{key}.id"), &format!("{key}.source")], &[]);
+        check(two, &sealed, "home relinked, work relinked", &[&format!("{key}.source"), &format!("{key}.id")], &[]);
         check(two, &with("enabled: false"), "home kept, work stopped", &[&format!("{at}.enabled")], &[]);
         check(&with("enabled: false"), two, "home kept, work started", &[&format!("{at}.enabled")], &[]);
         check(two, &with("deviceName: 'X'"), "home kept, work refreshed", &[&format!("{at}.deviceName")], &[]);

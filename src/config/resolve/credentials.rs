@@ -87,7 +87,7 @@ mod tests {
             ("{ key: { source: 'credential', id: '../key' } }", "credentials.encryption.key.id"),
             (
                 "{ key: { source: 'env', id: 'K' }, previous: [{ source: 'file', id: ' ' }] }",
-                "credentials.encryption.previous[0].id",
+                "credentials.encryption.previous.0.id",
             ),
         ] {
             let text = format!("{{ credentials: {{ encryption: {encryption} }} }}");

@@ -213,7 +213,8 @@ fn write_plain(from: &Rows<'_>, path: &Path) -> rows::Result<()> {
         let names: Vec<&str> =
             columns.iter().copied().enumerate().filter(|(n, c)| !columns[..*n].contains(c)).map(|(_, c)| c).collect();
         let marks = (1..=names.len()).map(|n| format!("?{n}")).collect::<Vec<_>>().join(", ");
-        let sql = format!("INSERT OR REPLACE INTO {} ({}) VALUES ({marks})", table.name, names.join(", "));
+        let sql =
+            format!("INSERT OR REPLACE INTO {} ({}, device_id) VALUES ({marks}, 1)", table.name, names.join(", "));
         let mut insert = change.prepare(&sql).map_err(rows::failed)?;
         for row in from.list(table, Of::All)? {
             let numbers = [(table.at, row.at), (table.until, row.until), (table.flag, row.flag)];

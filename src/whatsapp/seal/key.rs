@@ -30,12 +30,12 @@ impl MasterKey {
         let start = text.iter().position(|b| !blank(b)).unwrap_or(text.len());
         let end = text.iter().rposition(|b| !blank(b)).map_or(start, |at| at + 1);
         let text = &text[start..end];
+        if text.is_empty() {
+            return Err("it is empty".to_owned());
+        }
         let bytes = if text.len() == 2 * KEY { hex(text) } else { BASE64.decode(text).ok().map(Zeroizing::new) };
         let Some(bytes) = bytes else {
-            return Err(match text.len() {
-                0 => "it is empty".to_owned(),
-                n => format!("it holds {n} letters that are neither base64 nor hex of {KEY} bytes"),
-            });
+            return Err(format!("it holds {} letters that are neither base64 nor hex of {KEY} bytes", text.len()));
         };
         let key = <[u8; KEY]>::try_from(bytes.as_slice()).map_err(|_| format!("it holds {} bytes", bytes.len()))?;
         Ok(Self(Sealer::new(Zeroizing::new(key))))
