@@ -125,6 +125,17 @@ pub enum Content {
     },
 }
 
+impl Content {
+    /// The same with another text; what is no body stays as it is.
+    #[must_use]
+    pub fn with_text(self, text: String) -> Self {
+        match self {
+            Self::Body(body) => Self::Body(Body { text: Some(text), ..body }),
+            other => other,
+        }
+    }
+}
+
 /// A message that can be read.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -252,6 +263,12 @@ pub enum LinkEvent {
     Undecryptable {
         /// The chat.
         chat: Jid,
+        /// The message.
+        id: MessageId,
+    },
+    /// A device could not open a message of ours and asks for it again. The library sends it again, unless the process or the
+    /// connection ends before.
+    AskedAgain {
         /// The message.
         id: MessageId,
     },

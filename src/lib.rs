@@ -59,6 +59,8 @@ pub mod command;
 pub mod config;
 pub mod delivery;
 pub mod event;
+#[cfg(feature = "demo")]
+mod fault;
 pub mod heartbeat;
 pub mod ids;
 pub mod media;

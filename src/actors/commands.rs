@@ -169,7 +169,7 @@ impl Desk {
             Command::Activation(Some(mode)) => {
                 let value = serde_json::to_value(mode).expect("a word");
                 let value = value.as_str().expect("a word is text").to_owned();
-                self.journal.put(&format!("{ACTIVATION_FACTS}{session}"), &value).await?;
+                self.journal.put_surely(&format!("{ACTIVATION_FACTS}{session}"), &value).await?;
                 reply::activation(mode)
             }
             Command::Send(None) => reply::SEND_USAGE.to_owned(),
@@ -178,7 +178,7 @@ impl Desk {
                     let fact = send_policy::fact(&run.session);
                     match setting {
                         SendSetting::Inherit => self.journal.forget(&fact).await?,
-                        on_or_off => self.journal.put(&fact, on_or_off.word()).await?,
+                        on_or_off => self.journal.put_surely(&fact, on_or_off.word()).await?,
                     }
                 }
                 reply::send(setting)
@@ -265,7 +265,7 @@ impl Desk {
 
     /// Requests of this account alone: whoever commands one account does not let people in to another.
     async fn pairing(&self, command: PairingCommand, order: &Order) -> String {
-        let (files, account, now) = (self.files(order), order.run.account.id.clone(), self.clock.now());
+        let (files, account, now) = (self.files(order), order.run.account.id.clone(), self.clock.cautious());
         let work = move || match command {
             PairingCommand::Usage => reply::PAIRING_USAGE.to_owned(),
             PairingCommand::List => match files.requests() {

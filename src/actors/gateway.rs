@@ -206,8 +206,11 @@ impl Actor for GatewayActor {
             self.start_account(&account, ctx);
         }
         if self.only.is_none() {
-            self.prune();
-            ctx.run_interval(PRUNE_EVERY, |me, _| me.prune());
+            // Not at once: a machine without a clock of its own learns the date after it started.
+            ctx.run_later(FIRST_PRUNE, |me, ctx| {
+                me.prune();
+                ctx.run_interval(PRUNE_EVERY, |me, _| me.prune());
+            });
             let watcher = WatcherActor::new(
                 self.source.clone(),
                 self.config.gateway.reload.clone(),
@@ -238,7 +241,7 @@ impl GatewayActor {
 
     /// Deletes what is older than the retention allows, received media too; answers that waited for too long are given up and reported.
     fn prune(&self) {
-        let (journal, now) = (self.cx.socket.journal.clone(), self.cx.clock.now());
+        let (journal, now) = (self.cx.socket.journal.clone(), self.cx.clock.cautious());
         let inbox = Inbox::new(self.cx.paths.media_inbound());
         let retention = self.config.retention.clone();
         let before = |age: Duration| now.saturating_sub(UnixMs::try_from(age.as_millis()).unwrap_or(UnixMs::MAX));
@@ -264,6 +267,8 @@ impl GatewayActor {
 
 /// How often old rows are deleted.
 const PRUNE_EVERY: Duration = Duration::from_secs(3600);
+/// When they are looked for first.
+const FIRST_PRUNE: Duration = Duration::from_secs(600);
 
 impl Handler<AccountChanged> for GatewayActor {
     type Result = ();

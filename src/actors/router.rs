@@ -39,7 +39,7 @@ use crate::text::turn;
 
 pub use batches::FlushBatches;
 use batches::Waiting;
-use pairing::PairingAsked;
+use pairing::{PairingAsked, Verdicted};
 
 /// A message is on disk and waits for judgement. Sent by the sink of a socket.
 #[derive(Message)]
@@ -254,7 +254,8 @@ impl RouterActor {
         *self.counters.entry(account.clone()).or_default().entry(what.to_owned()).or_default() += 1;
     }
 
-    fn effect(&mut self, effect: Effect, message: &InboundMessage, ctx: &mut Context<Self>) {
+    /// Carries an effect out. A request for pairing is none of these: see [`RouterActor::request_pairing`].
+    fn effect(&self, effect: Effect, message: &InboundMessage) {
         let Some(supervisor) = self.known.get(&message.account).map(|k| k.supervisor.clone()) else { return };
         let sender = message.chat.is_group().then(|| message.sender.clone());
         match effect {
@@ -268,13 +269,7 @@ impl RouterActor {
                 from_me: message.from_me,
                 emoji,
             }),
-            Effect::RequestPairing { sender, name, reply, notify_owner } => {
-                self.request_pairing(
-                    PairingAsked { message: message.clone(), sender, name, reply, notify_owner },
-                    supervisor,
-                    ctx,
-                );
-            }
+            Effect::RequestPairing { .. } => {}
         }
     }
 
@@ -326,31 +321,40 @@ impl RouterActor {
 
     /// Takes up what an earlier process left. Called in the order of the messages, so that context goes with the question after it.
     fn recover(&mut self, left: Left, ctx: &mut Context<Self>) {
-        let first = left.row.state == InboundState::New;
-        let judged = serde_json::from_value::<Decision>(left.row.decision.clone()).ok().filter(|_| !first);
-        let mut verdict = judged.map(|decision| decision.verdict);
+        let judged = left.row.state != InboundState::New;
+        let verdict = serde_json::from_value::<Decision>(left.row.decision.clone()).ok().filter(|_| judged);
+        let (begun, carried) = (left.begun(), left.carried().map(str::to_owned));
+        let mut verdict = verdict.map(|decision| decision.verdict);
         if let Some(Verdict::Dispatch(dispatch)) = &mut verdict
             && dispatch.runs.iter().any(|run| !left.done(&run.session))
         {
             dispatch.runs.retain(|run| !left.done(&run.session));
         }
-        let Left { row, ours } = left;
+        let Left { mut row, ours } = left;
         match (verdict, self.config.account(&row.message.account).cloned()) {
             (Some(Verdict::Hold(hold)), _) => self.hold(&row.message, &hold),
-            // Who may use a command is asked again: the config may have been edited since.
-            (Some(Verdict::Dispatch(dispatch)), Some(account)) if dispatch.command.is_none() => {
-                self.admit(row.message, dispatch, account, ctx);
+            (Some(Verdict::Dispatch(mut dispatch)), Some(account))
+                if dispatch.command.is_none() || carried.is_some() =>
+            {
+                // Who has answered part of it, or a command before it, would have a second turn in a batch.
+                let alone = begun || carried.is_some();
+                if let Some(text) = carried {
+                    dispatch.command = None;
+                    row.message.content = row.message.content.with_text(text);
+                }
+                self.admit(row.message, dispatch, account, alone, ctx);
             }
-            // Judged as of when it came in, so that the pause of the restart does not count against it.
+            // Judged as of when it came in, so that the pause of the restart does not count against it. Who may use a command is asked
+            // again: the config may have been edited since.
             _ => {
                 let received = InboundReceived { connected_at: Some(row.received_at), message: row.message, ours };
-                self.take(received, first, ctx);
+                self.take(received, if judged { Seen::Judged } else { Seen::Unjudged }, ctx);
             }
         }
     }
 
-    /// Judges a message and does what follows. The effects of one that was judged before have happened.
-    fn take(&mut self, received: InboundReceived, first: bool, ctx: &mut Context<Self>) {
+    /// Judges a message and does what follows.
+    fn take(&mut self, received: InboundReceived, seen: Seen, ctx: &mut Context<Self>) {
         let Some((decision, account)) = self.judge(&received) else {
             tracing::warn!(target: "whatsapp/inbound", account = %received.message.account, "a message of an account that is not configured any more");
             return;
@@ -364,17 +368,32 @@ impl RouterActor {
         self.count(&message.account, code);
         tracing::info!(target: "whatsapp/inbound", account = %message.account, id = %message.id, verdict = code, "inbound message");
         self.warn_once(&message, &decision);
-        let json = serde_json::to_value(&decision).expect("a decision is plain data");
-        self.journal.decide_soon(&message.key(), state, json);
-        if first {
-            decision.effects.into_iter().for_each(|effect| self.effect(effect, &message, ctx));
+        let verdicted = Verdicted { state, json: serde_json::to_value(&decision).expect("a decision is plain data") };
+        let asked = PairingAsked::of(&decision.effects, &message).filter(|_| seen != Seen::Judged);
+        match asked {
+            Some(asked) => self.request_pairing(asked, verdicted, seen == Seen::Unjudged, ctx),
+            None => self.journal.decide_soon(&message.key(), state, verdicted.json),
+        }
+        if seen != Seen::Judged {
+            decision.effects.into_iter().for_each(|effect| self.effect(effect, &message));
         }
         match decision.verdict {
-            Verdict::Dispatch(dispatch) => self.admit(message, dispatch, account, ctx),
+            Verdict::Dispatch(dispatch) => self.admit(message, dispatch, account, false, ctx),
             Verdict::Hold(hold) => self.hold(&message, &hold),
             Verdict::Drop { .. } => self.owner_reacted(&message, ctx),
         }
     }
+}
+
+/// What an earlier process knew of a message.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Seen {
+    /// It came in just now.
+    Now,
+    /// It was written down and not judged.
+    Unjudged,
+    /// It was judged, and its effects have happened.
+    Judged,
 }
 
 impl Actor for RouterActor {
@@ -413,7 +432,7 @@ impl Handler<InboundReceived> for RouterActor {
     type Result = ();
 
     fn handle(&mut self, received: InboundReceived, ctx: &mut Self::Context) {
-        self.take(received, true, ctx);
+        self.take(received, Seen::Now, ctx);
     }
 }
 

@@ -14,7 +14,7 @@ use crate::clock::UnixMs;
 use crate::config::model::AccountConfig;
 use crate::delivery::sending::{self, Action};
 use crate::ids::{AccountId, Jid, MessageId};
-use crate::media::{Loader, MediaError, Trust, Wish};
+use crate::media::{Loader, MediaError, Trust, Unsent, Wish};
 use crate::outgoing::{MediaFile, Outgoing, Target as Message};
 use crate::routing::target::Target;
 use crate::store::journal::{Journal, OutboxPart, OutboxRow, OutboxState};
@@ -64,6 +64,12 @@ struct Remembered {
     done: bool,
 }
 
+impl Remembered {
+    fn text(&self) -> String {
+        serde_json::to_string(self).expect("plain data")
+    }
+}
+
 /// Carries out `job`.
 ///
 /// # Errors
@@ -84,14 +90,19 @@ pub async fn send(job: SendJob, means: Means) -> Result<Sent, Refusal> {
         None => resolve(&job.target, socket).await?,
     };
     let first_contact = !to.is_group() && !journal.has_met(&account, &to).await.map_err(unavailable)?;
-    let contents = contents(&job, &to, journal, loader).await?;
+    let (contents, prepared) = contents(&job, &to, journal, loader).await?;
     let ids = match earlier {
         Some(remembered) if remembered.ids.len() == contents.len() => remembered.ids,
-        _ => contents.iter().map(|_| MessageId::random(&mut rand::rng())).collect(),
+        Some(_) => {
+            let key = &job.idempotency_key;
+            return Err(Refusal::Invalid(format!(
+                "the idempotency key \"{key}\" was used for another message before; use a new one"
+            )));
+        }
+        None => contents.iter().map(|_| MessageId::random(&mut rand::rng())).collect(),
     };
     let patience = patience(&contents);
     let mut remembered = Remembered { at: job.now, to: to.clone(), ids: ids.clone(), done: false };
-    remember(journal, &fact, &remembered).await?;
     let parts = ids.iter().zip(contents).map(|(id, content)| OutboxPart {
         account: account.clone(),
         id: id.clone(),
@@ -100,14 +111,24 @@ pub async fn send(job: SendJob, means: Means) -> Result<Sent, Refusal> {
         answers: None,
         first_contact,
     });
-    journal.enqueue(parts.collect()).await.map_err(unavailable)?;
+    // Both or neither: a request that failed here has left nothing behind, and its files go with it.
+    let queued = journal.enqueue_under(&fact, &remembered.text(), parts.collect()).await.map_err(unavailable)?;
+    if queued > 0 {
+        prepared.hand_over();
+    }
     if socket.send(DrainOutbox(job.account.rules.pacing.clone())).await.is_err() {
-        journal.withdraw(&account, &ids, "the connection was lost").await.map_err(unavailable)?;
+        journal.withdraw(&account, &ids, "the connection was lost");
         return Err(Refusal::NoListener { account });
     }
     arrival(journal, &account, &ids, patience).await?;
     remembered.done = true;
-    remember(journal, &fact, &remembered).await?;
+    // It is out: without this note the same request finds the same parts acked.
+    let (journal, text) = (journal.clone(), remembered.text());
+    tokio::spawn(async move {
+        if let Err(error) = journal.put_surely(&fact, &text).await {
+            tracing::debug!(target: "whatsapp/outbound", %error, "the end of a request was not noted");
+        }
+    });
     Ok(Sent { account, message_id: last(&ids), to_jid: to })
 }
 
@@ -137,7 +158,7 @@ async fn arrival(journal: &Journal, account: &AccountId, ids: &[MessageId], pati
         Ok(outcome) => outcome,
         Err(_) => {
             let cause = format!("WhatsApp did not take the message within {} s", patience.as_secs());
-            journal.withdraw(account, ids, &cause).await.map_err(unavailable)?;
+            journal.withdraw(account, ids, &cause);
             Err(Refusal::Unavailable(cause))
         }
     }
@@ -156,7 +177,12 @@ fn permitted(job: &SendJob) -> Result<(), Refusal> {
 }
 
 /// The messages that the request becomes; files are prepared here, before anything is sent.
-async fn contents(job: &SendJob, to: &Jid, journal: &Journal, loader: &Loader) -> Result<Vec<Outgoing>, Refusal> {
+async fn contents(
+    job: &SendJob,
+    to: &Jid,
+    journal: &Journal,
+    loader: &Loader,
+) -> Result<(Vec<Outgoing>, Unsent), Refusal> {
     let account = &job.account.id;
     let invalid = |text: &dyn std::fmt::Display| Refusal::Invalid(text.to_string());
     let one = match &job.what {
@@ -168,8 +194,8 @@ async fn contents(job: &SendJob, to: &Jid, journal: &Journal, loader: &Loader) -
                 Some(id) => Some(locate(id, None, None, account, to, journal).await?),
                 None => None,
             };
-            let files = prepare(draft, job, loader).await?;
-            return Ok(sending::message(sending::texts(&draft.text, &job.account.rules), files, quote));
+            let (files, prepared) = prepare(draft, job, loader).await?;
+            return Ok((sending::message(sending::texts(&draft.text, &job.account.rules), files, quote), prepared));
         }
         Wanted::React { target, emoji } => {
             let Named { id, participant, from_me } = target;
@@ -200,11 +226,12 @@ async fn contents(job: &SendJob, to: &Jid, journal: &Journal, loader: &Loader) -
             Outgoing::Delete { target }
         }
     };
-    Ok(vec![one])
+    Ok((vec![one], Unsent::default()))
 }
 
-async fn prepare(draft: &Draft, job: &SendJob, loader: &Loader) -> Result<Vec<MediaFile>, Refusal> {
-    let mut files = Vec::new();
+async fn prepare(draft: &Draft, job: &SendJob, loader: &Loader) -> Result<(Vec<MediaFile>, Unsent), Refusal> {
+    // Whatever makes the request fail: what is ready by then is deleted.
+    let (mut files, mut prepared) = (Vec::new(), Unsent::default());
     for (n, source) in draft.media.iter().enumerate() {
         let wish = Wish {
             gif_playback: draft.gif_playback,
@@ -214,12 +241,11 @@ async fn prepare(draft: &Draft, job: &SendJob, loader: &Loader) -> Result<Vec<Me
             ..Wish::new(source, job.max_bytes)
         };
         match loader.prepare(&wish, &job.by).await {
-            Ok(file) => files.push(file),
+            Ok(file) => {
+                prepared.add(&file);
+                files.push(file);
+            }
             Err(error) => {
-                // Nothing is sent, so nothing will delete what is ready.
-                for file in files {
-                    let _ = tokio::fs::remove_file(&file.path).await;
-                }
                 let key = match error {
                     MediaError::Exceeds { cap, .. } | MediaError::NotReduced { cap, .. } if cap == job.max_bytes => {
                         "; the limit is agents.defaults.mediaMaxMb"
@@ -230,7 +256,7 @@ async fn prepare(draft: &Draft, job: &SendJob, loader: &Loader) -> Result<Vec<Me
             }
         }
     }
-    Ok(files)
+    Ok((files, prepared))
 }
 
 /// What a message id stands for: as the caller says, else as the journal knows it, else another person's.
@@ -253,11 +279,6 @@ pub(super) async fn locate(
 fn patience(contents: &[Outgoing]) -> Duration {
     let bytes: u64 = contents.iter().filter_map(Outgoing::file).map(|file| file.bytes).sum();
     PATIENCE + Duration::from_secs(bytes / SLOW_LINE)
-}
-
-async fn remember(journal: &Journal, fact: &str, remembered: &Remembered) -> Result<(), Refusal> {
-    let text = serde_json::to_string(remembered).expect("plain data");
-    journal.put(fact, &text).await.map_err(unavailable)
 }
 
 fn last(ids: &[MessageId]) -> MessageId {

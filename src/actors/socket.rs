@@ -4,29 +4,28 @@
 //! so that a late message of an older socket is recognised and dropped. Inbound messages take the durable way: the link's
 //! sink commits them to the journal first (only then WhatsApp is acked) and hands the new ones to the router.
 
-mod outbox;
-
 mod media;
+mod outbox;
+mod sink;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use actix::prelude::*;
-use futures::future::BoxFuture;
 use tokio::runtime::Handle as Pool;
 use tokio::sync::watch;
 
 use crate::actors::router::InboundReceived;
 use crate::clock::Clock;
 use crate::config::model::PacingConfig;
-use crate::event::{DownReason, InboundMessage, LinkEvent, ReceiptKind};
-use crate::ids::{AccountId, E164, Jid, MessageId};
-use crate::store::journal::{Journal, OutboxState};
+use crate::event::{DownReason, LinkEvent};
+use crate::ids::{E164, Jid, MessageId};
+use crate::store::journal::Journal;
 use crate::store::lock::AccountLock;
-use crate::whatsapp::{CommitFailed, GroupInfo, Link, LinkError, LinkSink, LinkSpec, Links, OpenError};
+use crate::whatsapp::{GroupInfo, Link, LinkError, LinkSpec, Links, OpenError};
 
 use outbox::Pump;
+use sink::Sink;
 
 pub use media::FetchMedia;
 
@@ -261,15 +260,7 @@ impl Actor for SocketActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        let sink = Arc::new(Sink {
-            account: self.spec.account.clone(),
-            generation: self.generation,
-            reports: self.reports.clone(),
-            router: self.cx.router.clone(),
-            journal: self.cx.journal.clone(),
-            clock: self.cx.clock.clone(),
-            logged_in_at: AtomicI64::new(0),
-        });
+        let sink = Arc::new(Sink::new(self.spec.account.clone(), self.generation, self.reports.clone(), &self.cx));
         let links = self.cx.links.clone();
         let spec = self.spec.clone();
         let me = ctx.address().recipient();
@@ -451,79 +442,5 @@ impl SocketActor {
         };
         let task = self.cx.pool.spawn(async move { work(link).await });
         Box::pin(async move { task.await.unwrap_or_else(|e| Err(LinkError::Internal(e.to_string()))) })
-    }
-}
-
-/// Where the library's tasks hand over what they receive.
-struct Sink {
-    account: AccountId,
-    generation: u64,
-    reports: Recipient<SocketReport>,
-    router: Recipient<InboundReceived>,
-    journal: Journal,
-    clock: Clock,
-    /// When this connection was accepted, in milliseconds since 1970; 0 before that.
-    logged_in_at: AtomicI64,
-}
-
-impl Sink {
-    fn report(&self, what: Report) {
-        self.reports.do_send(SocketReport { generation: self.generation, what });
-    }
-}
-
-impl LinkSink for Sink {
-    fn event(&self, event: LinkEvent) {
-        match event {
-            LinkEvent::ServerAck { id, error } => {
-                let state = match &error {
-                    None => OutboxState::Acked,
-                    // The part stays handed over; without an ack it is sent again with the same id.
-                    Some(code) if outbox::may_pass(code) => OutboxState::Sent,
-                    Some(_) => OutboxState::Failed,
-                };
-                let cause = error.map(|code| format!("WhatsApp refused the message (code {code})"));
-                if let Some(cause) = &cause {
-                    tracing::error!(target: "whatsapp/outbound", account = %self.account, %id, cause, "not delivered");
-                }
-                self.journal.mark_soon(self.account.clone(), id, state, cause);
-            }
-            LinkEvent::Receipt {
-                ids, kind: ReceiptKind::Delivered | ReceiptKind::Read | ReceiptKind::Played, ..
-            } => {
-                for id in ids {
-                    self.journal.mark_soon(self.account.clone(), id, OutboxState::Delivered, None);
-                }
-            }
-            LinkEvent::Receipt { .. } => {}
-            other => {
-                if matches!(other, LinkEvent::CatchingUp { .. } | LinkEvent::Connected(_)) {
-                    // The first of them counts: what came before it was waiting at WhatsApp.
-                    let _ = self.logged_in_at.compare_exchange(0, self.clock.now(), Ordering::SeqCst, Ordering::SeqCst);
-                }
-                self.report(Report::Event(other));
-            }
-        }
-    }
-
-    fn commit(&self, messages: Vec<InboundMessage>) -> BoxFuture<'_, Result<(), CommitFailed>> {
-        Box::pin(async move {
-            let new = self.journal.commit(messages.clone()).await.map_err(|e| CommitFailed(e.to_string()))?;
-            self.report(Report::Inbound);
-            let connected_at = match self.logged_in_at.load(Ordering::SeqCst) {
-                0 => None,
-                at => Some(at),
-            };
-            for (message, new) in messages.into_iter().zip(new) {
-                if !new {
-                    continue;
-                }
-                // The rows are in: from here on nothing may fail, or the redelivery would find them and be dropped.
-                let ours = message.from_me && self.journal.is_ours(&self.account, &message.id).await.unwrap_or(false);
-                // Waiting for the router's mailbox is the back-pressure between WhatsApp and the rules.
-                let _ = self.router.send(InboundReceived { message, connected_at, ours }).await;
-            }
-            Ok(())
-        })
     }
 }

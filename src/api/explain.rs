@@ -8,7 +8,7 @@
 //!   "gates": [{"gate": "dm", "outcome": "dm-not-allowlisted", "passed": false, "key": "channels.whatsapp.dmPolicy",
 //!              "value": "allowlist", "source": "file", "file": "/…/verso.json", "line": 5}],
 //!   "runs": [{"agent": "main", "session": "agent:main:main"}], "effects": ["mark-read"],
-//!   "parts": [{"id": "3EB1…", "state": "delivered", "cause": null, "createdAt": 0, "updatedAt": 0}]
+//!   "parts": [{"id": "3EB1…", "state": "delivered", "cause": null, "createdAt": 0, "updatedAt": 0, "resentAt": null}]
 //! }, {"direction": "out", "account": "work", "chat": "…", "id": "3EB1…", "state": "acked", "cause": null, …}]}
 //! ```
 //! `source` is `file`, `default` (no file sets the key) or `null` (no config key decided). Times are Unix milliseconds. The text of a
@@ -38,7 +38,7 @@ pub fn answer(id: &MessageId, rows: &[Value]) -> Value {
 /// One part of an answer, or a message of its own, without its text.
 fn part(row: &Value) -> Value {
     let mut part = json!({});
-    for key in ["id", "state", "cause", "createdAt", "updatedAt"] {
+    for key in ["id", "state", "cause", "createdAt", "updatedAt", "resentAt"] {
         part[key] = row[key].clone();
     }
     part
@@ -141,6 +141,10 @@ fn part_step(part: &Value) -> Option<String> {
         Some("queued" | "sent") => {
             Some("it leaves when the account is connected; see: verso channels status".to_owned())
         }
+        Some("acked") if !part["resentAt"].is_null() => Some(
+            "WhatsApp has it, but no device of the recipient has confirmed it, also not when it was sent once more; their phone may be off"
+                .to_owned(),
+        ),
         Some("failed") => Some("it could not be sent; the cause is above, more is in: verso logs".to_owned()),
         Some("expired") => Some("it waited longer than retention.outbox allows and was given up".to_owned()),
         _ => None,

@@ -152,7 +152,8 @@ fn part_state(part: &Value, colour: bool) -> String {
     let state = text(part, "state");
     let tone = if matches!(state, "failed" | "expired") { Tone::Bad } else { Tone::Good };
     let cause = part["cause"].as_str().map(|cause| format!(": {cause}")).unwrap_or_default();
-    format!("{}{cause}", paint(colour, tone, state))
+    let again = if part["resentAt"].is_null() { "" } else { ", sent once more: no device had confirmed it" };
+    format!("{}{cause}{again}", paint(colour, tone, state))
 }
 
 /// `key = value`, as far as there are such.

@@ -8,11 +8,14 @@
 //!             \-> held, dropped                            \-> failed, expired
 //! ```
 
+mod account;
+mod facts;
 mod lookup;
 mod media;
 mod outbox;
 mod rows;
 mod sessions;
+mod settle;
 mod writer;
 
 use std::path::Path;
@@ -20,19 +23,22 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, params};
 use tokio::sync::oneshot;
 
 use crate::clock::UnixMs;
 use crate::event::{InboundMessage, MessageKey};
-use crate::ids::{AccountId, MessageId, SessionKey};
+use crate::ids::{AccountId, MessageId};
 use crate::store::StoreError;
 
+pub use account::AccountOutbox;
 pub use lookup::{fact_at, look_up};
-pub use outbox::{AccountOutbox, OutboxCounts};
+pub use outbox::OutboxCounts;
 pub use rows::{InboundRow, InboundState, Left, OutboxPart, OutboxRow, OutboxState};
+pub use sessions::Carried;
+pub use settle::{Aside, Turn};
 
-use outbox::{Tally, insert_part};
+use outbox::Tally;
 use rows::inbound_row;
 use writer::{Job, Order, Writer, damaged, in_savepoint, may_pass, open_connection};
 
@@ -212,95 +218,17 @@ impl Journal {
         }
     }
 
-    /// Settles the messages that one answer is for: its parts are queued and all of them are marked answered, in one transaction.
-    /// Settling them again changes nothing and answers false. While the disk is full or the file is locked it waits.
-    ///
-    /// # Errors
-    /// When it is not on disk and will not be: the gateway stops or the file is damaged.
-    pub async fn answer(&self, keys: Vec<MessageKey>, parts: Vec<OutboxPart>) -> Result<bool, StoreError> {
-        self.settle(keys, Vec::new(), String::new(), parts).await
-    }
-
-    /// As [`Journal::answer`] where several agents may answer a message: `open` are those that others still answer. That `session` had
-    /// its turn is noted beside them (see [`Left::done`]), so that it answers once, also over a crash.
-    ///
-    /// # Errors
-    /// When it is not on disk.
-    pub async fn answer_one_of(
-        &self,
-        settled: Vec<MessageKey>,
-        open: Vec<MessageKey>,
-        session: &SessionKey,
-        parts: Vec<OutboxPart>,
-    ) -> Result<(), StoreError> {
-        self.settle(settled, open, session.to_string(), parts).await.map(|_| ())
-    }
-
-    async fn settle(
-        &self,
-        keys: Vec<MessageKey>,
-        open: Vec<MessageKey>,
-        session: String,
-        parts: Vec<OutboxPart>,
-    ) -> Result<bool, StoreError> {
-        let (now, tally) = (self.clock.now(), self.tally.clone());
-        let answered = self
-            .run_surely(
-                move |db| {
-                    let mut settle = db.prepare_cached(
-                        "UPDATE inbound SET state = 'answered', answered_at = ?5
-                         WHERE account = ?1 AND chat = ?2 AND sender = ?3 AND id = ?4 AND state <> 'answered'",
-                    )?;
-                    let mut changed = 0;
-                    for key in &keys {
-                        changed += settle.execute(params![
-                            key.account.as_str(),
-                            key.chat.to_string(),
-                            key.sender.to_string(),
-                            key.id.as_str(),
-                            now
-                        ])?;
-                    }
-                    let mut note = db.prepare_cached(
-                        "UPDATE inbound SET decision = json_insert(
-                             json_insert(decision, '$.verdict.done', json('[]')), '$.verdict.done[#]', ?5)
-                         WHERE account = ?1 AND chat = ?2 AND sender = ?3 AND id = ?4 AND state = 'admitted'",
-                    )?;
-                    for key in &open {
-                        changed += note.execute(params![
-                            key.account.as_str(),
-                            key.chat.to_string(),
-                            key.sender.to_string(),
-                            key.id.as_str(),
-                            session
-                        ])?;
-                    }
-                    // Where others answer too, one of them may have been quicker to settle the message; this answer stands beside theirs.
-                    if changed == 0 && open.is_empty() {
-                        return Ok(None);
-                    }
-                    for part in &parts {
-                        insert_part(db, part, now)?;
-                    }
-                    Ok(Some(parts.iter().map(|part| part.account.clone()).collect::<Vec<_>>()))
-                },
-                move |queued: &Option<Vec<AccountId>>| tally.queued(queued.as_deref().unwrap_or_default()),
-            )
-            .await?;
-        Ok(answered.is_some())
-    }
-
     /// What an earlier process left of an account, oldest first: messages without a decision or an answer, and the group messages that
     /// are kept as context. What came in since this process opened the journal is on its way already and not listed.
     ///
     /// Context are the messages held since the last one of their chat that an agent answered (a command is none), of each chat the
-    /// newest up to its limit.
+    /// newest up to its limit. While the disk is full or the file is locked it waits.
     ///
     /// # Errors
-    /// When they cannot be read.
+    /// When they cannot be read and will not be.
     pub async fn left(&self, account: &AccountId) -> Result<Vec<Left>, StoreError> {
         let (account, inherited) = (account.clone(), self.inherited);
-        self.run(move |db| {
+        let read = move |db: &Connection| {
             db.prepare_cached(&format!(
                 "WITH last AS ({LAST_ANSWERED}), open AS (
                      SELECT inbound.*, row_number() OVER (PARTITION BY chat, state ORDER BY seq DESC) AS back
@@ -314,8 +242,8 @@ impl Journal {
                 Ok(Left { row: inbound_row(row)?, ours: row.get("ours")? })
             })?
             .collect()
-        })
-        .await
+        };
+        self.run_surely(read, |_| {}).await
     }
 
     /// Everything known about a message id, inbound or outgoing.
@@ -325,66 +253,6 @@ impl Journal {
     pub async fn get_by_message_id(&self, id: &MessageId) -> Result<Vec<serde_json::Value>, StoreError> {
         let id = id.clone();
         self.run(move |db| lookup::find(db, &id)).await
-    }
-
-    /// Reads a small fact.
-    ///
-    /// # Errors
-    /// When it cannot be read.
-    pub async fn get(&self, key: &str) -> Result<Option<String>, StoreError> {
-        let key = key.to_owned();
-        self.run(move |db| {
-            db.prepare_cached("SELECT value FROM facts WHERE key = ?1")?
-                .query_row(params![key], |r| r.get(0))
-                .optional()
-        })
-        .await
-    }
-
-    /// The small facts whose keys start with `prefix`: key, value, when it was written.
-    ///
-    /// # Errors
-    /// When they cannot be read.
-    pub async fn facts(&self, prefix: &str) -> Result<Vec<(String, String, UnixMs)>, StoreError> {
-        let prefix = prefix.to_owned();
-        self.run(move |db| {
-            db.prepare_cached(
-                "SELECT key, value, updated_at FROM facts WHERE substr(key, 1, length(?1)) = ?1 ORDER BY key",
-            )?
-            .query_map(params![prefix], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)))?
-            .collect()
-        })
-        .await
-    }
-
-    /// Writes a small fact.
-    ///
-    /// # Errors
-    /// When it is not on disk.
-    pub async fn put(&self, key: &str, value: &str) -> Result<(), StoreError> {
-        let (key, value, now) = (key.to_owned(), value.to_owned(), self.clock.now());
-        self.run(move |db| {
-            db.prepare_cached(
-                "INSERT INTO facts(key, value, updated_at) VALUES (?1, ?2, ?3)
-                 ON CONFLICT(key) DO UPDATE SET value = excluded.value, updated_at = excluded.updated_at",
-            )?
-            .execute(params![key, value, now])?;
-            Ok(())
-        })
-        .await
-    }
-
-    /// Deletes a small fact; one that is not there is none the less.
-    ///
-    /// # Errors
-    /// When that is not on disk.
-    pub async fn forget(&self, key: &str) -> Result<(), StoreError> {
-        let key = key.to_owned();
-        self.run(move |db| {
-            db.prepare_cached("DELETE FROM facts WHERE key = ?1")?.execute(params![key])?;
-            Ok(())
-        })
-        .await
     }
 
     /// Deletes what is older than the retention allows and expires parts that waited too long; answers how many parts expired.
@@ -403,7 +271,7 @@ impl Journal {
                 params![journal_before],
             )?;
             db.execute(
-                "DELETE FROM facts WHERE (key LIKE 'send:%' OR key LIKE 'notice:%') AND updated_at < ?1",
+                "DELETE FROM facts WHERE (key LIKE 'send:%' OR key LIKE 'notice:%' OR key LIKE 'asked:%') AND updated_at < ?1",
                 params![journal_before],
             )?;
             Ok(expired)

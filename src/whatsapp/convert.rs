@@ -312,6 +312,19 @@ pub(super) fn event(event: &Event) -> Option<LinkEvent> {
     })
 }
 
+/// The message of ours that a device asks for again. The library raises no event for it.
+pub(super) fn asked_again(stanza: &whatsapp_rust::OwnedNodeRef) -> Option<MessageId> {
+    let node = stanza.get();
+    if node.tag.as_ref() != "receipt" {
+        return None;
+    }
+    let mut attrs = node.attrs();
+    if attrs.optional_string("type").as_deref() != Some("retry") {
+        return None;
+    }
+    attrs.optional_string("id").map(|id| MessageId::new(id.to_string()))
+}
+
 /// A stanza that only the account's own phone (device 0) sends; `own` tells the account's addresses.
 pub(super) fn sign_of_the_phone(event: &Event, own: impl Fn(&whatsapp_rust::Jid) -> bool) -> Option<LinkEvent> {
     let phone = |sender: &whatsapp_rust::Jid| sender.device == 0 && own(sender);

@@ -127,10 +127,17 @@ impl Inlet {
                 self.set_presence();
             }
             Event::SelfPushNameUpdated(_) => self.own_name_known(),
-            Event::UndecryptableMessage(_) => {
+            Event::UndecryptableMessage(message) => {
                 self.counters.undecryptable.fetch_add(1, Ordering::Relaxed);
+                self.take_kept(&message.info);
             }
             Event::Messages(batch) if !batch.hook_committed => self.commit_event(batch),
+            Event::RawNode(stanza) => {
+                if let Some(id) = convert::asked_again(stanza) {
+                    self.tell(LinkEvent::AskedAgain { id });
+                }
+                return;
+            }
             _ => {}
         }
         if let Some(event) = self.sign_of_the_phone(event) {
@@ -228,7 +235,8 @@ impl Inlet {
         });
     }
 
-    async fn take(self: &Arc<Self>, client: &Arc<Client>, batch: &[LibraryMessage]) -> anyhow::Result<()> {
+    /// Commits messages; only then they may be acknowledged.
+    pub(super) async fn take(self: &Arc<Self>, client: &Arc<Client>, batch: &[LibraryMessage]) -> anyhow::Result<()> {
         let mut kept = Vec::with_capacity(batch.len());
         let me = backend::identity(&client.persistence_manager().get_device_snapshot().to_serializable());
         for message in batch {
@@ -418,6 +426,7 @@ impl Events {
             EventKind::UndecryptableMessage,
             EventKind::GroupUpdate,
             EventKind::SelfPushNameUpdated,
+            EventKind::RawNode,
         ])
     }
 }

@@ -14,7 +14,7 @@ use whatsapp_rust::upload::UploadResponse;
 use whatsapp_rust::wacore::store::DevicePropsOverride;
 use whatsapp_rust::wacore::types::events::Subscription;
 use whatsapp_rust::waproto::whatsapp::device_props::PlatformType;
-use whatsapp_rust::{CacheConfig, Client, NodeFilter};
+use whatsapp_rust::{CacheConfig, Client, NodeFilter, RawNodeLease};
 
 use super::dial::{Attempt, Dialer};
 use super::ending;
@@ -112,13 +112,14 @@ impl Links {
         // Set once, here; nothing else sets it.
         let _ = inlet.client.set(Arc::downgrade(&client));
         let subscription = client.subscribe(Events::interest(), Arc::new(Events(Arc::clone(&inlet))));
+        let stanzas = client.acquire_raw_node_forwarding();
         if linked {
             inlet.save().await;
         }
         Ok(Link {
             inner: Arc::new(Inner {
                 client: Mutex::new(Some(client)),
-                subscription: Mutex::new(Some(subscription)),
+                subscription: Mutex::new(Some((subscription, stanzas))),
                 closed: AtomicBool::new(false),
                 closing: tokio::sync::Mutex::new(()),
                 handle: self.handle,
@@ -154,7 +155,7 @@ pub struct Link {
 
 pub(super) struct Inner {
     client: Mutex<Option<Arc<Client>>>,
-    subscription: Mutex<Option<Subscription>>,
+    subscription: Mutex<Option<(Subscription, RawNodeLease)>>,
     closed: AtomicBool,
     /// Held while the link is closed, so that a second `close` waits for the first.
     closing: tokio::sync::Mutex<()>,

@@ -18,6 +18,7 @@ mod ending;
 mod endpoint;
 mod http;
 mod inlet;
+mod kept;
 mod link;
 mod media;
 mod ops;

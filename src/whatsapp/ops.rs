@@ -139,6 +139,8 @@ impl Link {
         let message = match letter.content() {
             Outgoing::Media { media, caption, quote } => {
                 let stored = self.upload(letter.id(), media).await?;
+                #[cfg(feature = "demo")]
+                crate::fault::passes("file-uploaded");
                 content::media(letter.chat(), stored, media, caption.clone(), quote.as_ref().map(|q| (q, &me)))
             }
             Outgoing::Text { text, quote } => content::text(letter.chat(), text, quote.as_ref().map(|q| (q, &me))),

@@ -5,11 +5,20 @@
 #[path = "../it/crash.rs"]
 #[allow(dead_code)]
 mod crash;
+#[path = "../it/support/model.rs"]
+#[allow(dead_code)]
+mod model;
 #[path = "../it/process.rs"]
 #[allow(dead_code, unused_imports)]
 mod process;
+mod support {
+    pub use crate::model;
+}
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// How long a model is waited for.
+const DEADLINE: Duration = Duration::from_secs(20);
 
 fn main() {
     let new = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());

@@ -1,20 +1,25 @@
 //! `kill -9` at random moments under two-way traffic: every admitted message is answered, none twice, and in order per chat.
 //!
 //! Two accounts, three contacts who write to both, a group each: one where everything is answered, one where only mentions are. They
-//! send texts, pictures with captions, and texts so long that the answer (the echo agent's) takes several parts. Every line carries
-//! its own mark, and the marks that the contacts' phones show are counted. `tests/bench/crash.rs` runs more of it.
+//! send texts, pictures with captions, and texts so long that the answer takes several parts. One account answers by echo, the other
+//! by a model whose answers bring files along. Every line carries its own mark, and the marks that the contacts' phones show are
+//! counted. Beside them a program sends through the API and repeats what failed with the same key.
+//! `tests/bench/crash.rs` runs more of it.
 
 use std::collections::HashSet;
+use std::path::PathBuf;
 use std::sync::LazyLock;
 use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use regex::Regex;
+use tokio::task::JoinHandle;
 use wa_simulator::media::{Attachment, Kind};
 use wa_simulator::{Group, Phone, ReceiptKind, World};
 
-use crate::process::{Process, link_by_code, state, write_config};
+use crate::process::{Process, call, link_by_code, state, write_config};
+use crate::support::model::Model;
 
 /// Kills in the run of the tests.
 const KILLS: u64 = 50;
@@ -73,6 +78,10 @@ struct Campaign {
     chats: Vec<Chat>,
     rng: StdRng,
     messages: usize,
+    /// What the program sends: to whom, from which account, and whether it was told that it is sent.
+    requests: Vec<(usize, usize, bool)>,
+    /// The gateway's state.
+    folder: PathBuf,
 }
 
 /// Kills a gateway `kills` times and counts.
@@ -94,8 +103,12 @@ pub async fn campaign(kills: u64, seed: u64) -> Outcome {
         world.group("Everything", &people[0], &first.iter().collect::<Vec<_>>()),
         world.group("Mentions", &people[0], &second.iter().collect::<Vec<_>>()),
     ];
+    let model = Model::by(answer).await;
+    let agents =
+        model.config().replace("agents: {", "agents: { list: [{ id: 'main', model: 'echo/any' }, { id: 'files' }],");
     let config = format!(
-        "web: {{ reconnect: {{ initialMs: 100, maxMs: 200 }} }}, messages: {{ queue: {{ mode: 'followup', debounceMs: 0, cap: 10000 }} }},
+        "{agents}, bindings: [{{ agentId: 'files', match: {{ channel: 'whatsapp', accountId: 'b' }} }}],
+         web: {{ reconnect: {{ initialMs: 100, maxMs: 200 }} }}, messages: {{ queue: {{ mode: 'followup', debounceMs: 0, cap: 10000 }} }},
          channels: {{ whatsapp: {{ dmPolicy: 'open', allowFrom: ['*'], groupPolicy: 'open', accounts: {{ a: {{}}, b: {{}} }},
          groups: {{ '{}': {{ requireMention: false }}, '*': {{ requireMention: true }} }} }} }}",
         groups[0].jid()
@@ -106,6 +119,9 @@ pub async fn campaign(kills: u64, seed: u64) -> Outcome {
     }
     let folder = gateway.kill();
     write_config(folder.path(), &config);
+    let workspace = folder.path().join("agents/files/workspace");
+    std::fs::create_dir_all(&workspace).expect("a workspace");
+    std::fs::write(workspace.join("note.txt"), "a note").expect("a file");
     gateway = Process::start(&world, folder).await;
 
     let mut chats: Vec<Chat> = Vec::new();
@@ -120,7 +136,16 @@ pub async fn campaign(kills: u64, seed: u64) -> Outcome {
         chats.extend(alone);
         chats.push(Chat { account, group: Some(account), people: people.clone(), owed: vec![], written: vec![] });
     }
-    let mut campaign = Campaign { world, accounts, groups, chats, rng: StdRng::seed_from_u64(seed), messages: 0 };
+    let mut campaign = Campaign {
+        world,
+        accounts,
+        groups,
+        chats,
+        rng: StdRng::seed_from_u64(seed),
+        messages: 0,
+        requests: Vec::new(),
+        folder: gateway.folder().to_owned(),
+    };
     for _ in 0..kills {
         let burst = campaign.rng.random_range(3..15);
         let before = campaign.shown();
@@ -128,6 +153,11 @@ pub async fn campaign(kills: u64, seed: u64) -> Outcome {
             let chat = campaign.rng.random_range(0..campaign.chats.len());
             campaign.say(chat);
         }
+        if campaign.rng.random_ratio(1, 3) {
+            let (person, account) = (campaign.rng.random_range(0..people.len()), campaign.rng.random_range(0..2));
+            campaign.requests.push((person, account, false));
+        }
+        let asked = campaign.ask(&people);
         // The kill falls somewhere into the answers to the burst, whatever else is under way then, or into the start.
         if campaign.rng.random_ratio(3, 4) {
             let wanted = before + campaign.rng.random_range(0..burst);
@@ -135,7 +165,18 @@ pub async fn campaign(kills: u64, seed: u64) -> Outcome {
         }
         tokio::time::sleep(Duration::from_micros(campaign.rng.random_range(0..200_000))).await;
         let folder = gateway.kill();
+        campaign.told(asked).await;
         gateway = Process::start(&campaign.world, folder).await;
+    }
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while campaign.requests.iter().any(|(_, _, done)| !done) {
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "a request fails for ever, seed {seed}; see {}",
+            campaign.keep(seed).display()
+        );
+        let asked = campaign.ask(&people);
+        campaign.told(asked).await;
     }
     for chat in 0..campaign.chats.len() {
         campaign.settled(chat, seed).await;
@@ -145,10 +186,53 @@ pub async fn campaign(kills: u64, seed: u64) -> Outcome {
         campaign.say(chat);
         campaign.settled(chat, seed).await;
     }
+    campaign.sent_once(&people, seed);
     campaign.judge(seed)
 }
 
+/// What the model answers: every line with a mark again, and for every fourth message a file.
+fn answer(asked: &str) -> String {
+    let mut lines: Vec<String> = asked.lines().filter(|line| MARK.is_match(line)).map(str::to_owned).collect();
+    let first = MARK.find(asked).map(|mark| mark.as_str().trim_start_matches('m'));
+    let n: usize = first.and_then(|mark| mark.split('.').next()?.parse().ok()).unwrap_or(1);
+    if lines.len() == 1 && n % 4 == 0 {
+        lines.push("MEDIA: ./note.txt".to_owned());
+    }
+    lines.join("\n\n")
+}
+
 impl Campaign {
+    /// The program asks for everything that it was not told to be sent, each under its own key.
+    fn ask(&self, people: &[Phone]) -> Vec<(usize, JoinHandle<bool>)> {
+        let open = self.requests.iter().enumerate().filter(|(_, (_, _, done))| !done);
+        let ask = |(n, (person, account, _)): (usize, &(usize, usize, bool))| {
+            let params = serde_json::json!({
+                "to": people[*person].number(), "message": format!("request {n}."), "channel": "whatsapp",
+                "accountId": ["a", "b"][*account], "idempotencyKey": format!("request-{n}"),
+            });
+            let folder = self.folder.clone();
+            (n, tokio::spawn(async move { call(&folder, "send", params).await.is_ok() }))
+        };
+        open.map(ask).collect()
+    }
+
+    async fn told(&mut self, asked: Vec<(usize, JoinHandle<bool>)>) {
+        for (n, request) in asked {
+            self.requests[n].2 = request.await.expect("no panic");
+        }
+    }
+
+    /// Every request is shown by its recipient's phone once.
+    fn sent_once(&self, people: &[Phone], seed: u64) {
+        for (n, (person, account, _)) in self.requests.iter().enumerate() {
+            let from = self.accounts[*account].number();
+            let inbox = people[*person].inbox();
+            let shown = inbox.iter().filter(|r| r.from == from && r.text == format!("request {n}."));
+            let ids: HashSet<&String> = shown.map(|r| &r.id).collect();
+            assert_eq!(ids.len(), 1, "request {n}, seed {seed}; see {}", self.keep(seed).display());
+        }
+    }
+
     /// Somebody writes something into a chat.
     fn say(&mut self, chat: usize) {
         let (n, kind) = (self.messages, self.rng.random_range(0..10));
@@ -193,7 +277,7 @@ impl Campaign {
         let inbox = chat.people[0].inbox().into_iter();
         inbox
             .filter(|r| r.from == from && group.as_ref().map_or(!r.chat.ends_with("@g.us"), |group| r.chat == *group))
-            .filter(|r| !r.text.is_empty() && seen.insert(r.id.clone()))
+            .filter(|r| !r.text.is_empty() && !r.text.starts_with("request ") && seen.insert(r.id.clone()))
             .map(|r| (r.id, MARK.find_iter(&r.text).map(|mark| mark.as_str().to_owned()).collect()))
             .collect()
     }
@@ -208,15 +292,31 @@ impl Campaign {
                 let shown: HashSet<String> = shows().collect();
                 let lost = chat.written.iter().filter(|(_, _, marks)| marks.iter().any(|mark| !shown.contains(mark)));
                 let lost: Vec<_> = lost.map(|(_, id, marks)| (id, &marks[0])).collect();
+                let kept = self.keep(seed);
                 panic!(
-                    "not answered: {lost:?}, account {}, {:?}, {}, seed {seed}",
+                    "not answered: {lost:?}, account {}, {:?}, {}, never opened: {:?}, seed {seed}; see {}",
                     chat.account,
                     chat.group,
-                    chat.people[0].number()
+                    chat.people[0].number(),
+                    chat.people[0].undecryptable().into_iter().filter(|lost| !lost.recovered).collect::<Vec<_>>(),
+                    kept.display()
                 );
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
+    }
+
+    /// Keeps what went over the wire and the state of the gateway beside the temporary files, to be looked at.
+    fn keep(&self, seed: u64) -> PathBuf {
+        let folder = std::env::temp_dir().join(format!("verso-crash-{seed}-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).expect("a folder");
+        let trace: Vec<String> = self.world.trace().iter().map(|entry| entry.to_string()).collect();
+        std::fs::write(folder.join("trace"), trace.join("\n")).expect("written");
+        for file in ["state.db", "state.db-wal", "verso.log"] {
+            // A file that is not there tells something, too.
+            let _ = std::fs::copy(self.folder.join(file), folder.join(file));
+        }
+        folder
     }
 
     fn judge(&self, seed: u64) -> Outcome {

@@ -60,6 +60,38 @@ async fn on_a_full_disk_nothing_is_acknowledged_and_everything_is_answered_when_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_door_cannot_write_down_is_refused_and_the_same_request_is_sent_once_later() {
+    use verso::actors::messages::{Draft, SendOut, Wanted};
+    let world = World::start().await.expect("world");
+    let (work, ann) = (world.phone("+15550001111"), world.contact("+15557000001", "Ann"));
+    let gateway = GatewayFixture::start(&world, &format!("{{ {OPEN} }}")).await;
+    gateway.link("work", &work).await;
+    let file = gateway.state.join("note.txt");
+    std::fs::write(&file, "a note").expect("written");
+    let send = async || {
+        let draft = Draft {
+            text: format!("{} end", "x".repeat(LARGE)),
+            media: vec![file.display().to_string()],
+            ..Draft::default()
+        };
+        let what = Wanted::Message(draft);
+        let send = SendOut { account: None, to: ann.number(), what, idempotency_key: "k".into() };
+        gateway.port.send.send(send).await.expect("the gateway answers")
+    };
+    gateway.journal.pretend_full(true);
+    let refused = send().await.expect_err("there is no room").to_string();
+    assert!(refused.contains("state.db: database or disk is full"), "{refused}");
+    let outbound = gateway.state.join("media/outbound");
+    assert_eq!(std::fs::read_dir(&outbound).expect("the folder").count(), 0, "its file is gone with it");
+    gateway.journal.pretend_full(false);
+    send().await.expect("sent");
+    send().await.expect("sent");
+    ann.expect_message(|r| r.text.ends_with("end")).await.expect("delivered");
+    gateway.wait("the outbox to be empty", |s| s.accounts[0].outbox.waiting == 0).await;
+    assert_eq!(texts(&ann).iter().filter(|text| text.ends_with("end")).count(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn while_another_program_locks_the_journal_everything_waits_and_nothing_is_lost() {
     let world = World::start().await.expect("world");
     let (work, ann, bob) =
@@ -123,6 +155,44 @@ async fn a_clock_that_jumps_loses_doubles_and_holds_up_nothing() {
     bob.expect_text("fine").await.expect("answered");
     assert_eq!(texts(&ann).len(), answered, "nothing is answered twice");
     gateway.wait("the outbox to be empty", |s| s.accounts[0].outbox.waiting == 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_date_that_is_wrong_for_a_while_ends_no_pairing_code() {
+    use verso::actors::messages::{DecidePairing, ListPairing};
+    let world = World::start().await.expect("world");
+    let (work, ann, bob) =
+        (world.phone("+15550001111"), world.contact("+15557000001", "Ann"), world.contact("+15557000002", "Bob"));
+    let clock = Clock::manual(1_800_000_000_000);
+    let config = "{ channels: { whatsapp: { dmPolicy: 'pairing', accounts: { work: {} } } } }";
+    let gateway = GatewayFixture::start_at(&world, config, clock.clone()).await;
+    gateway.link("work", &work).await;
+    let codes = async || {
+        let listed = gateway.port.list_pairing.send(ListPairing { account: None }).await.expect("answers");
+        listed.expect("listed").into_iter().map(|request| request.code).collect::<Vec<_>>()
+    };
+    ann.says(&work, "let me in");
+    ann.expect_message(|r| r.text.contains("Pairing code")).await.expect("the pairing text");
+    clock.pass(60_000);
+    // The machine wakes up two days ahead; somebody else asks meanwhile.
+    clock.set(clock.now() + 2 * 86_400_000);
+    bob.says(&work, "let me in");
+    bob.expect_message(|r| r.text.contains("Pairing code")).await.expect("the pairing text");
+    let waiting = codes().await;
+    assert_eq!(waiting.len(), 2, "both wait");
+    clock.set(clock.now() - 2 * 86_400_000);
+    assert_eq!(codes().await, waiting);
+    for (code, number) in waiting.iter().zip(["+15557000001", "+15557000002"]) {
+        let decide = DecidePairing { account: None, code: code.clone(), approve: true, notify: false };
+        let decided = gateway.port.decide_pairing.send(decide).await.expect("answers").expect("let in");
+        assert_eq!(decided.sender, number);
+    }
+    // What is really old has ended.
+    let carl = world.contact("+15557000003", "Carl");
+    carl.says(&work, "let me in");
+    carl.expect_message(|r| r.text.contains("Pairing code")).await.expect("the pairing text");
+    clock.pass(2 * 3_600_000);
+    assert!(codes().await.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

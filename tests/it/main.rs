@@ -35,3 +35,4 @@ mod tool;
 mod transfer;
 mod vectors;
 mod why;
+mod windows;

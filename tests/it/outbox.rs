@@ -165,34 +165,116 @@ async fn a_phone_that_was_installed_anew_reads_what_is_sent_to_it() {
     gateway.wait("the outbox to be empty", |s| s.accounts[0].outbox.waiting == 0).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_long_answer_arrives_in_order_with_its_fences_whole() {
-    let world = World::start().await.expect("world");
-    let (work, ann) = (world.phone("+15550001111"), world.contact("+15557654321", "Ann"));
-    let gateway = GatewayFixture::start(&world, OPEN).await;
-    gateway.link("work", &work).await;
-    let mut question = String::new();
+/// A Markdown text of some 20,000 characters: paragraphs with bold words and blocks of code.
+fn long() -> String {
+    let mut text = String::new();
     let mut n = 0;
-    while question.len() < 20_000 {
-        question.push_str(&format!("Paragraph {n} says something of no weight at all.\n\n```rust\n"));
+    while text.len() < 20_000 {
+        text.push_str(&format!("Paragraph {n} says **something{n}** of no weight at all.\n\n```rust\n"));
         for line in 0..30 {
-            question.push_str(&format!("let v{n}_{line} = {line};\n"));
+            text.push_str(&format!("let v{n}_{line} = {line};\n"));
         }
-        question.push_str("```\n\n");
+        text.push_str("```\n\n");
         n += 1;
     }
-    question.push_str("the end");
-    ann.says(&work, &question);
-    ann.expect_message(|r| r.text.contains("the end")).await.expect("answered");
-    let parts: Vec<String> = ann.inbox().into_iter().map(|r| r.text).collect();
+    text + "the end"
+}
+
+/// Waits until a phone shows the end of [`long`], and looks at what came before it.
+async fn arrives_whole(phone: &Phone, text: &str) {
+    let before = phone.inbox().len();
+    phone.expect_message(|r| r.text.contains("the end")).await.expect("it arrives");
+    let inbox = phone.inbox();
+    let first = inbox.iter().rposition(|r| r.text.contains("Paragraph 0 ")).expect("the first part");
+    assert!(first <= before);
+    let parts: Vec<&str> = inbox[first..].iter().map(|r| r.text.as_str()).collect();
     assert!(parts.len() >= 5, "{}", parts.len());
-    let mut wanted = (0..n).flat_map(|n| (0..30).map(move |line| format!("let v{n}_{line} = {line};")));
-    for part in &parts {
+    let lines = |text: &str| -> Vec<String> {
+        let kept = text.lines().filter(|line| line.starts_with("let v") || line.starts_with("Paragraph"));
+        kept.map(|line| line.replace("**", "*")).collect()
+    };
+    assert_eq!(parts.iter().flat_map(|part| lines(part)).collect::<Vec<_>>(), lines(text), "in order, nothing is lost");
+    for part in parts {
         assert_eq!(part.matches("```").count() % 2, 0, "a fence is open: {part}");
-        assert!(part.encode_utf16().count() <= 4000);
-        for line in part.lines().filter(|l| l.starts_with("let v")) {
-            assert_eq!(Some(line.to_owned()), wanted.next());
-        }
+        assert!(part.encode_utf16().count() <= 4000 && !part.contains("**"), "{part}");
     }
-    assert_eq!(wanted.next(), None, "no line is lost");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn long_texts_arrive_formatted_in_order_and_with_their_fences_whole_whoever_sends_them() {
+    use crate::process::{Process, link_by_code, state};
+    use crate::support::model::Model;
+    let world = World::start().await.expect("world");
+    let (work, ann) = (world.phone("+15550001111"), world.contact("+15557654321", "Ann"));
+    let text: &'static str = long().leak();
+    let model = Model::start(text).await;
+    let open = OPEN.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')).expect("an object");
+    let config = format!("{}, {open}", model.config());
+    let gateway = Process::start(&world, state(&config)).await;
+    link_by_code(gateway.folder(), &world, &work, "work").await;
+    gateway.wait_connected(&world).await;
+    // An agent, the command line, the API.
+    ann.says(&work, "tell me everything");
+    arrives_whole(&ann, text).await;
+    let sent = gateway.run(&world, &["message", "send", "-t", "+15557654321", "-m", text]).await;
+    assert!(sent.status.success(), "{sent:?}");
+    arrives_whole(&ann, text).await;
+    let asked =
+        serde_json::json!({ "to": "+15557654321", "message": text, "channel": "whatsapp", "idempotencyKey": "k" });
+    gateway.call("send", asked).await.expect("sent");
+    arrives_whole(&ann, text).await;
+}
+
+/// The answer to a message as soon as it is in a state.
+async fn part_that_is(gateway: &GatewayFixture, asked: &str, state: &str) -> serde_json::Value {
+    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(20);
+    loop {
+        let part = gateway.why(asked).await["parts"][0].clone();
+        if part["state"] == state {
+            return part;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "it is not {state}: {part:#}");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_text_that_no_device_confirmed_is_sent_once_more_and_shown_once() {
+    let world = World::start().await.expect("world");
+    let (work, ann) = (world.phone("+15550001111"), world.contact("+15557654321", "Ann"));
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_millis();
+    let clock = Clock::manual(i64::try_from(now).expect("before the year 292 million"));
+    let gateway = GatewayFixture::start_at(&world, OPEN, clock.clone()).await;
+    let device = gateway.link("work", &work).await;
+    // A device list that is out of date: what arrives can be opened by none of her devices, and none asks for it.
+    ann.set_deaf(true);
+    let asked = ann.says(&work, "hello?");
+    let part = part_that_is(&gateway, &asked, "acked").await;
+    let id = part["id"].as_str().expect("an id").to_owned();
+    let sent = || {
+        let message = |e: &wa_simulator::TraceEntry| {
+            e.direction == wa_simulator::Direction::FromClient && e.xml.starts_with("<message") && e.xml.contains(&id)
+        };
+        world.trace().iter().filter(|e| message(e)).count()
+    };
+    assert_eq!((sent(), part["resentAt"].is_null()), (1, true));
+    let reconnect = async || {
+        let before = device.sockets_opened();
+        device.kick(Kick::Drop);
+        gateway.wait("a new connection", |_| device.sockets_opened() > before && device.active()).await;
+        gateway.wait_state("work", "connected").await;
+    };
+    // Too early to worry.
+    reconnect().await;
+    ann.set_deaf(false);
+    clock.set(clock.now() + 11 * 60_000);
+    reconnect().await;
+    ann.expect_text("hello?").await.expect("it can be opened now");
+    let part = part_that_is(&gateway, &asked, "delivered").await;
+    assert!(!part["resentAt"].is_null(), "{part:#}");
+    clock.set(clock.now() + 11 * 60_000);
+    reconnect().await;
+    ann.says(&work, "marker");
+    ann.expect_text("marker").await.expect("answered");
+    assert_eq!((sent(), ann.inbox().len()), (2, 2), "the same id, once more and no more");
 }

@@ -4,6 +4,8 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use verso::cli::client::{Client, ClientError};
+use verso::cli::place::Reach;
 use wa_simulator::{Phone, World};
 
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -72,6 +74,14 @@ impl Process {
         alone(self.state.path(), world, args).await
     }
 
+    /// Calls a method of its API.
+    ///
+    /// # Errors
+    /// What the gateway says against it, or that it went away.
+    pub async fn call(&self, method: &str, params: serde_json::Value) -> Result<serde_json::Value, ClientError> {
+        call(self.folder(), method, params).await
+    }
+
     /// The state folder.
     pub fn folder(&self) -> &Path {
         self.state.path()
@@ -101,11 +111,20 @@ impl Process {
 
     /// Runs a gateway that dies at a step of its next save.
     pub async fn dies(world: &World, state: &Path, step: &str) {
+        Self::ends(world, state, ("VERSO_FAULT_SAVE", step)).await;
+    }
+
+    /// Runs a gateway that dies when it comes to a point between two steps.
+    pub async fn dies_at(world: &World, state: &Path, point: &str) {
+        Self::ends(world, state, ("VERSO_FAULT_AT", point)).await;
+    }
+
+    async fn ends(world: &World, state: &Path, (name, step): (&str, &str)) {
         let mut command = tokio::process::Command::from(verso(state, &world.ws_url()));
-        command.arg("gateway").env("VERSO_FAULT_SAVE", step).stdout(Stdio::null()).stderr(Stdio::null());
+        command.arg("gateway").env(name, step).stdout(Stdio::null()).stderr(Stdio::null());
         let mut child = command.kill_on_drop(true).spawn().expect("runs");
         let status =
-            tokio::time::timeout(DEADLINE, child.wait()).await.unwrap_or_else(|_| panic!("no save came to {step}"));
+            tokio::time::timeout(DEADLINE, child.wait()).await.unwrap_or_else(|_| panic!("it never came to {step}"));
         assert!(!status.expect("waitable").success(), "it died at {step}");
     }
 
@@ -122,6 +141,19 @@ impl Drop for Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Calls a method of the gateway that runs in a state folder.
+///
+/// # Errors
+/// What the gateway says against it, or that it is not there or went away.
+pub async fn call(state: &Path, method: &str, params: serde_json::Value) -> Result<serde_json::Value, ClientError> {
+    let read = |name| std::fs::read_to_string(state.join(name)).unwrap_or_default();
+    let (noted, token) = (read("gateway.lock"), read("gateway.token"));
+    let address = noted.split_whitespace().nth(1).unwrap_or_default();
+    let reach = Reach { url: format!("ws://{address}"), token: Some(token.trim().to_owned()), explicit: true };
+    let mut client = Client::connect(&reach, DEADLINE).await?;
+    client.call(method, params, DEADLINE).await
 }
 
 /// Runs a command of the program in a state folder, whether a gateway runs there or not.

@@ -52,6 +52,8 @@ impl Files<'_> {
             }
             prepared.push(file);
         }
+        #[cfg(feature = "demo")]
+        crate::fault::passes("file-prepared");
         Contents { parts: sending::reply(delivery::plan(&split.text, delivery), prepared), files }
     }
 

@@ -203,7 +203,7 @@ impl AgentRun {
         let (now, zone, id) = (self.tools.clock.now(), self.tools.host_zone.clone(), uuid::Uuid::new_v4().to_string());
         let fallback = Opened { entry: Entry::begin(id.clone(), now), previous: None };
         let opened = self.tools.journal.change_session(&run.session, move |known| {
-            let opened = Entry::open(known, &policy, now, &zone, id);
+            let opened = Entry::open(known, &policy, now, &zone, id.clone());
             (Some(opened.entry.clone()), opened)
         });
         opened.await.unwrap_or_else(|error| {
@@ -372,11 +372,9 @@ impl AgentRun {
         let parts: Vec<OutboxPart> = contents.parts.into_iter().map(part).collect();
         // Whatever becomes of the commit: a file is not deleted below a part that may be written down.
         contents.files.hand_over();
-        let (settled, open) = self.work.finish(ended);
-        let session = &self.work.last().run.session;
-        let written = self.tools.journal.answer_one_of(settled, open, session, parts).await;
+        let written = self.tools.journal.answer_turns(self.work.turns(ended), parts).await;
         match written {
-            Ok(()) => order.supervisor.do_send(Deliver),
+            Ok(_) => order.supervisor.do_send(Deliver),
             Err(error) => {
                 tracing::error!(target: "agent", id = %message.id, %error, "the answer could not be written down; the message is taken up after a restart");
             }
@@ -387,7 +385,7 @@ impl AgentRun {
     async fn may_send(&self) -> bool {
         let Item { order, run, .. } = self.work.last();
         let fact = send_policy::fact(&run.session);
-        let chosen = match self.tools.journal.get(&fact).await {
+        let chosen = match self.tools.journal.get_surely(&fact).await {
             Ok(chosen) => chosen.and_then(|text| match text.as_str() {
                 "on" => Some(true),
                 "off" => Some(false),

@@ -1,15 +1,13 @@
 //! What one run answers, and how messages are settled that several agents answer.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::watch;
 
 use super::RunAgents;
-use crate::event::MessageKey;
 use crate::policy::decide::Run;
 use crate::session::backlog::Taken;
-use crate::store::journal::Journal;
+use crate::store::journal::{Journal, Turn};
 
 /// One message for one agent.
 #[derive(Clone)]
@@ -18,21 +16,13 @@ pub(super) struct Item {
     pub run: Run,
     /// Agents whose turn comes after this one, in a sequential broadcast.
     then: Vec<Run>,
-    /// Runs of this message that are not over yet; the last one marks it answered.
-    left: Arc<AtomicUsize>,
 }
 
 impl Item {
     /// The items that a message begins with: one for every agent, or the first of a sequential broadcast.
     pub fn of(order: RunAgents) -> Vec<Self> {
         let order = Arc::new(order);
-        let left = Arc::new(AtomicUsize::new(order.dispatch.runs.len()));
-        let item = |run: &Run, then: &[Run]| Self {
-            order: order.clone(),
-            run: run.clone(),
-            then: then.to_vec(),
-            left: left.clone(),
-        };
+        let item = |run: &Run, then: &[Run]| Self { order: order.clone(), run: run.clone(), then: then.to_vec() };
         match order.dispatch.runs.split_first() {
             Some((first, then)) if order.dispatch.sequential => vec![item(first, then)],
             _ => order.dispatch.runs.iter().map(|run| item(run, &[])).collect(),
@@ -51,11 +41,15 @@ impl Item {
         Some(Self { run: run.clone(), then: then.to_vec(), ..self.clone() })
     }
 
-    /// Its run is over; true when no other agent still answers its messages, so that they are settled by it.
-    fn finish(&self, aborted: bool) -> bool {
-        // What is stopped is not handed on.
-        let runs = if aborted { 1 + self.then.len() } else { 1 };
-        self.left.fetch_sub(runs, Ordering::SeqCst) == runs
+    /// Its run is over.
+    fn turn(&self, ended: Ended) -> Turn {
+        let mut over = vec![self.run.session.clone()];
+        if ended == Ended::Aborted {
+            // What is stopped is not handed on.
+            over.extend(self.then.iter().map(|run| run.session.clone()));
+        }
+        let all = self.order.dispatch.runs.iter().map(|run| run.session.clone()).collect();
+        Turn { keys: self.order.keys(), all, over }
     }
 }
 
@@ -90,12 +84,9 @@ impl Work {
         self.items.iter().chain(&self.dropped).filter_map(Item::next).collect()
     }
 
-    /// The run is over. Gives the messages that are settled by it, and those that other agents still answer.
-    pub fn finish(&self, ended: Ended) -> (Vec<MessageKey>, Vec<MessageKey>) {
-        let all = self.items.iter().chain(&self.dropped);
-        let (settled, open): (Vec<&Item>, Vec<&Item>) = all.partition(|item| item.finish(ended == Ended::Aborted));
-        let keys = |items: Vec<&Item>| items.into_iter().flat_map(|item| item.order.keys()).collect();
-        (keys(settled), keys(open))
+    /// The run is over.
+    pub fn turns(&self, ended: Ended) -> Vec<Turn> {
+        self.items.iter().chain(&self.dropped).map(|item| item.turn(ended)).collect()
     }
 }
 
@@ -110,12 +101,8 @@ pub(super) enum Ended {
 
 /// Marks messages answered that no agent answers.
 pub(super) async fn settle_silently(journal: Journal, items: Vec<Item>) {
-    let keys: Vec<MessageKey> =
-        items.iter().filter(|item| item.finish(true)).flat_map(|item| item.order.keys()).collect();
-    if keys.is_empty() {
-        return;
-    }
-    if let Err(error) = journal.answer(keys, Vec::new()).await {
+    let turns = items.iter().map(|item| item.turn(Ended::Aborted)).collect();
+    if let Err(error) = journal.answer_turns(turns, Vec::new()).await {
         tracing::error!(target: "agent", %error, "messages could not be settled; they are taken up after a restart");
     }
 }

@@ -6,11 +6,11 @@ use crate::actors::supervisor::Deliver;
 use crate::command::reply;
 use crate::command::status::Status;
 use crate::config::model::{ModelRef, ProviderApi};
-use crate::event::{Body, Content};
+use crate::policy::decision::Run;
 use crate::session::entry::Entry;
 use crate::session::model_hint;
 use crate::store::StoreError;
-use crate::store::journal::OutboxPart;
+use crate::store::journal::{Carried, OutboxPart};
 
 impl Desk {
     pub(super) async fn status(&self, order: &Order) -> Result<String, StoreError> {
@@ -47,33 +47,34 @@ impl Desk {
             Some((model, rest)) => (Some(model), rest.to_owned()),
             None => (None, rest),
         };
-        for run in &order.run.dispatch.runs {
-            let (now, model) = (self.clock.now(), chosen.as_ref().map(ModelRef::to_string));
-            let id = uuid::Uuid::new_v4().to_string();
-            let begin = move |_| (Some(Entry { model, ..Entry::begin(id, now) }), ());
-            self.journal.change_session(&run.session, begin).await?;
-        }
         let first = order.run.dispatch.first();
         let agent = config.agent(&first.agent).unwrap_or(config.agents.default_agent());
         let model = chosen.as_ref().unwrap_or(&agent.model);
         // An echo cannot greet.
         let greets = config.providers.get(&model.provider).is_some_and(|p| p.api != ProviderApi::Echo);
         let started = reply::new_session(&model.to_string());
+        let (now, model) = (self.clock.now(), chosen.as_ref().map(ModelRef::to_string));
+        let begin = |run: &Run| {
+            let entry = Entry { model: model.clone(), ..Entry::begin(uuid::Uuid::new_v4().to_string(), now) };
+            (run.session.clone(), entry)
+        };
+        let sessions = order.run.dispatch.runs.iter().map(begin).collect();
         if rest.is_empty() && (chosen.is_some() || !greets) {
+            self.journal.begin_sessions(sessions, None).await?;
             return self.answer(&started, order).await;
         }
-        if chosen.is_some() {
-            let message = &order.run.message;
-            let part = OutboxPart::text(message.account.clone(), message.chat.clone(), started, Some(message.key()));
-            self.journal.enqueue(vec![part]).await?;
-            order.run.supervisor.do_send(Deliver);
-        }
-        let text = if rest.is_empty() { reply::GREETING_PROMPT.to_owned() } else { rest };
+        let message = &order.run.message;
+        let told = chosen
+            .is_some()
+            .then(|| OutboxPart::text(message.account.clone(), message.chat.clone(), started, Some(message.key())));
+        let rest = if rest.is_empty() { reply::GREETING_PROMPT.to_owned() } else { rest };
+        let carried = Carried { key: message.key(), rest: rest.clone(), told };
+        self.journal.begin_sessions(sessions, Some(carried)).await?;
+        order.run.supervisor.do_send(Deliver);
+        #[cfg(feature = "demo")]
+        crate::fault::passes("session-begun");
         let mut run = order.run.clone();
-        run.message.content = match run.message.content {
-            Content::Body(body) => Content::Body(Body { text: Some(text), ..body }),
-            other => other,
-        };
+        run.message.content = run.message.content.with_text(rest);
         self.agents.do_send(run);
         Ok(())
     }

@@ -67,16 +67,17 @@ impl RouterActor {
         decision
     }
 
-    /// Gives an admitted message to its agents: at once, or with what else its writer says within the window.
+    /// Gives an admitted message to its agents: at once, or with what else its writer says within the window unless it goes `alone`.
     pub(super) fn admit(
         &mut self,
         message: InboundMessage,
         dispatch: Dispatch,
         account: Arc<AccountConfig>,
+        alone: bool,
         ctx: &mut Context<Self>,
     ) {
         let window = account.rules.debounce;
-        let joins = debounce::joins(&message, dispatch.command.is_some());
+        let joins = !alone && debounce::joins(&message, dispatch.command.is_some());
         let key = Key::of(&message);
         let ready = self.batches.push(key, Waiting { message, dispatch, account }, joins, window, Instant::now());
         for batch in ready {

@@ -4,22 +4,45 @@ use actix::prelude::*;
 
 use super::RouterActor;
 use crate::actors::messages::{DecidePairing, ListPairing, PairingDecided, PairingRequest, Refusal};
-use crate::actors::supervisor::{Deliver, SupervisorActor};
+use crate::actors::supervisor::Deliver;
 use crate::clock::UnixMs;
 use crate::event::{Content, InboundMessage};
 use crate::ids::{AccountId, E164, Jid, MessageId, Redacted};
+use crate::policy::decision::Effect;
 use crate::policy::pairing::{PairingBook, PairingRecord, REQUEST_TTL_MS, Requested, pairing_text};
 use crate::store::StoreError;
-use crate::store::journal::OutboxPart;
+use crate::store::journal::{Aside, InboundState, OutboxPart};
 use crate::store::pairing::PairingFiles;
 
 /// Somebody asks to be let in.
 pub(super) struct PairingAsked {
-    pub message: InboundMessage,
-    pub sender: String,
-    pub name: Option<String>,
-    pub reply: bool,
-    pub notify_owner: bool,
+    message: InboundMessage,
+    sender: String,
+    name: Option<String>,
+    reply: bool,
+    notify_owner: bool,
+}
+
+impl PairingAsked {
+    /// The request among the effects of a message.
+    pub(super) fn of(effects: &[Effect], message: &InboundMessage) -> Option<Self> {
+        effects.iter().find_map(|effect| match effect {
+            Effect::RequestPairing { sender, name, reply, notify_owner } => Some(Self {
+                message: message.clone(),
+                sender: sender.clone(),
+                name: name.clone(),
+                reply: *reply,
+                notify_owner: *notify_owner,
+            }),
+            _ => None,
+        })
+    }
+}
+
+/// A decision that is not noted yet.
+pub(super) struct Verdicted {
+    pub state: InboundState,
+    pub json: serde_json::Value,
 }
 
 /// What the owner is told of a request, in the account's own chat.
@@ -35,6 +58,11 @@ fn owner_notice(asked: &PairingAsked, code: &str) -> String {
 /// Under which key the code of a notice is kept.
 fn notice_fact(account: &AccountId, notice: &MessageId) -> String {
     format!("notice:{account}:{notice}")
+}
+
+/// Known when the texts about a request are in the outbox.
+fn told_fact(account: &AccountId, code: &str) -> String {
+    format!("notice:{account}:asked:{code}")
 }
 
 /// What the owner's reaction to a notice says: 👍 yes, 👎 no, in any skin colour.
@@ -62,17 +90,44 @@ fn with_book<T>(
     })
 }
 
+/// What the stranger and the owner are told of a request, once.
+fn texts(asked: &PairingAsked, code: &str, own: Option<&E164>) -> Aside {
+    let account = &asked.message.account;
+    tracing::info!(
+        target: "whatsapp/inbound", %account, sender = %Redacted(&asked.sender),
+        "new pairing request; see: verso pairing list whatsapp"
+    );
+    let told = told_fact(account, code);
+    let mut aside = Aside { facts: vec![(told.clone(), asked.sender.clone())], parts: vec![], unless: Some(told) };
+    let part = |chat: Jid, text: String, answers| OutboxPart::text(account.clone(), chat, text, answers);
+    if asked.reply {
+        let text = pairing_text(&asked.sender, code);
+        aside.parts.push(part(asked.message.chat.clone(), text, Some(asked.message.key())));
+    }
+    if let Some(own) = own.filter(|_| asked.notify_owner) {
+        let notice = part(Jid::of_number(own), owner_notice(asked, code), None);
+        // Known before the owner can react to the notice.
+        aside.facts.push((notice_fact(account, &notice.id), code.to_owned()));
+        aside.parts.push(notice);
+    }
+    aside
+}
+
 impl RouterActor {
-    /// Enters the request into the store first; only a code that is on disk is shown to anybody.
+    /// Enters the request into the store first; only a code that is on disk is shown to anybody. The decision is noted together with
+    /// the texts, so that a message without a decision (`taken_up`) is one whose texts a crash may have cost.
     pub(super) fn request_pairing(
         &mut self,
         asked: PairingAsked,
-        supervisor: Addr<SupervisorActor>,
+        verdicted: Verdicted,
+        taken_up: bool,
         ctx: &mut Context<Self>,
     ) {
-        let (files, now, account) = (self.files.clone(), self.clock.now(), asked.message.account.clone());
+        let (files, now, account) = (self.files.clone(), self.clock.cautious(), asked.message.account.clone());
         let (id, name) = (asked.sender.clone(), asked.name.clone());
-        let own = self.known.get(&account).and_then(|k| k.identity.number());
+        let known = self.known.get(&account);
+        let own = known.and_then(|k| k.identity.number());
+        let supervisor = known.map(|k| k.supervisor.clone());
         let journal = self.journal.clone();
         let entered = tokio::task::spawn_blocking({
             let account = account.clone();
@@ -80,48 +135,26 @@ impl RouterActor {
         });
         let work = async move {
             let code = match entered.await {
-                Ok(Ok(Requested::New { code })) => code,
-                Ok(Ok(Requested::Refreshed { .. })) => return,
+                Ok(Ok(Requested::New { code })) => Some(code),
+                Ok(Ok(Requested::Refreshed { code })) => Some(code).filter(|_| taken_up),
                 Ok(Ok(Requested::Full)) => {
                     tracing::info!(target: "whatsapp/inbound", %account, "three pairing requests wait already; a further one was not entered");
-                    return;
+                    None
                 }
                 Ok(Err(error)) => {
                     tracing::error!(target: "whatsapp/inbound", %account, %error, "a pairing request was not entered");
-                    return;
+                    None
                 }
                 Err(_) => return,
             };
-            tracing::info!(
-                target: "whatsapp/inbound", %account, sender = %Redacted(&asked.sender),
-                "new pairing request; see: verso pairing list whatsapp"
-            );
-            let part = |chat: Jid, text: String, answers| OutboxPart::text(account.clone(), chat, text, answers);
-            let mut parts = Vec::new();
-            if asked.reply {
-                parts.push(part(
-                    asked.message.chat.clone(),
-                    pairing_text(&asked.sender, &code),
-                    Some(asked.message.key()),
-                ));
-            }
-            if asked.notify_owner
-                && let Some(own) = own
-            {
-                let notice = part(Jid::of_number(&own), owner_notice(&asked, &code), None);
-                // The code is on disk before the owner can react to the notice.
-                if let Err(error) = journal.put(&notice_fact(&account, &notice.id), &code).await {
-                    tracing::error!(target: "whatsapp/inbound", %account, %error, "a reaction to the notice will not be understood");
-                }
-                parts.push(notice);
-            }
-            if parts.is_empty() {
-                return;
-            }
-            match journal.enqueue(parts).await {
-                Ok(()) => supervisor.do_send(Deliver),
+            #[cfg(feature = "demo")]
+            crate::fault::passes("pairing-entered");
+            let aside = code.map(|code| texts(&asked, &code, own.as_ref())).unwrap_or_default();
+            let Verdicted { state, json } = verdicted;
+            match journal.decide_aside(&asked.message.key(), state, &json, aside).await {
+                Ok(()) => supervisor.into_iter().for_each(|supervisor| supervisor.do_send(Deliver)),
                 Err(error) => {
-                    tracing::error!(target: "whatsapp/outbound", %account, %error, "a pairing text was not queued")
+                    tracing::error!(target: "whatsapp/outbound", %account, %error, "a pairing text was not queued; it is taken up after a restart")
                 }
             }
         };
@@ -134,11 +167,11 @@ impl RouterActor {
         let Some(known) = self.known.get(&message.account) else { return };
         let own_chat = known.identity.is_self(&message.chat) || message.chat_number == known.identity.number();
         let Some(approve) = verdict_of(emoji).filter(|_| message.from_me && own_chat) else { return };
-        let (journal, files, now) = (self.journal.clone(), self.files.clone(), self.clock.now());
+        let (journal, files, now) = (self.journal.clone(), self.files.clone(), self.clock.cautious());
         let (account, supervisor) = (message.account.clone(), known.supervisor.clone());
         let (fact, chat) = (notice_fact(&account, target), message.chat.clone());
         ctx.spawn(actix::fut::wrap_future(async move {
-            let Ok(Some(code)) = journal.get(&fact).await else { return };
+            let Ok(Some(code)) = journal.get_surely(&fact).await else { return };
             let id = account.clone();
             let decided =
                 tokio::task::spawn_blocking(move || decide_request(&files, Some(&id), &code, approve, now)).await;
@@ -149,7 +182,7 @@ impl RouterActor {
                 Err(_) => return,
             };
             let part = OutboxPart::text(account, chat, text, None);
-            match journal.enqueue(vec![part]).await {
+            match journal.enqueue_surely(vec![part]).await {
                 Ok(()) => supervisor.do_send(Deliver),
                 Err(error) => {
                     tracing::error!(target: "whatsapp/outbound", %error, "the answer to a reaction was not queued")
@@ -163,7 +196,7 @@ impl Handler<ListPairing> for RouterActor {
     type Result = ResponseFuture<Result<Vec<PairingRequest>, Refusal>>;
 
     fn handle(&mut self, list: ListPairing, _: &mut Self::Context) -> Self::Result {
-        let (files, now) = (self.files.clone(), self.clock.now());
+        let (files, now) = (self.files.clone(), self.clock.cautious());
         Box::pin(async move {
             let records = tokio::task::spawn_blocking(move || files.requests())
                 .await
@@ -191,7 +224,7 @@ impl Handler<DecidePairing> for RouterActor {
     type Result = ResponseActFuture<Self, Result<PairingDecided, Refusal>>;
 
     fn handle(&mut self, decide: DecidePairing, _: &mut Self::Context) -> Self::Result {
-        let (files, now) = (self.files.clone(), self.clock.now());
+        let (files, now) = (self.files.clone(), self.clock.cautious());
         let only = decide.account.as_deref().map(AccountId::new);
         let (code, approve) = (decide.code.trim().to_owned(), decide.approve);
         let decided = tokio::task::spawn_blocking(move || decide_request(&files, only.as_ref(), &code, approve, now));
@@ -213,8 +246,15 @@ impl Handler<DecidePairing> for RouterActor {
                 {
                     let text = "✅ Verso access approved. Send a message to start chatting.";
                     let part = OutboxPart::text(record.account.clone(), chat, text, None);
-                    journal.enqueue(vec![part]).await.map_err(|e| Refusal::Unavailable(e.to_string()))?;
-                    supervisor.do_send(Deliver);
+                    // The approval holds already: the text waits for the disk, and nobody waits for it.
+                    tokio::spawn(async move {
+                        match journal.enqueue_surely(vec![part]).await {
+                            Ok(()) => supervisor.do_send(Deliver),
+                            Err(error) => {
+                                tracing::error!(target: "whatsapp/outbound", %error, "the word of an approval was not queued")
+                            }
+                        }
+                    });
                     notified = true;
                 }
                 Ok(PairingDecided { account: record.account, sender: record.id, notified })

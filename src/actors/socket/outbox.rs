@@ -48,6 +48,8 @@ pub(super) struct Pump {
     handed_over: HashMap<MessageId, Instant>,
     /// Chats with a lane under way.
     busy: HashSet<Jid>,
+    /// When it was looked last for what devices ask for again.
+    looked: Option<UnixMs>,
     /// Chats with a failure: how many in a row, and until when they wait; `None` when they may be tried again.
     waits: HashMap<Jid, (u32, Option<Instant>)>,
 }
@@ -88,7 +90,13 @@ impl Pump {
             pacing: Mutex::default(),
             slots: Semaphore::new(LANES),
         };
-        Self { shared: Arc::new(shared), handed_over: HashMap::new(), busy: HashSet::new(), waits: HashMap::new() }
+        Self {
+            shared: Arc::new(shared),
+            handed_over: HashMap::new(),
+            busy: HashSet::new(),
+            looked: None,
+            waits: HashMap::new(),
+        }
     }
 
     /// Sends whenever `drain` says that something waits. Ends with the socket.
@@ -104,7 +112,11 @@ impl Pump {
                         return;
                     }
                     let pacing = drain.borrow_and_update().clone();
-                    started |= pacing.is_some();
+                    if pacing.is_some() && !started {
+                        started = true;
+                        // What nobody confirmed over an earlier connection is not left for later.
+                        look.reset_immediately();
+                    }
                     *lock(&self.shared.pacing) = pacing;
                 }
                 Some(ended) = lanes.next() => self.ended(ended),
@@ -113,7 +125,9 @@ impl Pump {
                     self.waits.values_mut().for_each(|(_, until)| *until = until.filter(|until| *until > now));
                 }
                 _ = look.tick() => if started {
-                    for letters in self.unread().await {
+                    let mut again = self.asked().await;
+                    again.extend(self.unread().await);
+                    for letters in again {
                         lanes.push(self.shared.clone().lane(letters));
                     }
                 },
@@ -157,6 +171,20 @@ impl Pump {
         let taken = |l: &Letter| l.handling().handed_over && self.handed_over.contains_key(l.id());
         let letters = letters.into_iter().filter(|l| !taken(l)).collect();
         self.lanes_of(letters)
+    }
+
+    /// What devices asked for again when the process or the connection ended: nobody else answers them. What is asked on this
+    /// connection the client answers, in less than the time between two looks.
+    async fn asked(&mut self) -> Vec<Vec<Letter>> {
+        let last = self.looked.replace(self.shared.clock.now());
+        let found = match last {
+            None => self.shared.outbox.asked().await.map(|letters| self.lanes_of(letters)),
+            Some(last) => self.shared.outbox.forget_asked(last).await.map(|()| Vec::new()),
+        };
+        found.unwrap_or_else(|error| {
+            tracing::error!(target: "whatsapp/outbound", %error, "cannot read the outbox");
+            Vec::new()
+        })
     }
 
     /// Texts that went out and that no device of the recipient has confirmed.
@@ -207,6 +235,9 @@ impl Shared {
                         generation: self.generation,
                         what: Report::Outbound(ended.chat.clone()),
                     });
+                    if letter.handling().again {
+                        self.outbox.resent(&id);
+                    }
                     self.outbox.mark(&id, OutboxState::Sent, None);
                     tracing::info!(target: "whatsapp/outbound", %account, %id, "sent");
                     ended.handed_over.push(id);

@@ -214,7 +214,7 @@ impl SupervisorActor {
             LinkEvent::GroupChanged { chat } => self.groups.changed(&chat),
             LinkEvent::Undecryptable { .. } => {}
             LinkEvent::PhoneSeen { waited_since, confirms } => self.phone_seen(waited_since.unwrap_or(now), confirms),
-            LinkEvent::ServerAck { .. } | LinkEvent::Receipt { .. } => {}
+            LinkEvent::ServerAck { .. } | LinkEvent::Receipt { .. } | LinkEvent::AskedAgain { .. } => {}
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The outbox: parts wait here with their fixed message ids until WhatsApp has them.
 //!
-//! Parts are written down for an account and can be read for sending through that account's [`AccountOutbox`] alone.
+//! Parts are written down for an account and can be read for sending through that account's [`AccountOutbox`](super::AccountOutbox)
+//! alone.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -10,11 +11,11 @@ use rusqlite::{Connection, OptionalExtension, params};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use super::rows::{OutboxPart, OutboxRow, OutboxState, bad_column, outbox_row};
-use super::{Journal, StoreError};
+use super::rows::{OutboxPart, OutboxRow, OutboxState, outbox_row};
+use super::{Journal, StoreError, facts};
 use crate::clock::UnixMs;
 use crate::ids::{AccountId, Jid, MessageId};
-use crate::outgoing::{Handling, Letter, Outgoing, Outlet};
+use crate::outgoing::Outgoing;
 
 /// What waits in an outbox, and what came to nothing since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -98,130 +99,13 @@ fn file_of(content: &str) -> Option<PathBuf> {
     content.file().map(|file| file.path.clone())
 }
 
-/// The outbox of one account: what waits is read here and nowhere else, for the outlet of that account.
-///
-/// It is bound when it is made, by the outlet itself; there is no way to name another account.
-///
-/// ```compile_fail
-/// fn elsewhere(journal: &verso::store::journal::Journal, account: &verso::ids::AccountId) {
-///     let outbox = journal.outbox(account); // an id alone opens no outbox
-/// }
-/// ```
-#[derive(Clone)]
-pub struct AccountOutbox {
-    journal: Journal,
-    account: AccountId,
-}
-
-impl AccountOutbox {
-    /// The parts without WhatsApp's ack, in order.
-    ///
-    /// # Errors
-    /// When they cannot be read.
-    pub async fn waiting(&self) -> Result<Vec<Letter>, StoreError> {
-        let account = self.account.clone();
-        self.journal
-            .run(move |db| {
-                db.prepare_cached(
-                    "SELECT * FROM outbox WHERE account = ?1 AND state IN ('queued', 'sent') ORDER BY seq",
-                )?
-                .query_map(params![account.as_str()], |row| letter(row, false))?
-                .collect()
-            })
-            .await
-    }
-
-    /// Texts to people that WhatsApp took before `before` and after `after` and that no device of the recipient has confirmed, each
-    /// once: WhatsApp also takes a message that none of the recipient's devices can read.
-    ///
-    /// # Errors
-    /// When they cannot be read.
-    pub async fn unconfirmed(&self, after: UnixMs, before: UnixMs) -> Result<Vec<Letter>, StoreError> {
-        let account = self.account.clone();
-        let now = self.journal.clock.now();
-        self.journal
-            .run(move |db| {
-                let found: Vec<Letter> = db
-                    .prepare_cached(
-                        "SELECT * FROM outbox WHERE account = ?1 AND state = 'acked' AND resent_at IS NULL
-                         AND updated_at BETWEEN ?2 AND ?3 AND chat NOT LIKE '%@g.us'
-                         AND json_extract(content, '$.type') = 'text' ORDER BY seq",
-                    )?
-                    .query_map(params![account.as_str(), after, before], |row| letter(row, true))?
-                    .collect::<rusqlite::Result<_>>()?;
-                let mut mark = db.prepare_cached("UPDATE outbox SET resent_at = ?3 WHERE account = ?1 AND id = ?2")?;
-                for letter in &found {
-                    mark.execute(params![account.as_str(), letter.id().as_str(), now])?;
-                }
-                Ok(found)
-            })
-            .await
-    }
-
-    /// False when the part was given up or WhatsApp has it.
-    pub async fn waits(&self, id: &MessageId) -> bool {
-        let (account, id) = (self.account.clone(), id.clone());
-        let waits = self
-            .journal
-            .run(move |db| {
-                db.prepare_cached(
-                    "SELECT 1 FROM outbox WHERE account = ?1 AND id = ?2 AND state IN ('queued', 'sent')",
-                )?
-                .exists(params![account.as_str(), id.as_str()])
-            })
-            .await;
-        waits.unwrap_or(true)
-    }
-
-    /// Notes that an attempt came to nothing; the part goes on waiting.
-    pub fn attempted(&self, id: &MessageId, cause: String) {
-        let (account, id, now) = (self.account.clone(), id.clone(), self.journal.clock.now());
-        let noted = self.journal.submit(
-            true,
-            move |db| {
-                db.prepare_cached(
-                    "UPDATE outbox SET attempts = attempts + 1, cause = ?3, updated_at = ?4
-                     WHERE account = ?1 AND id = ?2 AND state IN ('queued', 'sent')",
-                )?
-                .execute(params![account.as_str(), id.as_str(), cause, now])
-            },
-            |result| log_unnoted(result.map(|_| ())),
-        );
-        log_unnoted(noted);
-    }
-
-    /// Moves a part forward; see [`Journal::mark_soon`].
-    pub fn mark(&self, id: &MessageId, state: OutboxState, cause: Option<String>) {
-        self.journal.mark_soon(self.account.clone(), id.clone(), state, cause);
-    }
-}
-
-fn log_unnoted(result: Result<(), StoreError>) {
+pub(super) fn log_unnoted(result: Result<(), StoreError>) {
     if let Err(error) = result {
         tracing::error!(target: "whatsapp/outbound", %error, "the state of a sent message was not noted");
     }
 }
 
-fn letter(row: &rusqlite::Row<'_>, again: bool) -> rusqlite::Result<Letter> {
-    let (account, id, chat, content): (String, String, String, String) =
-        (row.get("account")?, row.get("id")?, row.get("chat")?, row.get("content")?);
-    let handling = Handling {
-        answer: row.get::<_, Option<i64>>("answers")?.is_some(),
-        first_contact: row.get("first_contact")?,
-        handed_over: row.get::<_, String>("state")? == OutboxState::Sent.as_str(),
-        again,
-    };
-    let chat = chat.parse().map_err(|e| bad_column("chat", e))?;
-    let content = serde_json::from_str(&content).map_err(|e| bad_column("content", e))?;
-    Ok(Letter::seal(AccountId::new(&account), MessageId::new(id), chat, content, handling))
-}
-
 impl Journal {
-    /// The outbox that leaves through `outlet`.
-    pub fn outbox(&self, outlet: &impl Outlet) -> AccountOutbox {
-        AccountOutbox { journal: self.clone(), account: outlet.account().clone() }
-    }
-
     /// What waits in the outbox of an account.
     pub fn outbox_counts(&self, account: &AccountId) -> OutboxCounts {
         self.tally.counts.lock().unwrap_or_else(PoisonError::into_inner).get(account).copied().unwrap_or_default()
@@ -232,17 +116,14 @@ impl Journal {
         self.tally.changed.subscribe()
     }
 
-    /// True when this account sent a message with this id through Verso.
+    /// True when this account sent a message with this id through Verso. While the disk is full or the file is locked it waits.
     ///
     /// # Errors
-    /// When it cannot be read.
+    /// When it cannot be read and will not be.
     pub async fn is_ours(&self, account: &AccountId, id: &MessageId) -> Result<bool, StoreError> {
         let (account, id) = (account.clone(), id.clone());
-        self.run(move |db| {
-            db.prepare_cached("SELECT 1 FROM outbox WHERE account = ?1 AND id = ?2")?
-                .exists(params![account.as_str(), id.as_str()])
-        })
-        .await
+        let known = move |db: &Connection| is_ours(db, &account, &id);
+        self.run_surely(known, |_| {}).await
     }
 
     /// Who wrote a message: the author of one that came in, and whether this account wrote it; `None` when it is not known.
@@ -254,11 +135,11 @@ impl Journal {
         account: &AccountId,
         id: &MessageId,
     ) -> Result<Option<(Option<Jid>, bool)>, StoreError> {
-        if self.is_ours(account, id).await? {
-            return Ok(Some((None, true)));
-        }
         let (account, id) = (account.clone(), id.clone());
         self.run(move |db| {
+            if is_ours(db, &account, &id)? {
+                return Ok(Some((None, true)));
+            }
             let found: Option<(String, bool)> = db
                 .prepare_cached(
                     "SELECT sender, json_extract(message, '$.fromMe') FROM inbound WHERE id = ?2 AND account = ?1",
@@ -310,36 +191,63 @@ impl Journal {
         .await
     }
 
-    /// Queues parts beside any answer (a pairing text, a notice, what a door sends). A part that is known already and failed waits
-    /// again; one that waits or went out is left alone.
+    /// Queues parts beside any answer. A part that is known already and failed waits again; one that waits or went out is left alone.
     ///
     /// # Errors
-    /// When they are not on disk.
+    /// When they are not on disk; none of them is queued then.
     pub async fn enqueue(&self, parts: Vec<OutboxPart>) -> Result<(), StoreError> {
-        let (now, tally) = (self.clock.now(), self.tally.clone());
-        let queue = move |db: &Connection| {
-            let mut queued = Vec::new();
-            for part in parts {
-                if insert_part(db, &part, now)? || revive(db, &part, now)? {
-                    queued.push(part.account);
-                }
-            }
-            Ok(queued)
-        };
-        self.run_then(queue, move |queued: &Vec<AccountId>| tally.queued(queued)).await?;
+        let (work, queued) = (self.queueing(parts, None), self.tally.clone());
+        self.run_then(work, move |accounts: &Vec<AccountId>| queued.queued(accounts)).await?;
         Ok(())
     }
 
-    /// Gives parts up that are not settled: whoever asked for them is told that they failed.
+    /// The same with a small fact, both or neither; answers how many parts wait that did not before.
     ///
     /// # Errors
-    /// When it is not on disk.
-    pub async fn withdraw(&self, account: &AccountId, ids: &[MessageId], cause: &str) -> Result<(), StoreError> {
+    /// When they are not on disk; nothing is queued or noted then.
+    pub async fn enqueue_under(&self, fact: &str, value: &str, parts: Vec<OutboxPart>) -> Result<usize, StoreError> {
+        let fact = (fact.to_owned(), value.to_owned());
+        let (work, tally) = (self.queueing(parts, Some(fact)), self.tally.clone());
+        let queued = self.run_then(work, move |accounts: &Vec<AccountId>| tally.queued(accounts)).await?;
+        Ok(queued.len())
+    }
+
+    /// As [`Journal::enqueue`] for what nobody would ask for again: while the disk is full or the file is locked it waits.
+    ///
+    /// # Errors
+    /// When they are not on disk and will not be.
+    pub async fn enqueue_surely(&self, parts: Vec<OutboxPart>) -> Result<(), StoreError> {
+        let (work, queued) = (self.queueing(parts, None), self.tally.clone());
+        self.run_surely(work, move |accounts: &Vec<AccountId>| queued.queued(accounts)).await?;
+        Ok(())
+    }
+
+    fn queueing(
+        &self,
+        parts: Vec<OutboxPart>,
+        fact: Option<(String, String)>,
+    ) -> impl FnMut(&Connection) -> rusqlite::Result<Vec<AccountId>> + Send + 'static {
+        let now = self.clock.now();
+        move |db| {
+            if let Some((key, value)) = &fact {
+                facts::write(db, key, value, now)?;
+            }
+            let mut queued = Vec::new();
+            for part in &parts {
+                if insert_part(db, part, now)? || revive(db, part, now)? {
+                    queued.push(part.account.clone());
+                }
+            }
+            Ok(queued)
+        }
+    }
+
+    /// Gives parts up that are not settled: whoever asked for them is told that they failed. Does not wait for the disk; the sender
+    /// asks behind it ([`AccountOutbox::waits`](super::AccountOutbox::waits)).
+    pub fn withdraw(&self, account: &AccountId, ids: &[MessageId], cause: &str) {
         for id in ids {
             self.mark_soon(account.clone(), id.clone(), OutboxState::Failed, Some(cause.to_owned()));
         }
-        // Jobs keep their order: after this one the marks are on disk.
-        self.run(|_| Ok(())).await
     }
 
     /// Where parts are: state and cause in the order asked; unknown ids are left out.
@@ -441,6 +349,11 @@ impl Tally {
             self.count(account, |counts| counts.waiting += 1);
         }
     }
+}
+
+fn is_ours(db: &Connection, account: &AccountId, id: &MessageId) -> rusqlite::Result<bool> {
+    db.prepare_cached("SELECT 1 FROM outbox WHERE account = ?1 AND id = ?2")?
+        .exists(params![account.as_str(), id.as_str()])
 }
 
 /// A part that failed waits again, with what is to be sent now.

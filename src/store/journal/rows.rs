@@ -174,6 +174,16 @@ pub struct Left {
 }
 
 impl Left {
+    /// Its command was carried out already; this text remains for the agents.
+    pub fn carried(&self) -> Option<&str> {
+        self.row.decision.pointer("/verdict/carried").and_then(serde_json::Value::as_str)
+    }
+
+    /// Some agent had its turn already.
+    pub fn begun(&self) -> bool {
+        self.row.decision.pointer("/verdict/done").is_some()
+    }
+
     /// The agent of this session had its turn already; others did not.
     pub fn done(&self, session: &SessionKey) -> bool {
         let done = self.row.decision.pointer("/verdict/done").and_then(serde_json::Value::as_array);

@@ -1,8 +1,10 @@
 use super::*;
 use crate::clock::Clock;
 use crate::event::{Body, Content, MediaKind};
-use crate::ids::{E164, Jid};
+use crate::ids::{E164, Jid, SessionKey};
 use crate::outgoing::{MediaFile, Outgoing, Outlet};
+
+mod trouble;
 
 fn open(dir: &Path) -> Journal {
     Journal::open(&dir.join("state.db"), Clock::manual(1_000)).expect("opens")
@@ -150,7 +152,7 @@ async fn what_was_given_up_can_be_asked_for_again_and_what_went_out_cannot() {
     journal.enqueue(vec![part("A", None), part("B", None)]).await.expect("queued");
     outbox(&journal, "work").mark(&MessageId::new("A"), OutboxState::Acked, None);
     let ids = [MessageId::new("A"), MessageId::new("B")];
-    journal.withdraw(&account, &ids, "too late").await.expect("withdrawn");
+    journal.withdraw(&account, &ids, "too late");
     let rows = journal.outbox_rows(&account, &ids).await.expect("read");
     assert_eq!(rows.iter().map(|r| r.state).collect::<Vec<_>>(), [OutboxState::Acked, OutboxState::Failed]);
     assert_eq!(rows[1].cause.as_deref(), Some("too late"));
@@ -174,6 +176,8 @@ async fn a_text_that_nobody_confirmed_is_handed_out_once_more() {
     assert!(out.unconfirmed(1_001, 2_000).await.expect("read").is_empty(), "too late");
     let again = out.unconfirmed(0, 1_000).await.expect("read");
     assert_eq!(again.iter().map(|l| (l.id().as_str(), l.handling().again)).collect::<Vec<_>>(), [("A", true)]);
+    assert_eq!(out.unconfirmed(0, 1_000).await.expect("read"), again, "until it was sent");
+    out.resent(&MessageId::new("A"));
     assert!(out.unconfirmed(0, 1_000).await.expect("read").is_empty());
     let rows = journal.get_by_message_id(&MessageId::new("A")).await.expect("read");
     assert_eq!(rows[0]["outgoing"]["resentAt"], 1_000);
@@ -258,16 +262,33 @@ async fn one_answer_settles_all_its_messages_at_once() {
 }
 
 #[tokio::test]
-async fn an_answer_beside_others_is_kept_though_they_settled_the_message_first() {
-    let dir = tempfile::tempdir().expect("temp dir");
-    let journal = open(dir.path());
-    let asked = message("A");
-    journal.commit(vec![asked.clone()]).await.expect("stored");
-    let session = SessionKey::new("agent:bee:main");
-    assert!(journal.answer(vec![asked.key()], vec![part("P", Some(&asked))]).await.expect("settled"));
-    let late = vec![part("Q", Some(&asked))];
-    journal.answer_one_of(Vec::new(), vec![asked.key()], &session, late).await.expect("written");
-    assert_eq!(waiting(&journal, asked.account.as_str()).await, ["P", "Q"]);
+async fn of_several_agents_only_those_answer_again_that_had_written_nothing_down() {
+    let sessions = ["agent:a:main", "agent:b:main", "agent:c:main"].map(SessionKey::new);
+    for order in [[0, 1, 2], [2, 1, 0], [1, 2, 0]] {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let mut journal = open(dir.path());
+        let asked = message("A");
+        journal.commit(vec![asked.clone()]).await.expect("stored");
+        let decision = serde_json::json!({ "verdict": { "verdict": "dispatch" } });
+        journal.decide(&asked.key(), InboundState::Admitted, decision).await.expect("noted");
+        for (n, agent) in order.into_iter().enumerate() {
+            let turn = |all| Turn { keys: vec![asked.key()], all, over: vec![sessions[agent].clone()] };
+            // Taken up after a crash, the message is for those who are left.
+            let all: Vec<_> = order[n..].iter().map(|agent| sessions[*agent].clone()).collect();
+            let answer = |id: &str| vec![part(&format!("{id}{agent}"), Some(&asked))];
+            assert!(journal.answer_turns(vec![turn(all.clone())], answer("P")).await.expect("written"));
+            assert!(!journal.answer_turns(vec![turn(all)], answer("Q")).await.expect("again"), "one turn each");
+            journal.close().await;
+            journal = open(dir.path());
+            let left = journal.left(&asked.account).await.expect("read");
+            assert_eq!(left.is_empty(), n == 2, "answered when all had their turn");
+            for one in left {
+                let done: Vec<bool> = order.iter().map(|agent| one.done(&sessions[*agent])).collect();
+                assert_eq!(done, [true, n >= 1, false]);
+            }
+        }
+        assert_eq!(waiting(&journal, "work").await, order.map(|agent| format!("P{agent}")));
+    }
 }
 
 #[tokio::test]
@@ -364,70 +385,6 @@ fn a_file_that_is_no_database_is_named_and_kept() {
     let error = Journal::open(&path, Clock::System).err().expect("refused").to_string();
     assert!(error.contains("state.db") && error.contains("damaged"), "{error}");
     assert!(std::fs::read_to_string(&path).expect("kept").starts_with("this is not"));
-}
-
-/// A message and an answer that fit into no page which is there already.
-fn large(id: &str) -> (InboundMessage, OutboxPart) {
-    let text = "x".repeat(20_000);
-    let body = Body { text: Some(text.clone()), ..Body::default() };
-    let m = InboundMessage { content: Content::Body(body), ..message(id) };
-    let part = OutboxPart { content: Outgoing::text(text), ..part(&format!("P{id}"), Some(&m)) };
-    (m, part)
-}
-
-#[tokio::test]
-async fn while_another_program_holds_the_lock_messages_are_refused_with_the_cause_and_answers_wait() {
-    let dir = tempfile::tempdir().expect("temp dir");
-    let journal = open(dir.path());
-    journal.commit(vec![message("A")]).await.expect("stored");
-    journal.run(|db| db.busy_timeout(std::time::Duration::from_millis(1))).await.expect("no long waits");
-    let other = Connection::open(dir.path().join("state.db")).expect("opens");
-    other.execute_batch("BEGIN IMMEDIATE").expect("locked");
-    let answering = {
-        let journal = journal.clone();
-        tokio::spawn(
-            async move { journal.answer(vec![message("A").key()], vec![part("P", Some(&message("A")))]).await },
-        )
-    };
-    journal.mark_soon(AccountId::new("work"), MessageId::new("P"), OutboxState::Sent, None);
-    let refused = journal.commit(vec![message("B")]).await.expect_err("not on disk").to_string();
-    assert!(refused.contains("state.db: another program has locked it"), "{refused}");
-    other.execute_batch("ROLLBACK").expect("released");
-    assert!(answering.await.expect("no panic").expect("written after all"));
-    assert_eq!(
-        journal.commit(vec![message("B")]).await.expect("stored now"),
-        [true],
-        "the failed try left no row behind"
-    );
-    let rows = journal.get_by_message_id(&message("A").id).await.expect("read");
-    assert_eq!(
-        (&rows[0]["inbound"]["state"], &rows[0]["inbound"]["parts"][0]["id"]),
-        (&"answered".into(), &"P".into())
-    );
-}
-
-#[cfg(feature = "demo")]
-#[tokio::test]
-async fn on_a_full_disk_messages_are_refused_with_the_cause_and_answers_wait_for_space() {
-    let dir = tempfile::tempdir().expect("temp dir");
-    let journal = open(dir.path());
-    let ((a, answer), (b, _)) = (large("A"), large("B"));
-    journal.commit(vec![a.clone()]).await.expect("stored");
-    journal.pretend_full(true);
-    let answering = {
-        let (journal, key) = (journal.clone(), a.key());
-        tokio::spawn(async move { journal.answer(vec![key], vec![answer]).await })
-    };
-    let refused = journal.commit(vec![b.clone()]).await.expect_err("not on disk").to_string();
-    assert!(refused.contains("state.db: database or disk is full"), "{refused}");
-    assert_eq!(journal.outbox_counts(&a.account).waiting, 0);
-    assert!(!answering.is_finished(), "nobody is told of an answer that is not on disk");
-    let commits = journal.commits();
-    journal.pretend_full(false);
-    assert!(answering.await.expect("no panic").expect("written after all"));
-    assert!(journal.commits() > commits);
-    assert_eq!(waiting(&journal, "work").await, ["PA"]);
-    assert_eq!(journal.commit(vec![b]).await.expect("stored now"), [true], "the failed try left no row behind");
 }
 
 #[tokio::test]

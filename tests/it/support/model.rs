@@ -9,6 +9,9 @@ use tokio::sync::{Semaphore, mpsc};
 
 use super::DEADLINE;
 
+/// What a model answers to a message.
+type Rule = Arc<dyn Fn(&str) -> String + Send + Sync>;
+
 /// A running model.
 pub struct Model {
     url: String,
@@ -38,7 +41,16 @@ impl Model {
         self.gate.as_ref().expect("a held model").add_permits(n);
     }
 
+    /// Starts a model that answers the last user message by a rule.
+    pub async fn by(rule: impl Fn(&str) -> String + Send + Sync + 'static) -> Self {
+        Self::serve(Vec::new(), Some(Arc::new(rule)), None).await
+    }
+
     async fn begin(script: Vec<serde_json::Value>, gate: Option<Arc<Semaphore>>) -> Self {
+        Self::serve(script, None, gate).await
+    }
+
+    async fn serve(script: Vec<serde_json::Value>, rule: Option<Rule>, gate: Option<Arc<Semaphore>>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
         let url = format!("http://{}/v1", listener.local_addr().expect("address"));
         let (tell, asked) = mpsc::unbounded_channel();
@@ -48,7 +60,7 @@ impl Model {
             let mut message = serde_json::Value::Null;
             while let Ok((socket, _)) = listener.accept().await {
                 message = script.next().unwrap_or(message);
-                tokio::spawn(serve(socket, message.clone(), tell.clone(), wait.clone()));
+                tokio::spawn(serve(socket, message.clone(), rule.clone(), tell.clone(), wait.clone()));
             }
         });
         Self { url, asked, gate }
@@ -57,9 +69,14 @@ impl Model {
     /// The `models` and `agents` part of a configuration that uses it.
     pub fn config(&self) -> String {
         format!(
-            "models: {{ providers: {{ local: {{ api: 'openai-completions', baseUrl: '{}', apiKey: 'k' }} }} }}, agents: {{ defaults: {{ model: 'local/tiny', envelopeTimestamp: 'off' }} }}",
-            self.url
+            "models: {{ providers: {{ local: {} }} }}, agents: {{ defaults: {{ model: 'local/tiny', envelopeTimestamp: 'off' }} }}",
+            self.provider()
         )
+    }
+
+    /// What a configuration says of it under `models.providers`.
+    pub fn provider(&self) -> String {
+        format!("{{ api: 'openai-completions', baseUrl: '{}', apiKey: 'k' }}", self.url)
     }
 
     /// The last user message of the next request.
@@ -100,9 +117,16 @@ pub fn call(arguments: serde_json::Value) -> serde_json::Value {
     })
 }
 
+/// The text of a message, pictures beside it or not.
+fn said(content: &serde_json::Value) -> String {
+    let parts = content.as_array().into_iter().flatten().filter_map(|part| part["text"].as_str());
+    content.as_str().map_or_else(|| parts.collect::<Vec<_>>().join("\n"), str::to_owned)
+}
+
 async fn serve(
     mut socket: TcpStream,
     message: serde_json::Value,
+    rule: Option<Rule>,
     tell: mpsc::UnboundedSender<serde_json::Value>,
     gate: Option<Arc<Semaphore>>,
 ) {
@@ -114,15 +138,21 @@ async fn serve(
             return;
         }
         seen.extend_from_slice(&buffer[..n]);
-        let text = String::from_utf8_lossy(&seen).into_owned();
-        let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
+        let request = String::from_utf8_lossy(&seen).into_owned();
+        let Some((head, body)) = request.split_once("\r\n\r\n") else { continue };
         let length =
             head.lines().find_map(|l| l.to_ascii_lowercase().strip_prefix("content-length:").map(str::to_owned));
         let length: usize = length.and_then(|l| l.trim().parse().ok()).expect("a length");
         if body.len() < length {
             continue;
         }
-        let _ = tell.send(serde_json::from_str(body).expect("json"));
+        let asked: serde_json::Value = serde_json::from_str(body).expect("json");
+        let last = asked["messages"].as_array().and_then(|all| all.last()).map(|message| &message["content"]);
+        let message = match (&rule, last) {
+            (Some(rule), Some(content)) => text(&rule(&said(content))),
+            _ => message,
+        };
+        let _ = tell.send(asked);
         if let Some(gate) = gate {
             gate.acquire().await.expect("never closed").forget();
         }

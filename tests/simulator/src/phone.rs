@@ -129,6 +129,11 @@ impl Phone {
         self.with_state(|p| p.auto_read = yes);
     }
 
+    /// Whether it can open nothing of what arrives, asks for nothing again and sends nothing again (default no).
+    pub fn set_deaf(&self, yes: bool) {
+        self.with_state(|p| p.deaf = yes);
+    }
+
     /// Who learns the number behind this person's LID (default: everybody).
     pub fn shows_number(&self, to: NumberShown) {
         self.with_state(|p| p.number_shown = to);

@@ -21,8 +21,11 @@ impl State {
             }
             self.send(conn, ack);
         }
-        for id in message_ids(node) {
-            self.forget(from, &id, "message");
+        // Whoever asks for a message again has not got it: its stanza waits for its own ack.
+        if node.text_or_empty("type") != "retry" {
+            for id in message_ids(node) {
+                self.forget(from, &id, "message");
+            }
         }
         if node.text_or_empty("type") == "server-error" {
             self.media_asked_again(from, node);

@@ -31,6 +31,11 @@ impl State {
         let Some(chat_jid) = node.jid("from") else { return };
         let author = node.jid("participant").unwrap_or_else(|| chat_jid.clone());
         let Some(from) = self.resolve(&author) else { return };
+        if self.accounts[account].phone.deaf {
+            let me = self.device_label(Addr { account, device: 0 });
+            self.note(me, format!("cannot open {} and does not ask for it", node.text_or_empty("id")));
+            return;
+        }
         let name = address(&self.accounts[from.account].pn, from.device);
         let group = chat_jid.is_group_like().then(|| chat_jid.to_string());
         let mut content = None;
@@ -166,6 +171,7 @@ impl State {
             self.accounts[account].phone.receipts.push(receipt);
         }
         if kind == ReceiptKind::Retry
+            && !self.accounts[account].phone.deaf
             && let Err(error) = self.phone_resends(account, node, from)
         {
             let me = self.device_label(Addr { account, device: 0 });

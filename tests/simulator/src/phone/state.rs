@@ -156,6 +156,8 @@ pub(crate) struct PhoneState {
     pub keys: DeviceKeys,
     pub auto_receipts: bool,
     pub auto_read: bool,
+    /// What arrives cannot be opened, and it neither asks for it again nor sends again what others ask for.
+    pub deaf: bool,
     pub number_shown: NumberShown,
     /// How long ago the server says that it got what this phone writes.
     pub message_age: Duration,
@@ -183,6 +185,7 @@ impl PhoneState {
             keys,
             auto_receipts: true,
             auto_read: false,
+            deaf: false,
             number_shown: NumberShown::InStanzas,
             message_age: Duration::ZERO,
             inbox: Vec::new(),
