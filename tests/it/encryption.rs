@@ -4,7 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use verso::whatsapp::seal::{self, MasterKey};
+use verso::clock::Clock;
+use verso::config::model::{EncryptionConfig, KeySource};
+use verso::ids::AccountId;
+use verso::whatsapp::baileys::{Taking, export, import};
+use verso::whatsapp::seal::{self, MasterKey, SealedFolder};
 use wa_simulator::{Group, Phone, World};
 
 use crate::process::{self, Process};
@@ -181,6 +185,48 @@ async fn a_link_made_sealed_never_lies_open_and_a_login_beside_it_replaces_it() 
     let gateway = GatewayFixture::start_in(&world, gateway.stop().await).await;
     gateway.wait_state("work", "connected").await;
     chat(&ann, &work, &group, "after a restart").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sealed_link_moves_out_and_in_again() {
+    let world = World::start().await.expect("world");
+    let (work, ann) = (world.phone("+15550001111"), world.contact("+15557654321", "Ann"));
+    let group = world.group("Lunch", &ann, &[&work]);
+    let folder = state(&sealed("verso.key", &[]));
+    make_key(folder.path(), "verso.key");
+    let gateway = GatewayFixture::start_in(&world, folder).await;
+    gateway.link("work", &work).await;
+    chat(&ann, &work, &group, "before").await;
+    let folder = gateway.stop().await;
+    let dir = account(folder.path());
+    let id = AccountId::new("work");
+    let key = KeySource::File(folder.path().join("verso.key"));
+    let encryption = EncryptionConfig { key, previous: Vec::new() };
+    let baileys = tempfile::tempdir().expect("temp dir");
+    let out = baileys.path().join("out");
+    let locked = SealedFolder { dir: &dir, account: &id, encryption: None };
+    let told = export(locked, &out).await.expect_err("locked").to_string();
+    assert!(told.contains("are sealed with key"), "{told}");
+    let report = export(SealedFolder { encryption: Some(&encryption), ..locked }, &out).await.expect("exported");
+    assert!(report.sessions > 0 && report.pre_keys > 0 && report.sender_keys > 0, "{report:?}");
+    assert!(!dir.join("data-key.json").exists() && dir.join("data-key.json.exported").is_file());
+    import(&out, &dir, Taking { force: true, fresh_sessions: false }, Clock::System.now()).await.expect("imported");
+    let asked = retries(&world);
+    let gateway = GatewayFixture::start_in(&world, folder).await;
+    gateway.wait_state("work", "connected").await;
+    chat(&ann, &work, &group, "after").await;
+    assert_eq!((work.devices().len(), retries(&world)), (1, asked), "every session went on");
+    assert!(seal::status(&dir).complete, "{:?}", seal::status(&dir));
+    // The files of before once more over the sealed link: its own keys are not rolled back.
+    let folder = gateway.stop().await;
+    for file in fs::read_dir(&out).expect("readable").flatten() {
+        fs::copy(file.path(), dir.join(file.file_name())).expect("copied");
+    }
+    let gateway = GatewayFixture::start_in(&world, folder).await;
+    gateway.wait_state("work", "connected").await;
+    chat(&ann, &work, &group, "in place").await;
+    assert_eq!((work.devices().len(), retries(&world)), (1, asked), "every session went on");
+    assert!(seal::status(&dir).complete && !seal::status(&dir).plain_copies.is_empty(), "{:?}", seal::status(&dir));
 }
 
 /// The command line of the program in a state folder.
