@@ -146,9 +146,9 @@ async fn blocking<T: Send + 'static>(
 
 /// Opens the store on the file, sealed or not, and reads the device.
 async fn load(auth_dir: &Path, keys: Option<&DataKeys>) -> Result<(Arc<dyn Backend>, Option<Device>), String> {
-    let store: Arc<dyn Backend> = match keys.filter(|_| seal::sealed_with(auth_dir).is_some()) {
-        Some(keys) => Arc::new(Vault::open(&auth_dir.join(DATABASE), keys).await?),
-        None => plain(auth_dir).await?,
+    let store: Arc<dyn Backend> = match (keys, seal::look(auth_dir)?) {
+        (Some(keys), Some(_)) => Arc::new(Vault::open(&auth_dir.join(DATABASE), keys).await?),
+        _ => plain(auth_dir).await?,
     };
     let known = if store.exists().await.map_err(|e| with_causes(&e))? {
         store.load().await.map_err(|e| with_causes(&e))?

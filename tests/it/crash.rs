@@ -208,7 +208,7 @@ impl Campaign {
         let ask = |(n, (person, account, _)): (usize, &(usize, usize, bool))| {
             let params = serde_json::json!({
                 "to": people[*person].number(), "message": format!("request {n}."), "channel": "whatsapp",
-                "accountId": ["a", "b"][*account], "idempotencyKey": format!("request-{n}"),
+                "accountId": (["a", "b"][*account]), "idempotencyKey": format!("request-{n}"),
             });
             let folder = self.folder.clone();
             (n, tokio::spawn(async move { call(&folder, "send", params).await.is_ok() }))

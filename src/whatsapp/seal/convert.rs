@@ -25,27 +25,33 @@ use crate::whatsapp::record::step;
 /// The new file until it is complete.
 const UNFINISHED: &str = "signal.db.sealing";
 
-/// Id of the data key that a folder's database is sealed with; `None` when it is plain, absent or cannot be read.
-pub(in crate::whatsapp) fn sealed_with(dir: &Path) -> Option<String> {
+/// Id of the data key that a folder's database is sealed with; `None` when it is plain or absent.
+///
+/// # Errors
+/// When it cannot be read.
+pub(in crate::whatsapp) fn look(dir: &Path) -> Result<Option<String>, String> {
     let path = dir.join(DATABASE);
     if fs::metadata(&path).map_or(0, |m| m.len()) == 0 {
-        return None;
+        return Ok(None);
     }
-    let db = Connection::open(path).ok()?;
-    rows::sealed_with(&db).ok().flatten()
+    Connection::open(path).and_then(|db| rows::sealed_with(&db)).map_err(|e| causes(&e))
 }
 
-/// False only when the folder's database is certainly plain, empty or absent.
-pub(super) fn may_be_sealed(dir: &Path) -> bool {
-    let path = dir.join(DATABASE);
-    fs::metadata(&path).map_or(0, |m| m.len()) > 0
-        && !matches!(Connection::open(path).and_then(|db| rows::sealed_with(&db)), Ok(None))
+/// The same where a database that cannot be read counts as plain.
+pub(in crate::whatsapp) fn sealed_with(dir: &Path) -> Option<String> {
+    look(dir).ok().flatten()
+}
+
+/// True when the folder's sealed database holds a device that no phone ever accepted.
+pub(super) fn is_nobodys(dir: &Path) -> bool {
+    let owner = |db: Connection| db.query_row("SELECT pn FROM device", [], |row| row.get::<_, String>(0));
+    sealed_with(dir).is_some() && Connection::open(dir.join(DATABASE)).and_then(owner).is_ok_and(|pn| pn.is_empty())
 }
 
 /// Seals the folder's database with the current key, whatever it is sealed with now.
 pub(in crate::whatsapp) async fn seal(dir: &Path, keys: &DataKeys) -> Result<(), String> {
     let key = Arc::clone(keys.current());
-    match sealed_with(dir) {
+    match look(dir)? {
         Some(id) if id == key.id() => return Ok(()),
         Some(_) => {
             let from = Vault::open(&dir.join(DATABASE), keys).await?;

@@ -37,7 +37,7 @@ use super::{OpenError, baileys, record};
 use crate::config::model::EncryptionConfig;
 use crate::ids::AccountId;
 
-pub(super) use convert::{seal as seal_database, sealed_with, sweep};
+pub(super) use convert::{look, seal as seal_database, sealed_with, sweep};
 pub(super) use envelope::{DATA_KEY, DATA_KEY_BACKUP, DataKeys};
 pub(super) use key::DataKey;
 pub use key::MasterKey;
@@ -130,8 +130,14 @@ impl SealedFolder<'_> {
     fn unlock_now(&self, linking: bool) -> Result<Option<DataKeys>, OpenError> {
         let failed = |e: std::io::Error| self.failed(format!("{DATA_KEY}: {e}"));
         let is_sealed = is_sealed(self.dir);
+        // A login that came to nothing left it behind; without its key it is of no use to the next one.
+        let left_behind = linking && !record::traces(self.dir) && convert::is_nobodys(self.dir);
         let Some(encryption) = self.encryption else {
             let sealed = envelope::master_of(self.dir);
+            if left_behind {
+                baileys::set_aside::remove(self.dir, DATABASE).map_err(failed)?;
+                return Ok(None);
+            }
             return if is_sealed { Err(self.locked(KeyTrouble::Missing { sealed })) } else { Ok(None) };
         };
         let masters = master::Masters::read(encryption).map_err(|trouble| self.locked(trouble))?;
@@ -149,8 +155,11 @@ impl SealedFolder<'_> {
                 envelope::repair(self.dir).map_err(failed)?;
                 return Ok(Some(keys));
             }
+            envelope::Opened::Wrong(_) if left_behind => {
+                baileys::set_aside::remove(self.dir, DATABASE).map_err(failed)?;
+            }
             // A database that cannot be read now may be sealed with the keys that are wrapped here.
-            envelope::Opened::Wrong(trouble) if is_sealed || convert::may_be_sealed(self.dir) => {
+            envelope::Opened::Wrong(trouble) if is_sealed || convert::look(self.dir).is_err() => {
                 return Err(self.locked(trouble));
             }
             envelope::Opened::None if is_sealed && !linking => return Err(self.lost()),

@@ -415,6 +415,26 @@ async fn without_the_right_key_nothing_opens_and_nothing_changes() -> Outcome {
     Ok(())
 }
 
+#[tokio::test]
+async fn what_a_login_left_behind_locks_no_later_one_out() -> Outcome {
+    let home = Home::new();
+    let one = home.config("one", &[]);
+    for next in [None, Some(home.config("two", &[]))] {
+        assert!(identity(&home.open(Some(&one)).await?.manager.get_device_snapshot().to_serializable()).is_none());
+        assert!(home.open(next.as_ref()).await.is_err(), "sealed, whatever is in it");
+        let folder = SealedFolder { dir: home.dir.path(), account: &home.account, encryption: next.as_ref() };
+        drop(backend::open(folder, true).await?);
+        assert_eq!(status(home.dir.path()).sealed, next.is_some());
+        fs::remove_file(home.dir.path().join(DATABASE))?;
+        envelope::remove(home.dir.path())?;
+    }
+    let device = home.linked(Some(&one)).await;
+    let folder = SealedFolder { dir: home.dir.path(), account: &home.account, encryption: None };
+    assert!(backend::open(folder, true).await.is_err(), "a link is never given up for a login");
+    assert!(same(&home.open(Some(&one)).await?.manager.get_device_snapshot().to_serializable(), &device));
+    Ok(())
+}
+
 /// Copies a folder at rest.
 fn copy(from: &Path) -> tempfile::TempDir {
     let to = tempfile::tempdir().expect("temp dir");
