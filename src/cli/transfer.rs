@@ -122,8 +122,10 @@ pub(super) async fn move_in(from: &Path, id: &AccountId, dir: &Path, taking: Tak
         LinkFiles::NotLinked | LinkFiles::Unusable(_) => None,
     };
     may_move(from, id, dir, taking, present)?;
-    let _lock = lock(dir, id).await?;
-    Ok(baileys::import(from, dir, taking, Clock::System.now()).await?)
+    let lock = lock(dir, id).await?;
+    let mut imported = baileys::import(from, dir, taking, Clock::System.now()).await?;
+    imported.warnings.extend_from_slice(lock.closed());
+    Ok(imported)
 }
 
 /// What [`move_in`] would do; nothing is written.

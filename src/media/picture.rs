@@ -112,11 +112,12 @@ pub fn gif(path: &Path) -> Result<Picture, PictureError> {
 }
 
 /// Size and preview of a film's frame, which is a JPEG; `None` when it is none.
-pub(super) fn frame(jpeg: &[u8]) -> Option<((u32, u32), Option<Vec<u8>>)> {
+pub(super) fn frame(jpeg: &[u8]) -> Option<Picture> {
     let mut reader = ImageReader::with_format(Cursor::new(jpeg), ImageFormat::Jpeg);
     reader.limits(limits());
     let pixels = Pixels::of(reader.decode().ok()?);
-    Some((pixels.size(), pixels.preview()))
+    let (size, thumbnail) = (pixels.size(), pixels.preview());
+    Some(Picture { bytes: None, mime: "image/jpeg", size, thumbnail, moving: false })
 }
 
 fn limits() -> Limits {

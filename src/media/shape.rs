@@ -105,12 +105,12 @@ pub(super) fn film(
         Some((file, facts)) => (file, "video/mp4".to_owned(), facts),
         None => (copy.file, mime, known),
     };
-    let (shown, thumbnail) = frame.and_then(|frame| picture::frame(&frame)).unzip();
+    let shown = frame.and_then(|frame| picture::frame(&frame));
     let facts = Facts {
-        size: film.size.or(shown),
+        size: film.size.or(shown.as_ref().map(|frame| frame.size)),
         seconds: film.seconds.or(known.seconds),
         gif: wish.gif_playback,
-        thumbnail: thumbnail.flatten(),
+        thumbnail: shown.and_then(|frame| frame.thumbnail),
         ..Facts::default()
     };
     keep(file, MediaKind::Video, mime, facts, folder)

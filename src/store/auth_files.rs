@@ -118,7 +118,7 @@ mod tests {
             ("lies below a file", |dir| {
                 fs::write(dir.parent().expect("a parent"), "x").expect("written");
             }),
-            ("is a symbolic link to nothing", |dir| symlink("/nonexistent", dir).expect("linked")),
+            ("is a symbolic link to nothing", |dir| symlink(dir.with_file_name("nothing"), dir).expect("linked")),
             ("creds.json is a symbolic link", |dir| {
                 fs::create_dir(dir).expect("made");
                 symlink("/etc/hostname", dir.join("creds.json")).expect("linked");

@@ -57,6 +57,7 @@ impl GatewayLock {
 pub struct AccountLock {
     _file: File,
     dir: PathBuf,
+    closed: Vec<String>,
 }
 
 impl AccountLock {
@@ -73,10 +74,16 @@ impl AccountLock {
         let file = take(&dir.join("account.lock"), |holder| {
             format!("another process{holder} uses the WhatsApp account in {}; stop it first", dir.display())
         })?;
-        for done in auth_files::make_private(dir) {
+        let closed = auth_files::make_private(dir);
+        for done in &closed {
             tracing::warn!(target: "web-session", "{done}");
         }
-        Ok(Self { _file: file, dir: dir.to_path_buf() })
+        Ok(Self { _file: file, dir: dir.to_path_buf(), closed })
+    }
+
+    /// What others could read or change until the lock was taken, in sentences.
+    pub fn closed(&self) -> &[String] {
+        &self.closed
     }
 
     /// The folder that is locked.

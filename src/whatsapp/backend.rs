@@ -14,7 +14,7 @@ use whatsapp_rust::wacore::store::Device;
 use super::database::{DATABASE, Found, epoch_of, inspect, names_outage, prepare_file, with_causes};
 use super::record::{self, Record};
 use super::seal::{self, DataKeys, SealedFolder, Vault};
-use super::{OpenError, baileys, convert};
+use super::{OpenError, baileys, convert, wal};
 use crate::clock::Clock;
 use crate::event::Identity;
 
@@ -83,11 +83,12 @@ async fn open_with(auth_dir: &Path, linking: bool, keys: Option<&DataKeys>) -> R
     let damage = match found {
         Found::Whole { rolled_back } => match load(auth_dir, keys).await {
             Ok((store, known)) if known.as_ref().is_none_or(|device| trusted(device, record.as_ref())) => {
-                let linked = known.is_some_and(|device| device.pn.is_some());
+                let linked = known.as_ref().is_some_and(|device| device.pn.is_some());
                 let store = sealed(store, auth_dir, keys).await?;
-                return match record {
-                    Some(record) if !linked || rolled_back => restored(store, record.device, auth_dir).await,
-                    None if !linked && record::traces(auth_dir) && !linking => {
+                return match (record, known) {
+                    (Some(record), _) if !linked || rolled_back => restored(store, record.device, auth_dir).await,
+                    (None, Some(device)) if linked && rolled_back => restored(store, device, auth_dir).await,
+                    (None, _) if !linked && record::traces(auth_dir) && !linking => {
                         Err(relink(auth_dir, "creds.json and creds.json.bak are damaged"))
                     }
                     _ => manager(store, auth_dir).await,
@@ -125,7 +126,19 @@ async fn open_with(auth_dir: &Path, linking: bool, keys: Option<&DataKeys>) -> R
 }
 
 async fn manager(store: Arc<dyn Backend>, auth_dir: &Path) -> Result<PersistenceManager, OpenError> {
-    PersistenceManager::new(store).await.map_err(|e| store_error(auth_dir, e.to_string()))
+    let manager = PersistenceManager::new(store).await.map_err(|e| store_error(auth_dir, e.to_string()))?;
+    let path = auth_dir.join(DATABASE);
+    blocking(auth_dir, move || wal::begin_use(&path).map_err(io::Error::other)).await?;
+    Ok(manager)
+}
+
+/// Notes that the link has ended and all that it wrote is in the database.
+pub(super) async fn closed(auth_dir: PathBuf) {
+    let noted = tokio::task::spawn_blocking(move || wal::end_use(&auth_dir.join(DATABASE))).await;
+    if !matches!(noted, Ok(Ok(()))) {
+        // The next start takes the end for a crash, and looks closer.
+        tracing::debug!(target: "web-session", ?noted, "the end of a link could not be noted");
+    }
 }
 
 fn store_error(auth_dir: &Path, cause: String) -> OpenError {
@@ -234,6 +247,11 @@ async fn take_over(auth_dir: &Path, keys: Option<&DataKeys>) -> Result<(), OpenE
         tracing::warn!(target: "web-session", "{warning}");
     }
     Ok(())
+}
+
+/// The epoch that the record of a folder names.
+pub(super) fn epoch(auth_dir: &Path, keys: Option<&DataKeys>) -> u32 {
+    record::read(auth_dir, keys).map_or(0, |record| record.epoch)
 }
 
 /// True when the folder's database belongs to this very device.
@@ -457,6 +475,7 @@ mod tests {
         backend.store_prekey(5, b"a key", true).await?;
         backend.put_identity("15557654321@c.us.0", [7; 32]).await?;
         let next = manager.get_device_snapshot().to_serializable().next_pre_key_id;
+        closed(dir.path().to_owned()).await;
         drop((backend, manager));
         let count = |table: &str| -> rusqlite::Result<i64> {
             let database = rusqlite::Connection::open(&path)?;
@@ -468,6 +487,7 @@ mod tests {
         let again = open(dir.path(), false).await?;
         save(&again, &files(dir.path())).await?;
         let epoch = record::read(dir.path(), None).ok_or("a record")?.epoch;
+        closed(dir.path().to_owned()).await;
         drop(again);
         assert_eq!((count("sessions")?, count("prekeys")?), (1, 1), "an ordinary start keeps everything");
         for name in ["signal.db-wal", "signal.db-shm"] {
@@ -481,6 +501,37 @@ mod tests {
         drop(back);
         assert_eq!((count("sessions")?, count("prekeys")?, count("identities")?), (0, 0, 1));
         assert!(epoch_of(&rusqlite::Connection::open(&path)?)? > epoch);
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn a_lost_log_costs_the_sessions_and_not_the_link() -> Result<(), Box<dyn std::error::Error>> {
+        for with_record in [true, false] {
+            let (live, dead) = (tempfile::tempdir()?, tempfile::tempdir()?);
+            let manager = linked(live.path()).await?;
+            let next = manager.get_device_snapshot().to_serializable().next_pre_key_id;
+            manager.backend().put_session("15557654321@c.us.0", b"a ratchet").await?;
+            manager.backend().put_identity("15557654321@c.us.0", [7; 32]).await?;
+            rusqlite::Connection::open(live.path().join("signal.db"))?.query_row(
+                "PRAGMA wal_checkpoint(PASSIVE)",
+                [],
+                |_| Ok(()),
+            )?;
+            manager.backend().put_session("15557654321@c.us.0", b"the next ratchet").await?;
+            for entry in fs::read_dir(live.path())?.flatten() {
+                let name = entry.file_name();
+                let name = name.to_string_lossy();
+                if name != "signal.db-wal" && (with_record || !name.starts_with("creds")) {
+                    fs::copy(entry.path(), dead.path().join(&*name))?;
+                }
+            }
+            let back = open(dead.path(), false).await?;
+            let device = back.get_device_snapshot().to_serializable();
+            assert_eq!(identity(&device).map(|i| i.jid.to_string()).as_deref(), Some("15551234567:3@s.whatsapp.net"));
+            assert!(device.next_pre_key_id > next && !device.server_has_prekeys, "numbers are not used twice");
+            assert_eq!(back.backend().get_session("15557654321@c.us.0").await?, None, "no key of before is used again");
+            assert!(back.backend().load_identity("15557654321@c.us.0").await?.is_some());
+        }
         Ok(())
     }
 

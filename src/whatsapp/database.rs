@@ -5,6 +5,8 @@ use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use super::wal;
+
 /// The database of one account.
 pub(super) const DATABASE: &str = "signal.db";
 
@@ -13,7 +15,7 @@ const ROLLED_BACK: [&str; 5] = ["sessions", "sender_keys", "sender_key_devices",
 
 /// What a look at the database file shows.
 pub(super) enum Found {
-    /// SQLite can read all of it. `rolled_back`: it is older than the record beside it.
+    /// SQLite can read all of it. `rolled_back`: it is older than the record beside it, or than its own log was.
     Whole { rolled_back: bool },
     /// It cannot.
     Damaged(String),
@@ -24,7 +26,8 @@ pub(super) fn inspect(path: &Path, recorded: u32) -> io::Result<Found> {
     if !begins_as_database(path)? {
         return Ok(Found::Damaged("it does not begin as a database does".to_owned()));
     }
-    match next_epoch(path, recorded) {
+    let log_is_lost = wal::is_lost(path)?;
+    match next_epoch(path, recorded, log_is_lost) {
         Ok(Ok(rolled_back)) => Ok(Found::Whole { rolled_back }),
         Ok(Err(damage)) => Ok(Found::Damaged(damage)),
         Err(rusqlite::Error::SqliteFailure(e, text)) if is_outage(e.code) => {
@@ -68,7 +71,7 @@ pub(super) fn names_outage(cause: &str) -> bool {
     .any(|words| cause.contains(words))
 }
 
-fn next_epoch(path: &Path, recorded: u32) -> rusqlite::Result<Result<bool, String>> {
+fn next_epoch(path: &Path, recorded: u32, log_is_lost: bool) -> rusqlite::Result<Result<bool, String>> {
     let mut database = rusqlite::Connection::open(path)?;
     database.pragma_update(None, "synchronous", "FULL")?;
     let verdict: String = database.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
@@ -79,7 +82,7 @@ fn next_epoch(path: &Path, recorded: u32) -> rusqlite::Result<Result<bool, Strin
     let change = database.transaction()?;
     let count = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = ?1";
     let mut rolled_back = false;
-    if epoch < recorded {
+    if epoch < recorded || log_is_lost {
         for table in ROLLED_BACK {
             let known: i64 = change.query_row(count, [table], |row| row.get(0))?;
             if known > 0 {
@@ -89,9 +92,12 @@ fn next_epoch(path: &Path, recorded: u32) -> rusqlite::Result<Result<bool, Strin
         }
     }
     change.pragma_update(None, "user_version", epoch.max(recorded).saturating_add(1).min(i32::MAX.unsigned_abs()))?;
+    // What was wrong with the log is over: the next look begins afresh.
+    change.pragma_update(None, "application_id", 0)?;
     change.commit()?;
     if rolled_back {
-        tracing::warn!(target: "web-session", "the account's database is older than creds.json; dropped the keys that it rolled back");
+        let why = if log_is_lost { "lost the end of its log" } else { "is older than creds.json" };
+        tracing::warn!(target: "web-session", "the account's database {why}; dropped the keys that it rolled back");
     }
     Ok(Ok(rolled_back))
 }

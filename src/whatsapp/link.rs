@@ -228,12 +228,16 @@ impl Link {
             let client = Arc::clone(&client);
             async move { client.disconnect().await }
         });
-        if tokio::time::timeout(CLOSE_LIMIT, closing).await.is_err() {
+        let in_time = tokio::time::timeout(CLOSE_LIMIT, closing).await.is_ok();
+        if !in_time {
             tracing::warn!(account = %self.inner.inlet.account, "the link did not close in time and is abandoned");
             client.signal_shutdown_sync();
         }
         self.inner.inlet.save().await;
         self.inner.inlet.seal().await;
+        if in_time {
+            backend::closed(self.inner.inlet.files.dir.clone()).await;
+        }
         *self.inner.subscription.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 

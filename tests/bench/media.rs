@@ -1,5 +1,6 @@
 //! How long a photo of 12 megapixels takes to be made ready: `cargo bench --bench media`. Prints JSON and fails when the whole sweep takes
-//! more than its limit of one core. What counts is the thread's own time, so that a busy machine does not decide.
+//! more than its limit of one core; an unoptimised build prints only. What counts is the time that the process worked, so that a busy
+//! machine does not decide.
 
 use image::{Rgb, RgbImage};
 use rustix::time::{ClockId, clock_gettime};
@@ -40,7 +41,8 @@ fn main() {
     let sweeps: Vec<_> = (0..3).map(|_| measure(1)).collect();
     assert!(sweeps.iter().all(|(_, made)| made.is_none()), "nothing fits into one byte");
     let whole = sweeps.iter().map(|(time, _)| *time).min().expect("three");
-    let build = if cfg!(debug_assertions) { "dev" } else { "release" };
+    let optimised = !cfg!(debug_assertions);
+    let build = if optimised { "release" } else { "dev" };
     println!(
         "{}",
         serde_json::json!({
@@ -48,5 +50,5 @@ fn main() {
             "firstFitMs": first, "firstFitBytes": bytes, "wholeSweepMs": whole, "limitMs": LIMIT,
         })
     );
-    assert!(whole <= LIMIT, "the whole sweep takes {whole} ms of one core, more than {LIMIT}");
+    assert!(!optimised || whole <= LIMIT, "the whole sweep takes {whole} ms of one core, more than {LIMIT}");
 }

@@ -8,11 +8,14 @@ const number = '15550100010'
 
 export async function withTakeover({ Lines, step, same, ctl, world, work, ann, annPn, catPn, baileys, status, kept }) {
   const jid = `${number}@s.whatsapp.net`
-  let dan, group, mark
+  let dan, group, mark, linked
   // Retry receipts of the moving device, and of the others for its messages.
   const retries = async () => (await ctl('trace')).lines
     .filter(l => l.includes('type="retry"') && (l.includes(`+${number}:1 -> <receipt`) || l.includes(`+${number}:1 <- <receipt`)))
-  const sameSessions = async () => same(await retries(), mark, 'retries since the link moved')
+  const sameSessions = async () => {
+    same(await retries(), mark, 'retries since the link moved')
+    same(await ctl('devices', { pn: number }), linked, 'devices: nobody scanned anything')
+  }
 
   await step('the link that will move: Baileys chats with a Baileys user, a contact and a group', async () => {
     dan = baileys('dan')
@@ -40,6 +43,7 @@ export async function withTakeover({ Lines, step, same, ctl, world, work, ann, a
     await dan.ended
     if (kept) await cp(join(work, 'dan'), kept, { recursive: true })
     mark = await retries()
+    linked = await ctl('devices', { pn: number })
   })
 
   const whatsapp = { dmPolicy: 'open', allowFrom: ['*'], groups: { '*': { requireMention: false } } }
@@ -120,20 +124,30 @@ export async function withTakeover({ Lines, step, same, ctl, world, work, ann, a
     const write = (path, value) => writeFile(path, typeof value === 'string' ? value : JSON.stringify(value))
     await write(join(old, 'openclaw.json'), `{ // as people have it
       gateway: { port: ${next.port}, mode: 'local' }, browser: { enabled: true },
-      channels: { whatsapp: { dmPolicy: 'pairing', allowFrom: ['+${catPn}'], groups: { '*': { requireMention: false } }, groupPolicy: 'open' },
-        telegram: { enabled: false } } }`)
+      channels: { whatsapp: { dmPolicy: 'pairing', allowFrom: ['+${catPn}'], groups: { $include: './groups.json' }, groupPolicy: 'open' },
+        telegram: { enabled: false, botToken: '\${TELEGRAM_BOT_TOKEN}' } } }`)
     await write(join(old, 'credentials', 'whatsapp-allowFrom.json'), { version: 1, allowFrom: [`+${annPn}`] })
     await write(join(old, 'credentials', 'oauth.json'), {})
-    await write(join(sessions, 'sessions.json'), { 'agent:main:main': { sessionId: 'old-1', updatedAt: 1, channel: 'whatsapp' } })
-    await write(join(sessions, 'old-1.jsonl'), JSON.stringify({ type: 'message', timestamp: '2026-02-09T10:00:00.000Z',
-      message: { role: 'user', content: [{ type: 'text', text: 'from before' }] } }))
+    await write(join(old, 'groups.json'), { '*': { requireMention: false } })
+    await write(join(sessions, 'sessions.json'), {
+      'agent:main:main': { sessionId: 'old-1', updatedAt: 1, chatType: 'direct', channel: 'whatsapp', lastTo: `+${annPn}` },
+      [`agent:main:whatsapp:group:${group}`]: { sessionId: 'old-2', updatedAt: 1, chatType: 'group', channel: 'whatsapp' },
+      'agent:main:telegram:direct:7': { sessionId: 'old-3', updatedAt: 1, channel: 'telegram' } })
+    const at = '2026-02-09T10:00:00.000Z'
+    const said = (...turns) => [{ type: 'session', version: 3, id: 's', timestamp: at, cwd: '/' },
+      ...turns.map((text, n) => ({ type: 'message', id: `${n}`, parentId: n ? `${n - 1}` : null, timestamp: at,
+        message: { role: n % 2 ? 'assistant' : 'user', content: [{ type: 'text', text }], timestamp: 1770631200000 + n } }))]
+      .map(line => `${JSON.stringify(line)}\n`).join('')
+    await write(join(sessions, 'old-1.jsonl'), said('from before', 'an answer'))
+    await write(join(sessions, 'old-2.jsonl'), said('from the group before'))
     const plan = JSON.parse(await next.verso('migrate', 'openclaw', '--from', old, '--dry-run', '--json'))
     same(plan.done.map(d => d.what), ['config', 'pairing', 'link', 'sessions'], 'what would move')
     same(await readdir(next.state), [], 'a dry run writes nothing')
     const did = JSON.parse(await next.verso('migrate', 'openclaw', '--from', old, '--json'))
     same(did.done.map(d => d.what), ['config', 'pairing', 'link', 'sessions'], 'what moved')
     same(/browser/.test(JSON.stringify(did.left)), true, 'what is not served is named')
-    same((await readFile(join(next.state, 'agents', 'main', 'sessions', 'old-1.jsonl'), 'utf8')).includes('from before'), true, 'transcript')
+    for (const [file, text] of [['old-1.jsonl', 'an answer'], ['old-2.jsonl', 'from the group before']])
+      same((await readFile(join(next.state, 'agents', 'main', 'sessions', file), 'utf8')).includes(text), true, `transcript ${file}`)
     const again = JSON.parse(await next.verso('migrate', 'openclaw', '--from', old, '--json'))
     same(again.done, [], 'nothing is overwritten')
   })
@@ -144,6 +158,15 @@ export async function withTakeover({ Lines, step, same, ctl, world, work, ann, a
     await ann.event('message', m => !m.fromMe && m.text?.includes('migrated?'))
     await ctl('send', { from: catPn, to: number, text: 'Cat after the migration' })
     await ctl('expect', { pn: catPn, text: 'Cat after the migration' })
+    await next.verso('message', 'send', '--target', `+${annPn}`, '--message', 'migrated to Ann')
+    await ann.event('message', m => m.text === 'migrated to Ann')
+    await ann.ask('text', { to: group, text: 'the group, migrated?' })
+    await ann.event('message', m => m.chat === group && !m.fromMe && m.text?.includes('the group, migrated?'))
+    await ctl('gsend', { from: catPn, group, text: 'Cat to the migrated group' })
+    await ann.event('message', m => m.chat === group && !m.fromMe && m.text === 'Cat to the migrated group')
+    await next.verso('message', 'send', '--target', group, '--message', 'migrated to the group')
+    await ann.event('message', m => m.chat === group && m.text === 'migrated to the group')
+    await ctl('expect', { pn: catPn, text: 'migrated to the group' })
     await sameSessions()
     gateway.child.kill('SIGTERM')
     same(await gateway.ended, 0, 'exit code')

@@ -74,3 +74,59 @@ async fn damaged_files_cost_no_link_and_total_loss_is_told() {
     ann.says(&work, "linked anew");
     ann.expect_text("linked anew").await.expect("answered");
 }
+
+/// `kill -9` between messages, then a hit on the log of the database: gone, cut off, or a bit turned. The link goes on, every later message is
+/// read on both sides, and no key is used a second time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_damaged_log_of_the_database_rolls_no_key_back() {
+    let world = World::start().await.expect("world");
+    let (work, ann) = (world.phone("+15550001111"), world.contact("+15557654321", "Ann"));
+    let bob = world.contact("+15557000002", "Bob");
+    let group = world.group("Lunch", &ann, &[&work, &bob]);
+    let mut folder = state(
+        "channels: { whatsapp: { dmPolicy: 'open', allowFrom: ['*'], groups: { '*': { requireMention: false } }, accounts: { work: {} } } }",
+    );
+    link_by_code(folder.path(), &world, &work, "work").await;
+    let log = folder.path().join("credentials/whatsapp/work/signal.db-wal");
+    let hits: [fn(&mut Vec<u8>); 7] = [
+        |_| {},
+        |log| log.clear(),
+        |log| log.truncate(log.len() / 2),
+        |log| log.truncate(log.len() - 1),
+        |log| log[40] ^= 1,
+        |log| {
+            let at = log.len() / 2;
+            log[at] ^= 0x80;
+        },
+        |log| {
+            let at = log.len() - 2_000;
+            log[at] ^= 0x04;
+        },
+    ];
+    for (n, hit) in hits.into_iter().enumerate() {
+        let gateway = Process::start(&world, folder).await;
+        gateway.wait_connected(&world).await;
+        for turn in 0..3 {
+            let (direct, shared) = (format!("direct {n}.{turn}"), format!("shared {n}.{turn}"));
+            ann.says(&work, &direct);
+            ann.expect_text(direct.as_str()).await.unwrap_or_else(|e| panic!("{direct}: {e}"));
+            bob.says_in(&group, &shared, &[]);
+            bob.expect_text(shared.as_str()).await.unwrap_or_else(|e| panic!("{shared}: {e}"));
+        }
+        folder = gateway.kill();
+        let mut bytes = fs::read(&log).expect("a crash leaves it");
+        assert!(bytes.len() > 4_000, "round {n}: {} bytes", bytes.len());
+        hit(&mut bytes);
+        fs::write(&log, bytes).expect("written");
+    }
+    let gateway = Process::start(&world, folder).await;
+    gateway.wait_connected(&world).await;
+    for phone in [&ann, &bob] {
+        phone.says(&work, "the end");
+        phone.expect_text("the end").await.expect("answered");
+        let lost = phone.undecryptable();
+        assert!(lost.iter().all(|lost| lost.recovered), "never opened: {lost:?}");
+        assert!(!lost.iter().any(wa_simulator::Undecryptable::is_reused_key), "a key was used twice: {lost:?}");
+    }
+    assert_eq!(work.devices().len(), 1, "still the first link");
+}

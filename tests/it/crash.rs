@@ -177,6 +177,7 @@ pub async fn campaign(kills: u64, seed: u64) -> Outcome {
         );
         let asked = campaign.ask(&people);
         campaign.told(asked).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
     for chat in 0..campaign.chats.len() {
         campaign.settled(chat, seed).await;
@@ -208,7 +209,7 @@ impl Campaign {
         let ask = |(n, (person, account, _)): (usize, &(usize, usize, bool))| {
             let params = serde_json::json!({
                 "to": people[*person].number(), "message": format!("request {n}."), "channel": "whatsapp",
-                "accountId": (["a", "b"][*account]), "idempotencyKey": format!("request-{n}"),
+                "accountId": (if *account == 0 { "a" } else { "b" }), "idempotencyKey": format!("request-{n}"),
             });
             let folder = self.folder.clone();
             (n, tokio::spawn(async move { call(&folder, "send", params).await.is_ok() }))

@@ -127,7 +127,10 @@ async fn a_direct_chat_and_a_group_go_on_with_what_was_said_before() {
         "{ groups: { '*': { requireMention: true } }, $include: ['./rules.json'], nonsense: 1 }",
     );
     let accounts = json!({"Work": {"authDir": elsewhere, "name": "${OWNER_NAME}"}, "spare": {"enabled": false}});
-    write(old.join("rules.json"), json!({"dmPolicy": "pairing", "accounts": accounts}).to_string());
+    write(
+        old.join("rules.json"),
+        json!({"dmPolicy": "pairing", "groupPolicy": "open", "accounts": accounts}).to_string(),
+    );
     write(
         old.join("credentials/whatsapp-allowFrom.json"),
         json!({"version": 1, "allowFrom": [ann.number()]}).to_string(),

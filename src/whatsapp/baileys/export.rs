@@ -20,6 +20,8 @@ use super::import::blocking;
 use super::{
     BaileysError, Exported, Skipped, address, app_state, credentials, database, sender_keys, sessions, set_aside,
 };
+use crate::whatsapp::backend;
+use crate::whatsapp::database::{Found, inspect};
 use crate::whatsapp::seal::{DATA_KEY, DATA_KEY_BACKUP, SealedFolder};
 
 /// Writes the link in `auth_dir` to the folder `to`, which is new or empty, and sets the link in `auth_dir` aside as
@@ -51,6 +53,16 @@ async fn write_link(folder: SealedFolder<'_>, to: &Path) -> Result<Exported, Bai
     let auth_dir = folder.dir;
     let path = auth_dir.join("signal.db");
     let unlocked = folder.unlock(false).await.map_err(|e| BaileysError::Locked(e.to_string()))?;
+    let looked = path.clone();
+    let recorded = backend::epoch(auth_dir, unlocked.as_ref());
+    blocking(move || {
+        // What a crash rolled back must not be used by the other program either.
+        match inspect(&looked, recorded).map_err(BaileysError::io("read", &looked))? {
+            Found::Whole { .. } => Ok(()),
+            Found::Damaged(cause) => Err(BaileysError::Database { path: looked, cause }),
+        }
+    })
+    .await?;
     let (store, keys) = database::open(auth_dir, unlocked.as_ref()).await?;
     let failed = |cause: String| BaileysError::Database { path: path.clone(), cause };
     let mut folder = Contents { store: Arc::clone(&store), files: BTreeMap::new(), report: Exported::default() };

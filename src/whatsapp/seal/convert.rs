@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rusqlite::types::Value;
-use rusqlite::{Connection, params_from_iter};
+use rusqlite::{Connection, OpenFlags, params_from_iter};
 use whatsapp_rust::store::{SqliteStore, SqliteStoreConfig, Synchronous};
 use whatsapp_rust::traits::{Backend, DeviceStore};
 use whatsapp_rust::wacore::store::Device;
@@ -34,7 +34,15 @@ pub(in crate::whatsapp) fn look(dir: &Path) -> Result<Option<String>, String> {
     if fs::metadata(&path).map_or(0, |m| m.len()) == 0 {
         return Ok(None);
     }
-    Connection::open(path).and_then(|db| rows::sealed_with(&db)).map_err(|e| causes(&e))
+    still(&path).and_then(|db| rows::sealed_with(&db)).map_err(|e| causes(&e))
+}
+
+/// Opens a database without a look at its log, and without touching that: what is lost of a log is found out only before SQLite sees it.
+/// The key that a database is sealed with is written before the file takes its place and never changes.
+pub(super) fn still(path: &Path) -> rusqlite::Result<Connection> {
+    let name = path.to_string_lossy().replace('%', "%25").replace('?', "%3f").replace('#', "%23");
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
+    Connection::open_with_flags(format!("file:{name}?immutable=1"), flags)
 }
 
 /// The same where a database that cannot be read counts as plain.

@@ -32,7 +32,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::database::DATABASE;
+use super::database::{self, DATABASE};
 use super::{OpenError, baileys, record};
 use crate::config::model::EncryptionConfig;
 use crate::ids::AccountId;
@@ -131,10 +131,10 @@ impl SealedFolder<'_> {
         let failed = |e: std::io::Error| self.failed(format!("{DATA_KEY}: {e}"));
         let is_sealed = is_sealed(self.dir);
         // A login that came to nothing left it behind; without its key it is of no use to the next one.
-        let left_behind = linking && !record::traces(self.dir) && convert::is_nobodys(self.dir);
+        let left_behind = || linking && !record::traces(self.dir) && convert::is_nobodys(self.dir);
         let Some(encryption) = self.encryption else {
             let sealed = envelope::master_of(self.dir);
-            if left_behind {
+            if left_behind() {
                 baileys::set_aside::remove(self.dir, DATABASE).map_err(failed)?;
                 return Ok(None);
             }
@@ -155,7 +155,7 @@ impl SealedFolder<'_> {
                 envelope::repair(self.dir).map_err(failed)?;
                 return Ok(Some(keys));
             }
-            envelope::Opened::Wrong(_) if left_behind => {
+            envelope::Opened::Wrong(_) if left_behind() => {
                 baileys::set_aside::remove(self.dir, DATABASE).map_err(failed)?;
             }
             // A database that cannot be read now may be sealed with the keys that are wrapped here.
@@ -191,6 +191,19 @@ impl SealedFolder<'_> {
         envelope::write(self.dir, &keys.settled(), &masters.current)
     }
 
+    /// Takes back what a crash rolled back, before the database is written anew.
+    fn inspect(&self, keys: &DataKeys) -> Result<(), OpenError> {
+        let path = self.dir.join(DATABASE);
+        if !path.is_file() {
+            return Ok(());
+        }
+        match database::inspect(&path, super::backend::epoch(self.dir, Some(keys))) {
+            Ok(database::Found::Whole { .. }) => Ok(()),
+            Ok(database::Found::Damaged(cause)) => Err(self.failed(format!("it is damaged: {cause}"))),
+            Err(e) => Err(self.failed(e.to_string())),
+        }
+    }
+
     /// Seals everything with a fresh data key.
     ///
     /// # Errors
@@ -199,6 +212,7 @@ impl SealedFolder<'_> {
         let Some(keys) = self.unlock(false).await? else {
             return Err(self.locked(KeyTrouble::Missing { sealed: None }));
         };
+        self.inspect(&keys)?;
         let renewed = keys.renewed().map_err(|cause| self.failed(cause))?;
         let Some(encryption) = self.encryption else { return Ok(()) };
         let masters = master::Masters::read(encryption).map_err(|trouble| self.locked(trouble))?;
@@ -228,6 +242,7 @@ impl SealedFolder<'_> {
         }
         let Some(keys) = self.unlock(false).await? else { return Ok(false) };
         let failed = |e: std::io::Error| self.failed(e.to_string());
+        self.inspect(&keys)?;
         let found = record::read(self.dir, Some(&keys));
         let device = convert::unseal(self.dir, &keys).await.map_err(|cause| self.failed(cause))?;
         if let Some(device) = found.map(|found| found.device).or(device) {
@@ -292,7 +307,7 @@ pub(super) fn plain_copies(dir: &Path) -> Vec<String> {
 
 fn copy_is_sealed(path: &Path) -> bool {
     if path.file_name().is_some_and(|n| n.to_string_lossy().starts_with(DATABASE)) {
-        let db = rusqlite::Connection::open_with_flags(path, rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE);
+        let db = convert::still(path);
         return db.is_ok_and(|db| rows::sealed_with(&db).ok().flatten().is_some());
     }
     record::is_sealed(path)

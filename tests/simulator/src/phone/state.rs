@@ -123,6 +123,13 @@ pub struct Undecryptable {
     pub recovered: bool,
 }
 
+impl Undecryptable {
+    /// The sender used a key for it that an earlier message had: its ratchet was set back.
+    pub fn is_reused_key(&self) -> bool {
+        self.reason.contains("old counter")
+    }
+}
+
 /// Somebody's sign of life.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sign {
