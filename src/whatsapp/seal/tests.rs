@@ -270,7 +270,16 @@ impl Home {
         fill(opened.manager.backend().as_ref()).await.expect("filled");
         let files = Files { dir: self.dir.path().to_owned(), keys: opened.keys };
         backend::save(&opened.manager, &files).await.expect("saved");
+        backend::closed(files.dir).await;
         device
+    }
+
+    /// What the store answers in a link that is opened for it.
+    async fn told(&self, config: Option<&EncryptionConfig>) -> Result<Vec<String>, Box<dyn std::error::Error>> {
+        let opened = self.open(config).await?;
+        let said = told(opened.manager.backend().as_ref()).await?;
+        backend::closed(self.dir.path().to_owned()).await;
+        Ok(said)
     }
 
     /// Files in which one of these byte strings stands.
@@ -336,6 +345,7 @@ async fn plain_files_are_sealed_and_come_back_with_everything() -> Outcome {
     let opened = home.open(Some(&config)).await?;
     assert_eq!(told(opened.manager.backend().as_ref()).await?, before);
     assert_eq!(home.holding(&secrets), Vec::<String>::new(), "also while it is open");
+    backend::closed(home.dir.path().to_owned()).await;
     drop(opened);
     assert_eq!(home.holding(&secrets), Vec::<String>::new());
     let found = status(home.dir.path());
@@ -348,7 +358,7 @@ async fn plain_files_are_sealed_and_come_back_with_everything() -> Outcome {
     folder.rotate().await?;
     assert_ne!(fs::read(home.dir.path().join(DATA_KEY))?, old_key);
     assert_ne!(fs::read(home.dir.path().join(DATABASE))?, old_database);
-    assert_eq!(told(home.open(Some(&config)).await?.manager.backend().as_ref()).await?, before);
+    assert_eq!(home.told(Some(&config)).await?, before);
     assert!(folder.decrypt().await?);
     assert_eq!(told(&plain(home.dir.path()).await?).await?, before);
     assert!(!home.dir.path().join(DATA_KEY).exists() && !folder.decrypt().await?);
