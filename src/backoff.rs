@@ -88,6 +88,7 @@ fn retry_kind(reason: &DownReason) -> Option<RetryKind> {
         | DownReason::Banned { .. }
         | DownReason::Outdated
         | DownReason::Rejected { .. }
+        | DownReason::Locked { .. }
         | DownReason::QrExpired => None,
     }
 }
@@ -213,6 +214,7 @@ mod tests {
             DownReason::Banned { expires_in: None },
             DownReason::Outdated,
             DownReason::Rejected { code: 411 },
+            DownReason::Locked { detail: "no key".into() },
             DownReason::QrExpired,
         ] {
             let mut retry = Retry::default();

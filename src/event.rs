@@ -359,6 +359,11 @@ pub enum DownReason {
     },
     /// Nobody scanned any of the QR codes.
     QrExpired,
+    /// The account's files are sealed and there is no key for them.
+    Locked {
+        /// Which key is missing, and what to do.
+        detail: String,
+    },
     /// The account's own task panicked or its store failed (500).
     Internal {
         /// What was seen.
@@ -386,7 +391,7 @@ impl DownReason {
             Self::Lost { .. } => 428,
             Self::Stalled => 499,
             Self::OpenFailed { .. } | Self::QrExpired => 408,
-            Self::Internal { .. } => 500,
+            Self::Locked { .. } | Self::Internal { .. } => 500,
         }
     }
 }
@@ -411,6 +416,7 @@ impl std::fmt::Display for DownReason {
             Self::Stalled => f.write_str("connection stalled: no answer from WhatsApp"),
             Self::OpenFailed { detail } => write!(f, "could not connect: {detail}"),
             Self::QrExpired => f.write_str("no QR code was scanned in time"),
+            Self::Locked { detail } => f.write_str(detail),
             Self::Internal { detail } => write!(f, "internal error: {detail}"),
         }
     }

@@ -39,6 +39,8 @@
 //!   keys that were in use are never rolled back ([`whatsapp::baileys`]).
 //! * A backup holds no Signal session and no pre-key, and a restored link is an epoch ahead of its database: no key is used twice
 //!   ([`whatsapp::snapshot`]). What was open in it is not done again unasked.
+//! * Sealed files open with the owner's key or not at all: without it an account is `locked`, and nothing of it is deleted, replaced or
+//!   linked anew ([`whatsapp::seal`]).
 //! * Only the `GatewayActor` swaps the configuration. Nobody patches it in memory: writers edit the file.
 //! * Only the [`policy::link_state`] table decides whether and when an account connects; whatsapp-rust's own reconnect is off.
 //! * A message is judged by [`policy::decide`] and nothing else, and every drop has a reason with a code.

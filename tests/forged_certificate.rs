@@ -39,6 +39,7 @@ async fn a_normal_build_refuses_a_forged_chain() -> Result<(), Box<dyn Error>> {
         device_name: "Verso".to_owned(),
         available: false,
         linking: false,
+        encryption: None,
     };
     let link = links.open(spec, Arc::new(Nothing)).await?;
     let end = tokio::time::timeout(Duration::from_secs(30), link.run()).await?;

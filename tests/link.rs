@@ -100,6 +100,7 @@ async fn open_as(url: &str, dir: &Path, available: bool) -> Result<Account> {
         device_name: "Verso".to_owned(),
         available,
         linking: false,
+        encryption: None,
     };
     let link = links.open(spec, Arc::clone(&sink) as Arc<dyn LinkSink>).await?;
     Ok(Account { link, sink, events: Mutex::new(events_out), messages: Mutex::new(messages_out) })

@@ -22,7 +22,7 @@ use crate::event::{DownReason, LinkEvent};
 use crate::ids::{E164, Jid, MessageId};
 use crate::store::journal::Journal;
 use crate::store::lock::AccountLock;
-use crate::whatsapp::{GroupInfo, Link, LinkError, LinkSpec, Links};
+use crate::whatsapp::{GroupInfo, Link, LinkError, LinkSpec, Links, OpenError};
 
 use outbox::Pump;
 use sink::Sink;
@@ -265,7 +265,10 @@ impl Actor for SocketActor {
         let spec = self.spec.clone();
         let me = ctx.address().recipient();
         self.cx.pool.spawn(async move {
-            let opened = links.open(spec, sink).await.map_err(|e| DownReason::Internal { detail: e.to_string() });
+            let opened = links.open(spec, sink).await.map_err(|e| match e {
+                OpenError::Locked { .. } => DownReason::Locked { detail: e.to_string() },
+                other => DownReason::Internal { detail: other.to_string() },
+            });
             me.do_send(Opened(opened));
         });
     }

@@ -314,7 +314,8 @@ impl Handler<ApplyAccount> for SupervisorActor {
         let relink = apply.account.link != self.account.link;
         let was_enabled = self.account.link.enabled;
         // The device's name counts only when it is linked, so a new one waits for that.
-        let moved = apply.account.link.auth_dir != self.account.link.auth_dir;
+        let (new, old) = (&apply.account.link, &self.account.link);
+        let moved = new.auth_dir != old.auth_dir || new.encryption != old.encryption;
         self.account = apply.account;
         self.web = apply.web;
         if !relink {

@@ -4,6 +4,7 @@ mod backup;
 mod channels;
 pub mod client;
 pub mod config;
+mod credentials;
 #[cfg(feature = "demo")]
 pub mod demo;
 pub mod gateway;
@@ -65,6 +66,8 @@ enum Command {
     Config(config::ConfigArgs),
     /// Save configuration, links and state in one archive, check it, bring it back
     Backup(backup::BackupArgs),
+    /// Seal and unseal the accounts' files: keys, status, rotation
+    Credentials(credentials::CredentialsArgs),
     /// Move in from OpenClaw: configuration, pairing lists, WhatsApp links, conversations
     Migrate(migrate::MigrateArgs),
     /// Say what became of a message and why
@@ -96,6 +99,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Message(args) => finish(args.json(), |p| on_client_runtime(message::run(&args, &connection, p))),
         Command::Config(args) => edit_config(args),
         Command::Backup(args) => finish(args.json(), |p| backup::run(&args, p)),
+        Command::Credentials(args) => finish(args.json(), |p| on_client_runtime(credentials::run(&args, p))),
         Command::Migrate(args) => finish(args.json(), |p| on_client_runtime(migrate::run(&args, p))),
         Command::Why(args) => finish(args.json, |p| on_client_runtime(why::run(&args, &connection, p))),
         Command::Logs(args) => finish(false, |p| on_client_runtime(logs::run(&args, &connection, p))),

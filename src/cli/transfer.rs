@@ -20,6 +20,7 @@ use crate::store::credentials::{LinkFiles, auth_dir, link_state, recorded};
 use crate::store::lock::AccountLock;
 use crate::store::original;
 use crate::whatsapp::baileys::{self, BaileysError, Imported, Skipped, Taking};
+use crate::whatsapp::seal::SealedFolder;
 
 /// How long a link that was told to stop may take.
 const CLOSING: Duration = Duration::from_secs(3);
@@ -156,12 +157,14 @@ fn may_move(from: &Path, id: &AccountId, dir: &Path, taking: Taking, present: Op
 pub(super) async fn export(args: &ExportArgs, place: &Place, p: &mut Printer<'_>) -> Result<(), Failure> {
     let Format::Baileys = args.format;
     let (id, dir) = folder(place, args.account.as_deref())?;
+    let encryption = place.config()?.config.account(&id).and_then(|a| a.link.encryption.clone());
     if !dir.is_dir() {
         return Err(BaileysError::NothingToExport(dir).into());
     }
     let exported = {
         let _lock = lock(&dir, &id).await?;
-        baileys::export(&dir, &args.to).await?
+        let sealed = SealedFolder { dir: &dir, account: &id, encryption: encryption.as_deref() };
+        baileys::export(sealed, &args.to).await?
     };
     let mut value = json!({"channel": CHANNEL, "accountId": id, "to": args.to});
     merge(&mut value, &exported);
@@ -196,7 +199,7 @@ fn folder(place: &Place, account: Option<&str>) -> Result<(AccountId, PathBuf), 
 }
 
 /// A link that was just stopped is given the time to close.
-async fn lock(dir: &Path, id: &AccountId) -> Result<AccountLock, Failure> {
+pub(super) async fn lock(dir: &Path, id: &AccountId) -> Result<AccountLock, Failure> {
     let patience = tokio::time::Instant::now() + CLOSING;
     loop {
         match AccountLock::acquire(dir) {

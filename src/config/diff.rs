@@ -19,7 +19,7 @@ pub enum AccountOutcome {
     Kept,
     /// New rules from the next message on; the socket stays.
     Refreshed,
-    /// Its credentials are elsewhere now: the socket is closed and opened anew.
+    /// Its credentials are elsewhere now, or sealed with another key: the socket is closed and opened anew.
     Relinked,
     /// Switched on.
     Started,
@@ -89,7 +89,7 @@ impl ConfigDiff {
     }
 }
 
-/// Only the place of the credentials makes an account's socket; everything else reaches a running one.
+/// Only the place of the credentials and their key make an account's socket; everything else reaches a running one.
 fn account(old: Option<&AccountConfig>, new: Option<&AccountConfig>) -> AccountOutcome {
     let on = |a: &AccountConfig| a.link.enabled;
     match (old, new) {
@@ -99,7 +99,9 @@ fn account(old: Option<&AccountConfig>, new: Option<&AccountConfig>) -> AccountO
         (Some(old), Some(new)) => match (on(old), on(new)) {
             (false, true) => AccountOutcome::Started,
             (true, false) => AccountOutcome::Stopped,
-            (true, true) if old.link.auth_dir != new.link.auth_dir => AccountOutcome::Relinked,
+            (true, true) if old.link.auth_dir != new.link.auth_dir || old.link.encryption != new.link.encryption => {
+                AccountOutcome::Relinked
+            }
             _ if old != new => AccountOutcome::Refreshed,
             _ => AccountOutcome::Kept,
         },
@@ -228,6 +230,10 @@ mod tests {
         check(two, two, "home kept, work kept", &[], &[]);
         check(two, &with("dmPolicy: 'disabled'"), "home kept, work refreshed", &[&format!("{at}.dmPolicy")], &[]);
         check(two, &with("authDir: '/x'"), "home kept, work relinked", &[&format!("{at}.authDir")], &[]);
+        let sealed =
+            two.replace("{ channels", "{ credentials: { encryption: { key: { source: 'env', id: 'KEY' } } }, channels");
+        let key = "credentials.encryption.key";
+        check(two, &sealed, "home relinked, work relinked", &[&format!("{key}.source"), &format!("{key}.id")], &[]);
         check(two, &with("enabled: false"), "home kept, work stopped", &[&format!("{at}.enabled")], &[]);
         check(&with("enabled: false"), two, "home kept, work started", &[&format!("{at}.enabled")], &[]);
         check(two, &with("deviceName: 'X'"), "home kept, work refreshed", &[&format!("{at}.deviceName")], &[]);

@@ -8,7 +8,7 @@
 //!                | login          |   | timer                                                  v
 //!                v                |   +------ Backoff{attempt, until} <---- Retry::down --------+
 //!              Linking -- paired -'   +------ Degraded{probe_at} <----- attempts used up -------+
-//!                                             LoggedOut, Conflict, Banned, Outdated, Rejected <-'   no timer: a person decides
+//!                                     LoggedOut, Conflict, Banned, Outdated, Rejected, Locked <-'   no timer: a person decides
 //! ```
 //! `Disable` and `Stop` lead out of every state; `Start` leads back from every state without a socket.
 
@@ -83,6 +83,11 @@ pub enum AccountState {
         /// WhatsApp's code.
         status: u16,
     },
+    /// The account's files are sealed and there is no key for them.
+    Locked {
+        /// Which key is missing, and what to do.
+        cause: String,
+    },
     /// Stopped by the owner.
     Stopped,
 }
@@ -114,6 +119,7 @@ impl AccountState {
             Self::Banned { .. } => "banned",
             Self::Outdated => "outdated",
             Self::Rejected { .. } => "rejected",
+            Self::Locked { .. } => "locked",
             Self::Stopped => "stopped",
         }
     }
@@ -151,6 +157,7 @@ impl AccountState {
             Self::Banned { until: None } => "WhatsApp blocked this number".to_owned(),
             Self::Outdated => "WhatsApp no longer accepts this version of Verso".to_owned(),
             Self::Rejected { status } => format!("WhatsApp refuses the login (code {status})"),
+            Self::Locked { cause } => cause.clone(),
             Self::Stopped => "stopped by its owner".to_owned(),
         }
     }
@@ -176,6 +183,9 @@ impl AccountState {
             Self::Outdated => Some("update Verso".to_owned()),
             Self::Rejected { .. } => Some(format!(
                 "run: {start}; if it persists, link it again: verso channels login --channel whatsapp --account {account} --force"
+            )),
+            Self::Locked { .. } => Some(format!(
+                "correct credentials.encryption in verso.json, or put the key in its place and run: {start}"
             )),
             Self::Stopped => Some(format!("run: {start}")),
         }
@@ -461,6 +471,7 @@ fn resting(reason: &DownReason, at: impl Fn(Duration) -> UnixMs) -> AccountState
         DownReason::Banned { expires_in } => AccountState::Banned { until: expires_in.map(at) },
         DownReason::Outdated => AccountState::Outdated,
         DownReason::Rejected { code } => AccountState::Rejected { status: *code },
+        DownReason::Locked { detail } => AccountState::Locked { cause: detail.clone() },
         DownReason::QrExpired => AccountState::NotLinked { cause: Some(reason.to_string()) },
         DownReason::Stopped
         | DownReason::RestartRequired

@@ -103,6 +103,7 @@ fn what_needs_a_person_starts_no_timer_and_says_what_to_do() {
         (DownReason::Banned { expires_in: Some(Duration::from_secs(3600)) }, "banned", "on the phone"),
         (DownReason::Outdated, "outdated", "update Verso"),
         (DownReason::Rejected { code: 411 }, "rejected", "login --channel whatsapp --account work --force"),
+        (DownReason::Locked { detail: "sealed with another key".into() }, "locked", "credentials.encryption"),
     ] {
         let mut machine = connected();
         assert_eq!(feed(&mut machine, [down(reason)]), []);

@@ -8,7 +8,7 @@ use std::path::Path;
 use crate::store::credentials::is_session_file;
 
 /// Files without which there is no link.
-const NEEDED: [&str; 3] = ["creds.json", "creds.json.bak", "signal.db"];
+const NEEDED: [&str; 5] = ["creds.json", "creds.json.bak", "signal.db", "data-key.json", "data-key.json.bak"];
 /// Files that are written in place: another name for them would see every change.
 const WRITTEN_IN_PLACE: [&str; 2] = ["signal.db", "signal.db-wal"];
 

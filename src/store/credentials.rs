@@ -150,7 +150,7 @@ pub fn is_session_file(name: &str) -> bool {
     ];
     const SET_ASIDE: [&str; 3] = [".exported", ".replaced", ".damaged"];
     let plain = SET_ASIDE.iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name);
-    matches!(plain, "creds.json" | "creds.json.bak")
+    matches!(plain, "creds.json" | "creds.json.bak" | "data-key.json" | "data-key.json.bak")
         || name.starts_with("signal.db")
         || name.starts_with(".creds-")
         || (name.ends_with(".json") && PREFIXES.iter().any(|p| name.starts_with(p)))
@@ -191,7 +191,7 @@ pub fn adopt(dir: &Path) -> Result<bool, StoreError> {
         settled.map_err(|e| StoreError::Damaged { path: database.clone(), cause: e.to_string() })?;
         remove_files(dir)?;
     }
-    for name in ["signal.db", "creds.json.bak", "creds.json"] {
+    for name in ["signal.db", "data-key.json.bak", "data-key.json", "creds.json.bak", "creds.json"] {
         match fs::rename(side.join(name), dir.join(name)) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
                 return Err(StoreError::io("move here", &dir.join(name))(e));

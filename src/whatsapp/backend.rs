@@ -11,8 +11,9 @@ use whatsapp_rust::traits::Backend;
 use whatsapp_rust::wacore::libsignal::protocol::KeyPair;
 use whatsapp_rust::wacore::store::Device;
 
-use super::database::{DATABASE, Found, epoch_of, inspect, names_outage, prepare_file};
+use super::database::{DATABASE, Found, epoch_of, inspect, names_outage, prepare_file, with_causes};
 use super::record::{self, Record};
+use super::seal::{self, DataKeys, SealedFolder, Vault};
 use super::{OpenError, baileys, convert, wal};
 use crate::clock::Clock;
 use crate::event::Identity;
@@ -27,20 +28,63 @@ pub(super) const PRE_KEY_LEAP: u32 = 2_000;
 ///
 /// # Errors
 /// [`OpenError::Relink`] when the files held a link and none of them is whole.
-pub(super) async fn open(auth_dir: &Path, linking: bool) -> Result<PersistenceManager, OpenError> {
-    take_over(auth_dir).await?;
+pub(super) async fn open(folder: SealedFolder<'_>, linking: bool) -> Result<Opened, OpenError> {
+    let auth_dir = folder.dir;
+    let keys = folder.unlock(linking).await?;
+    let sealed_before = seal::status(auth_dir).complete;
+    let manager = open_with(auth_dir, linking, keys.as_ref()).await?;
+    if let Some(keys) = &keys {
+        folder.reseal(keys).await?;
+        if !sealed_before {
+            warn_of_copies(&folder);
+        }
+    }
+    Ok(Opened { manager, keys })
+}
+
+/// An open account.
+pub(super) struct Opened {
+    pub manager: PersistenceManager,
+    /// What its files are sealed with.
+    pub keys: Option<DataKeys>,
+}
+
+/// Where an open account is written down.
+#[derive(Clone)]
+pub(super) struct Files {
+    pub dir: PathBuf,
+    pub keys: Option<DataKeys>,
+}
+
+/// Copies of before are the owner's: they are named, not deleted.
+fn warn_of_copies(folder: &SealedFolder<'_>) {
+    let copies = seal::plain_copies(folder.dir);
+    if !copies.is_empty() {
+        tracing::warn!(
+            target: "web-session", account = %folder.account,
+            "the credentials are sealed, but copies of before hold their keys in the clear: {}; delete them when you need them no more",
+            copies.join(", ")
+        );
+    }
+}
+
+async fn open_with(auth_dir: &Path, linking: bool, keys: Option<&DataKeys>) -> Result<PersistenceManager, OpenError> {
+    take_over(auth_dir, keys).await?;
     let dir = auth_dir.to_path_buf();
+    let known_keys = keys.cloned();
     let (record, found) = blocking(auth_dir, move || {
         record::sweep(&dir);
-        let record = record::read(&dir);
+        seal::sweep(&dir)?;
+        let record = record::read(&dir, known_keys.as_ref());
         let found = inspect(&dir.join(DATABASE), record.as_ref().map_or(0, |r| r.epoch))?;
         Ok((record, found))
     })
     .await?;
     let damage = match found {
-        Found::Whole { rolled_back } => match load(auth_dir).await {
+        Found::Whole { rolled_back } => match load(auth_dir, keys).await {
             Ok((store, known)) if known.as_ref().is_none_or(|device| trusted(device, record.as_ref())) => {
                 let linked = known.as_ref().is_some_and(|device| device.pn.is_some());
+                let store = sealed(store, auth_dir, keys).await?;
                 return match (record, known) {
                     (Some(record), _) if !linked || rolled_back => restored(store, record.device, auth_dir).await,
                     (None, Some(device)) if linked && rolled_back => restored(store, device, auth_dir).await,
@@ -73,7 +117,8 @@ pub(super) async fn open(auth_dir: &Path, linking: bool) -> Result<PersistenceMa
         inspect(&dir.join(DATABASE), epoch)
     })
     .await?;
-    let (store, _) = load(auth_dir).await.map_err(|cause| store_error(auth_dir, cause))?;
+    let (store, _) = load(auth_dir, keys).await.map_err(|cause| store_error(auth_dir, cause))?;
+    let store = sealed(store, auth_dir, keys).await?;
     match record {
         Some(record) => restored(store, record.device, auth_dir).await,
         None => manager(store, auth_dir).await,
@@ -112,8 +157,36 @@ async fn blocking<T: Send + 'static>(
     done.map_err(|e| store_error(auth_dir, e.to_string()))
 }
 
-/// Opens the library's store on the file and reads the device.
-async fn load(auth_dir: &Path) -> Result<(Arc<dyn Backend>, Option<Device>), String> {
+/// Opens the store on the file, sealed or not, and reads the device.
+async fn load(auth_dir: &Path, keys: Option<&DataKeys>) -> Result<(Arc<dyn Backend>, Option<Device>), String> {
+    let store: Arc<dyn Backend> = match (keys, seal::look(auth_dir)?) {
+        (Some(keys), Some(_)) => Arc::new(Vault::open(&auth_dir.join(DATABASE), keys).await?),
+        _ => plain(auth_dir).await?,
+    };
+    let known = if store.exists().await.map_err(|e| with_causes(&e))? {
+        store.load().await.map_err(|e| with_causes(&e))?
+    } else {
+        None
+    };
+    Ok((store, known))
+}
+
+/// The store on a file that is sealed from now on, if there are keys. What fails here is no damage.
+async fn sealed(
+    store: Arc<dyn Backend>,
+    auth_dir: &Path,
+    keys: Option<&DataKeys>,
+) -> Result<Arc<dyn Backend>, OpenError> {
+    let Some(keys) = keys.filter(|keys| seal::sealed_with(auth_dir) != Some(keys.current().id())) else {
+        return Ok(store);
+    };
+    drop(store);
+    let failed = |cause| store_error(auth_dir, cause);
+    seal::seal_database(auth_dir, keys).await.map_err(failed)?;
+    Ok(Arc::new(Vault::open(&auth_dir.join(DATABASE), keys).await.map_err(failed)?))
+}
+
+async fn plain(auth_dir: &Path) -> Result<Arc<dyn Backend>, String> {
     let path = auth_dir.join(DATABASE);
     let text = path.to_str().ok_or("the path is not valid UTF-8")?;
     let config = SqliteStoreConfig {
@@ -124,18 +197,7 @@ async fn load(auth_dir: &Path) -> Result<(Arc<dyn Backend>, Option<Device>), Str
         ..SqliteStoreConfig::default()
     };
     let store = SqliteStore::with_config(text, config).await.map_err(|e| with_causes(&e))?;
-    let store: Arc<dyn Backend> = Arc::new(store);
-    let known = if store.exists().await.map_err(|e| with_causes(&e))? {
-        store.load().await.map_err(|e| with_causes(&e))?
-    } else {
-        None
-    };
-    Ok((store, known))
-}
-
-/// An error and what lies below it: the library's outermost words name no reason.
-fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
-    std::iter::successors(Some(error), |e| e.source()).map(ToString::to_string).collect::<Vec<_>>().join(": ")
+    Ok(Arc::new(store))
 }
 
 /// A device whose keys fit together, and which is the recorded one wherever it has the recorded identity.
@@ -170,9 +232,11 @@ async fn restored(
 }
 
 /// A link that a Baileys program left in the folder goes on here.
-async fn take_over(auth_dir: &Path) -> Result<(), OpenError> {
+async fn take_over(auth_dir: &Path, keys: Option<&DataKeys>) -> Result<(), OpenError> {
     let now = Clock::System.now();
-    let Some(report) = baileys::in_place(auth_dir, now).await.map_err(OpenError::TakeOver)? else { return Ok(()) };
+    let Some(report) = baileys::in_place(auth_dir, now, keys).await.map_err(OpenError::TakeOver)? else {
+        return Ok(());
+    };
     tracing::info!(
         target: "web-session",
         backup = report.backup.as_ref().map(|b| b.display().to_string()),
@@ -186,16 +250,28 @@ async fn take_over(auth_dir: &Path) -> Result<(), OpenError> {
 }
 
 /// The epoch that the record of a folder names.
-pub(super) fn epoch(auth_dir: &Path) -> u32 {
-    record::read(auth_dir).map_or(0, |record| record.epoch)
+pub(super) fn epoch(auth_dir: &Path, keys: Option<&DataKeys>) -> u32 {
+    record::read(auth_dir, keys).map_or(0, |record| record.epoch)
 }
 
 /// True when the folder's database belongs to this very device.
-pub(super) async fn same_device(auth_dir: &Path, device: &Device) -> bool {
+pub(super) async fn same_device(auth_dir: &Path, device: &Device, keys: Option<&DataKeys>) -> bool {
     let path = auth_dir.join(DATABASE);
-    let Some(text) = path.to_str().filter(|_| path.is_file() && prepare_file(&path).is_ok()) else { return false };
-    let Ok(store) = SqliteStore::new(text).await else { return false };
-    let known = whatsapp_rust::traits::DeviceStore::load(&store).await.ok().flatten();
+    if !path.is_file() || prepare_file(&path).is_err() {
+        return false;
+    }
+    let known = match (keys, seal::sealed_with(auth_dir)) {
+        (Some(keys), Some(_)) => match Vault::open(&path, keys).await {
+            Ok(store) => whatsapp_rust::traits::DeviceStore::load(&store).await,
+            Err(_) => return false,
+        },
+        (None, Some(_)) => return false,
+        (_, None) => match plain(auth_dir).await {
+            Ok(store) => store.load().await,
+            Err(_) => return false,
+        },
+    };
+    let known = known.ok().flatten();
     known.is_some_and(|known| known.noise_key.private_key.serialize() == device.noise_key.private_key.serialize())
 }
 
@@ -220,12 +296,14 @@ pub(super) fn identity(device: &Device) -> Option<Identity> {
 ///
 /// # Errors
 /// When a file cannot be written.
-pub(super) async fn save(manager: &PersistenceManager, auth_dir: PathBuf) -> Result<(), String> {
+pub(super) async fn save(manager: &PersistenceManager, files: &Files) -> Result<(), String> {
+    let Files { dir: auth_dir, keys } = files.clone();
     record::step("flush").map_err(|e| e.to_string())?;
     manager.flush().await.map_err(|e| e.to_string())?;
     record::step("flushed").map_err(|e| e.to_string())?;
     let device = manager.get_device_snapshot().to_serializable();
-    let write = move || record::set_aside_foreign(&auth_dir).and_then(|()| mirror_device(&auth_dir, &device));
+    let write =
+        move || record::set_aside_foreign(&auth_dir).and_then(|()| mirror_device(&auth_dir, &device, keys.as_ref()));
     tokio::task::spawn_blocking(write)
         .await
         .map_err(|e| e.to_string())?
@@ -233,14 +311,14 @@ pub(super) async fn save(manager: &PersistenceManager, auth_dir: PathBuf) -> Res
 }
 
 /// Writes the record of a device beside its database; an unlinked one has none.
-pub(super) fn mirror_device(auth_dir: &Path, device: &Device) -> io::Result<()> {
+pub(super) fn mirror_device(auth_dir: &Path, device: &Device, keys: Option<&DataKeys>) -> io::Result<()> {
     let path = auth_dir.join(DATABASE);
     let epoch = if path.is_file() {
         rusqlite::Connection::open(&path).and_then(|database| epoch_of(&database)).map_err(io::Error::other)?
     } else {
         0
     };
-    record::write(auth_dir, device, epoch)
+    record::write(auth_dir, device, epoch, keys.map(|keys| keys.current().as_ref()))
 }
 
 #[cfg(test)]
@@ -248,6 +326,16 @@ mod tests {
     use std::fs;
 
     use super::*;
+    use crate::ids::AccountId;
+
+    async fn open(dir: &Path, linking: bool) -> Result<PersistenceManager, OpenError> {
+        let folder = SealedFolder { dir, account: &AccountId::new("work"), encryption: None };
+        Ok(super::open(folder, linking).await?.manager)
+    }
+
+    fn files(dir: &Path) -> Files {
+        Files { dir: dir.to_owned(), keys: None }
+    }
 
     async fn linked(dir: &Path) -> Result<PersistenceManager, Box<dyn std::error::Error>> {
         let manager = open(dir, true).await?;
@@ -257,7 +345,7 @@ mod tests {
                 device.push_name = "Verso".to_owned();
             })
             .await;
-        save(&manager, dir.to_owned()).await?;
+        save(&manager, &files(dir)).await?;
         Ok(manager)
     }
 
@@ -301,7 +389,7 @@ mod tests {
         assert!(identity(&open(dir.path(), true).await?.get_device_snapshot().to_serializable()).is_none());
         linked(dir.path()).await?;
         assert_eq!(fs::read_to_string(dir.path().join("creds.json.original"))?, theirs);
-        assert!(record::read(dir.path()).is_some());
+        assert!(record::read(dir.path(), None).is_some());
         Ok(())
     }
 
@@ -397,8 +485,8 @@ mod tests {
         assert_eq!((count("sessions")?, count("prekeys")?, count("identities")?), (1, 1, 1));
         let old = fs::read(&path)?;
         let again = open(dir.path(), false).await?;
-        save(&again, dir.path().to_owned()).await?;
-        let epoch = record::read(dir.path()).ok_or("a record")?.epoch;
+        save(&again, &files(dir.path())).await?;
+        let epoch = record::read(dir.path(), None).ok_or("a record")?.epoch;
         closed(dir.path().to_owned()).await;
         drop(again);
         assert_eq!((count("sessions")?, count("prekeys")?), (1, 1), "an ordinary start keeps everything");
@@ -500,8 +588,8 @@ mod tests {
                         device.identity_key.private_key.serialize(),
                         "seed {seed}"
                     );
-                    save(&manager, dir.path().to_owned()).await?;
-                    assert!(record::read(dir.path()).is_some(), "seed {seed}: a good record afterwards");
+                    save(&manager, &files(dir.path())).await?;
+                    assert!(record::read(dir.path(), None).is_some(), "seed {seed}: a good record afterwards");
                     linked += 1;
                 }
                 Err(error) => {

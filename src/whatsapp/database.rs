@@ -107,6 +107,11 @@ pub(super) fn epoch_of(database: &rusqlite::Connection) -> rusqlite::Result<u32>
     Ok(u32::try_from(epoch).unwrap_or(0))
 }
 
+/// An error and what lies below it: the library's outermost words name no reason.
+pub(super) fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
+    std::iter::successors(Some(error), |e| e.source()).map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
 /// What every SQLite file begins with.
 const HEADER: &[u8; 16] = b"SQLite format 3\0";
 

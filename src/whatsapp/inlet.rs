@@ -5,7 +5,6 @@
 
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
@@ -46,7 +45,7 @@ pub(super) struct Counters {
 /// Shared by the library (as hook and handler) and the link. It holds the client weakly: the client holds it.
 pub(super) struct Inlet {
     pub account: AccountId,
-    pub auth_dir: PathBuf,
+    pub files: backend::Files,
     pub available: AtomicBool,
     pub handle: Handle,
     pub sink: Arc<dyn LinkSink>,
@@ -68,14 +67,14 @@ enum Known {
 impl Inlet {
     pub(super) fn new(
         account: AccountId,
-        auth_dir: PathBuf,
+        files: backend::Files,
         available: bool,
         handle: Handle,
         sink: Arc<dyn LinkSink>,
     ) -> Self {
         Self {
             account,
-            auth_dir,
+            files,
             available: AtomicBool::new(available),
             handle,
             sink,
@@ -192,7 +191,7 @@ impl Inlet {
         if *sealed {
             return;
         }
-        if let Err(error) = backend::save(&client.persistence_manager(), self.auth_dir.clone()).await {
+        if let Err(error) = backend::save(&client.persistence_manager(), &self.files).await {
             tracing::error!(target: "web-session", account = %self.account, %error, "credentials could not be saved");
         }
     }

@@ -21,6 +21,7 @@ use super::ending;
 use super::http::Http;
 use super::inlet::{Events, Hook, Inlet};
 use super::runtime::HandleRuntime;
+use super::seal::SealedFolder;
 use super::{Endpoint, LinkSink, LinkSpec, OpenError, backend, tls};
 use crate::event::{DownReason, Identity};
 use crate::ids::MessageId;
@@ -68,9 +69,17 @@ impl Links {
     }
 
     async fn build(self, spec: LinkSpec, sink: Arc<dyn LinkSink>) -> Result<Link, OpenError> {
-        let manager = backend::open(&spec.auth_dir, spec.linking).await?;
+        let folder =
+            SealedFolder { dir: &spec.auth_dir, account: &spec.account, encryption: spec.encryption.as_deref() };
+        let backend::Opened { manager, keys } = backend::open(folder, spec.linking).await?;
         let linked = backend::identity(&manager.get_device_snapshot().to_serializable()).is_some();
-        let inlet = Inlet::new(spec.account, spec.auth_dir, spec.available, self.handle.clone(), sink);
+        let inlet = Inlet::new(
+            spec.account,
+            backend::Files { dir: spec.auth_dir, keys },
+            spec.available,
+            self.handle.clone(),
+            sink,
+        );
         let inlet = Arc::new(inlet);
         let attempt = Arc::new(Attempt::default());
         let dialer = Dialer {
@@ -227,7 +236,7 @@ impl Link {
         self.inner.inlet.save().await;
         self.inner.inlet.seal().await;
         if in_time {
-            backend::closed(self.inner.inlet.auth_dir.clone()).await;
+            backend::closed(self.inner.inlet.files.dir.clone()).await;
         }
         *self.inner.subscription.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
@@ -340,6 +349,7 @@ mod tests {
             device_name: "Verso".to_owned(),
             available: false,
             linking: false,
+            encryption: None,
         };
         let link = links.open(spec, Arc::new(Nobody)).await?;
         assert!(open_files(dir.path()) > 0);

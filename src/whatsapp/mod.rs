@@ -24,12 +24,14 @@ mod media;
 mod ops;
 mod record;
 mod runtime;
+pub mod seal;
 pub mod snapshot;
 mod socket;
 mod tls;
 mod wal;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -39,8 +41,10 @@ pub use convert::probe;
 pub use download::DownloadError;
 pub use endpoint::{Endpoint, EndpointError};
 pub use link::{Link, Links};
+use seal::KeyTrouble;
 
 use crate::clock::UnixMs;
+use crate::config::model::EncryptionConfig;
 use crate::event::{InboundMessage, LinkEvent};
 use crate::ids::{AccountId, E164, Jid};
 
@@ -62,6 +66,8 @@ pub struct LinkSpec {
     pub available: bool,
     /// It is opened for a login: damaged files are set aside.
     pub linking: bool,
+    /// `credentials.encryption`: how the files are sealed.
+    pub encryption: Option<Arc<EncryptionConfig>>,
 }
 
 /// Where a link delivers what it receives.
@@ -97,6 +103,14 @@ pub enum OpenError {
         path: PathBuf,
         /// What is damaged.
         cause: String,
+    },
+    /// The folder is sealed, or shall be, and there is no key for it.
+    #[error("{}", trouble.sentence(account))]
+    Locked {
+        /// The account.
+        account: AccountId,
+        /// What is wrong with the key.
+        trouble: KeyTrouble,
     },
     /// The link of a Baileys program in the folder cannot be taken over.
     #[error("the WhatsApp link of another program cannot be taken over: {0}")]
@@ -203,8 +217,8 @@ pub struct Vitals {
 /// When there is no record, or it cannot be written.
 #[cfg(feature = "demo")]
 pub fn save_again(auth_dir: &std::path::Path) -> std::io::Result<()> {
-    let record = record::read(auth_dir).ok_or(std::io::ErrorKind::NotFound)?;
+    let record = record::read(auth_dir, None).ok_or(std::io::ErrorKind::NotFound)?;
     let mut device = record.device;
     device.login_counter = device.login_counter.wrapping_add(1);
-    backend::mirror_device(auth_dir, &device)
+    backend::mirror_device(auth_dir, &device, None)
 }

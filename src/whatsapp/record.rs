@@ -8,11 +8,15 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::Path;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use whatsapp_rust::wacore::store::Device;
+use zeroize::Zeroizing;
 
 use super::backend::identity;
+use super::seal::{DataKey, DataKeys};
 
 /// The record, under the name that the original uses.
 pub(super) const CREDENTIALS: &str = "creds.json";
@@ -22,6 +26,8 @@ pub(super) const BACKUP: &str = "creds.json.bak";
 const TEMPORARY: &str = ".creds-";
 
 const FORMAT: &str = "verso/2";
+/// The device is sealed.
+const SEALED: &str = "verso/3";
 /// Written before there was a checksum.
 const UNCHECKED: &str = "verso/1";
 
@@ -35,10 +41,21 @@ struct Credentials {
     #[serde(default)]
     epoch: u32,
     me: Me,
-    device: Device,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    device: Option<Device>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sealed: Option<Sealed>,
 }
 
+/// A sealed device.
 #[derive(Serialize, Deserialize)]
+struct Sealed {
+    /// Id of the data key.
+    key: String,
+    device: String,
+}
+
+#[derive(PartialEq, Serialize, Deserialize)]
 struct Me {
     id: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -56,23 +73,70 @@ pub(super) struct Record {
     pub device: Device,
 }
 
-/// The record of a folder: `creds.json`, else its backup. `None` when neither is whole.
-pub(super) fn read(dir: &Path) -> Option<Record> {
-    [CREDENTIALS, BACKUP].iter().find_map(|name| read_file(&dir.join(name)))
+/// The record of a folder: `creds.json`, else its backup. `None` when neither is whole, or sealed with a key that is not among `keys`.
+pub(super) fn read(dir: &Path, keys: Option<&DataKeys>) -> Option<Record> {
+    [CREDENTIALS, BACKUP].iter().find_map(|name| read_file(&dir.join(name), keys))
 }
 
-fn read_file(path: &Path) -> Option<Record> {
+fn read_file(path: &Path, keys: Option<&DataKeys>) -> Option<Record> {
+    let saved = whole(path)?;
+    let device = match (saved.device, saved.sealed) {
+        (Some(device), None) => device,
+        (None, Some(sealed)) => open(&sealed, keys?)?,
+        _ => return None,
+    };
+    device.pn.is_some().then_some(Record { epoch: saved.epoch, device })
+}
+
+/// What a file holds, when its checksum is right.
+fn whole(path: &Path) -> Option<Credentials> {
     let mut saved: Credentials = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
     let checksum = std::mem::take(&mut saved.sha256);
     let whole = match saved.format.as_str() {
-        FORMAT => checksum == digest(&serde_json::to_vec(&saved).ok()?),
+        FORMAT | SEALED => checksum == digest(&serde_json::to_vec(&saved).ok()?),
         UNCHECKED => true,
         _ => false,
     };
-    (whole && saved.device.pn.is_some()).then_some(Record { epoch: saved.epoch, device: saved.device })
+    whole.then_some(saved)
 }
 
-fn digest(bytes: &[u8]) -> String {
+/// The name of the place that the device is sealed for.
+const PLACE: &[u8] = b"creds.json";
+
+fn open(sealed: &Sealed, keys: &DataKeys) -> Option<Device> {
+    let key = keys.find(&sealed.key)?;
+    serde_json::from_slice(&key.open(PLACE, &BASE64.decode(&sealed.device).ok()?)?).ok()
+}
+
+fn sealed(device: &Device, key: &DataKey) -> io::Result<Sealed> {
+    let json = Zeroizing::new(serde_json::to_vec(device)?);
+    let bytes = key.seal(PLACE, &json).map_err(io::Error::other)?;
+    Ok(Sealed { key: key.id(), device: BASE64.encode(bytes) })
+}
+
+/// Ids of the data keys that the record and its backup are sealed with, readable or not.
+pub(super) fn sealed_with(dir: &Path) -> Vec<String> {
+    [CREDENTIALS, BACKUP].iter().filter_map(|name| Some(whole(&dir.join(name))?.sealed?.key)).collect()
+}
+
+/// True for a record whose device is sealed, with or without a right checksum.
+pub(super) fn is_sealed(path: &Path) -> bool {
+    let json = fs::read(path).ok().and_then(|bytes| serde_json::from_slice::<serde_json::Value>(&bytes).ok());
+    json.is_some_and(|json| json.get("sealed").is_some())
+}
+
+/// Whether each file that is there is sealed.
+pub(super) fn states(dir: &Path) -> Vec<bool> {
+    [CREDENTIALS, BACKUP]
+        .iter()
+        .map(|name| dir.join(name))
+        .filter(|path| path.is_file())
+        .map(|p| is_sealed(&p))
+        .collect()
+}
+
+/// A checksum as text.
+pub(super) fn digest(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
 }
 
@@ -81,32 +145,48 @@ pub(super) fn traces(dir: &Path) -> bool {
     [CREDENTIALS, BACKUP].iter().any(|name| dir.join(name).exists())
 }
 
-/// Writes the record of a device; an unlinked one has none. A record of another program is kept beside.
+/// Writes the record of a device, sealed with `key` if there is one; an unlinked device has none. A record of another program is kept
+/// beside.
 ///
 /// # Errors
 /// When a file cannot be written; a good record of before is still there then.
-pub(super) fn write(dir: &Path, device: &Device, epoch: u32) -> io::Result<()> {
+pub(super) fn write(dir: &Path, device: &Device, epoch: u32, key: Option<&DataKey>) -> io::Result<()> {
     let Some(me) = identity(device) else { return Ok(()) };
     let mut saved = Credentials {
-        format: FORMAT.to_owned(),
+        format: if key.is_some() { SEALED } else { FORMAT }.to_owned(),
         sha256: String::new(),
         epoch,
         me: Me { id: me.jid.to_string(), lid: me.lid.map(|l| l.to_string()), name: me.push_name },
-        device: device.clone(),
+        device: key.is_none().then(|| device.clone()),
+        sealed: key.map(|key| sealed(device, key)).transpose()?,
     };
     saved.sha256 = digest(&serde_json::to_vec(&saved)?);
     let json = serde_json::to_vec(&saved)?;
     for name in [CREDENTIALS, BACKUP] {
         let path = dir.join(name);
-        if fs::read(&path).is_ok_and(|old| old == json) {
+        if says(&path, &saved, device, key) {
             continue;
         }
         replace(dir, &path, &json)?;
-        if read_file(&path).is_none() {
+        if !says(&path, &saved, device, key) {
             return Err(io::Error::other(format!("{name} does not read back")));
         }
     }
     Ok(())
+}
+
+/// True when the file says the same already: a sealed text is another one each time.
+fn says(path: &Path, wanted: &Credentials, device: &Device, key: Option<&DataKey>) -> bool {
+    let Some(found) = whole(path) else { return false };
+    let known = match (&found.device, &found.sealed, key) {
+        (Some(known), None, None) => serde_json::to_vec(known).ok(),
+        (None, Some(sealed), Some(key)) if sealed.key == key.id() => {
+            BASE64.decode(&sealed.device).ok().and_then(|bytes| Some(key.open(PLACE, &bytes)?.to_vec()))
+        }
+        _ => None,
+    };
+    (&found.format, found.epoch, &found.me) == (&wanted.format, wanted.epoch, &wanted.me)
+        && known.is_some_and(|known| serde_json::to_vec(device).is_ok_and(|device| device == known))
 }
 
 /// Credentials of the original are kept beside: a person may want to go back to them.
@@ -130,7 +210,8 @@ pub(super) fn sweep(dir: &Path) {
     }
 }
 
-fn replace(dir: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
+/// Replaces a file of the folder whole.
+pub(super) fn replace(dir: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
     step("begin")?;
     // A fresh temporary file is private to its owner.
     let mut fresh = tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(dir)?;
@@ -197,7 +278,7 @@ mod tests {
     }
 
     fn name(dir: &Path) -> Option<String> {
-        read(dir).map(|record| record.device.push_name)
+        read(dir, None).map(|record| record.device.push_name)
     }
 
     #[test]
@@ -206,18 +287,18 @@ mod tests {
         for cut in 0..12 {
             let dir = tempfile::tempdir().expect("temp dir");
             let old = device("old");
-            write(dir.path(), &old, 1).expect("written");
+            write(dir.path(), &old, 1, None).expect("written");
             let new = Device { push_name: "new".to_owned(), ..old.clone() };
             STEPS.set(cut);
-            let cut_off = write(dir.path(), &new, 2);
+            let cut_off = write(dir.path(), &new, 2, None);
             STEPS.set(u32::MAX);
             cut_off.expect_err("cut off");
             let left = name(dir.path()).expect("a good record");
             seen.insert(left);
             for file in [CREDENTIALS, BACKUP] {
-                assert!(read_file(&dir.path().join(file)).is_some(), "{file} after step {cut}");
+                assert!(read_file(&dir.path().join(file), None).is_some(), "{file} after step {cut}");
             }
-            write(dir.path(), &new, 2).expect("the next save");
+            write(dir.path(), &new, 2, None).expect("the next save");
             assert_eq!(name(dir.path()).as_deref(), Some("new"));
             assert_eq!(fs::read(dir.path().join(BACKUP)).ok(), fs::read(dir.path().join(CREDENTIALS)).ok());
         }
@@ -227,22 +308,24 @@ mod tests {
     #[test]
     fn every_truncation_and_every_flipped_byte_is_noticed() {
         let dir = tempfile::tempdir().expect("temp dir");
-        write(dir.path(), &device("whole"), 7).expect("written");
+        write(dir.path(), &device("whole"), 7, None).expect("written");
         let whole = fs::read(dir.path().join(CREDENTIALS)).expect("read");
         fs::remove_file(dir.path().join(BACKUP)).expect("removed");
         let path = dir.path().join(CREDENTIALS);
         for length in 0..whole.len() {
             fs::write(&path, &whole[..length]).expect("written");
-            assert!(read(dir.path()).is_none(), "cut at {length}");
+            assert!(read(dir.path(), None).is_none(), "cut at {length}");
         }
         for at in 0..whole.len() {
             let mut flipped = whole.clone();
             flipped[at] ^= 1 << (at % 8);
             fs::write(&path, &flipped).expect("written");
             // A flip that JSON does not see, as from one blank to another, is none.
-            let same = read(dir.path()).is_none_or(|record| {
+            let same = read(dir.path(), None).is_none_or(|record| {
                 serde_json::to_vec(&record.device).ok()
-                    == serde_json::from_slice(&whole).ok().and_then(|c: Credentials| serde_json::to_vec(&c.device).ok())
+                    == serde_json::from_slice(&whole)
+                        .ok()
+                        .and_then(|c: Credentials| serde_json::to_vec(&c.device?).ok())
             });
             assert!(same, "flipped at {at}");
         }

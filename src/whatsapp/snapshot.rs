@@ -15,12 +15,11 @@ use serde::Deserialize;
 use super::backend::{PRE_KEY_ID_LIMIT, PRE_KEY_LEAP};
 use super::database::{DATABASE, ROLLED_BACK, is_outage};
 use super::record::{BACKUP, CREDENTIALS};
+use super::seal::{self, DATA_KEY, DATA_KEY_BACKUP};
 use crate::event::Identity;
 
 /// Besides [`ROLLED_BACK`]: messages on their way from WhatsApp to the journal come again from WhatsApp.
 const ON_THEIR_WAY: &str = "pending_inbound_messages";
-/// Where a sealed link names its key.
-const DATA_KEY: &str = "data-key.json";
 /// The folder may be linked anew between looking at its parts.
 const TRIES: u32 = 5;
 
@@ -83,6 +82,12 @@ pub fn copy(auth_dir: &Path, to: &Path, in_use: bool) -> io::Result<Copy> {
     let mut try_again = TRIES;
     loop {
         let before = head(auth_dir);
+        if before.is_none() && seal::status(auth_dir).sealed {
+            // Its pre-keys cannot be forgotten without the key.
+            return Err(io::Error::other(
+                "the link is sealed and neither creds.json nor its backup is whole; let the gateway open the account once, which writes them again",
+            ));
+        }
         let database = copy_database(auth_dir, to, before.as_ref(), in_use)?;
         // The record is read after the database, so that it is never the older one of the two.
         let after = head(auth_dir);
@@ -156,10 +161,7 @@ fn describe(auth_dir: &Path, head: Option<Head>, row: Option<Row>) -> Look {
         lid: me.as_ref().and_then(|me| me.lid.as_deref()?.parse().ok()),
         push_name: me.and_then(|me| me.name).filter(|name| !name.is_empty()),
     });
-    let data_key = fs::read(auth_dir.join(DATA_KEY))
-        .ok()
-        .and_then(|bytes| serde_json::from_slice::<serde_json::Value>(&bytes).ok())
-        .and_then(|key| Some(key.get("fingerprint")?.as_str()?.to_owned()));
+    let data_key = seal::status(auth_dir).key;
     Look { identity, epoch: row.epoch.max(head.map_or(0, |h| h.epoch)), data_key, warning: None }
 }
 
@@ -184,7 +186,7 @@ fn copy_files(auth_dir: &Path, to: &Path) -> io::Result<()> {
     for entry in fs::read_dir(auth_dir)?.flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
         // Of a folder that several programs use (the old place of the account `default`) only what is a link's.
-        let ours = [CREDENTIALS, BACKUP, DATA_KEY].contains(&name.as_str());
+        let ours = [CREDENTIALS, BACKUP, DATA_KEY, DATA_KEY_BACKUP].contains(&name.as_str());
         let aside = name.starts_with('.')
             || name.starts_with(DATABASE)
             || name.starts_with("creds.json")
@@ -304,19 +306,47 @@ fn at_rest(path: &Path) -> rusqlite::Result<(Connection, tempfile::TempDir)> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::backend::{identity, open, save};
+    use super::super::backend::{self, Files, Opened, identity};
+    use super::super::seal::{MasterKey, SealedFolder};
     use super::*;
+    use crate::config::model::{EncryptionConfig, KeySource};
+    use crate::ids::AccountId;
+
+    async fn open(dir: &Path, linking: bool, encryption: Option<&EncryptionConfig>) -> Opened {
+        let folder = SealedFolder { dir, account: &AccountId::new("work"), encryption };
+        backend::open(folder, linking).await.expect("opens")
+    }
+
+    async fn save(opened: &Opened, dir: &Path) {
+        let files = Files { dir: dir.to_owned(), keys: opened.keys.clone() };
+        backend::save(&opened.manager, &files).await.expect("saved");
+    }
 
     fn count(db: &Path, table: &str) -> i64 {
         let db = Connection::open(db).expect("opens");
         db.query_row(&format!("SELECT count(*) FROM {table}"), [], |r| r.get(0)).expect("counted")
     }
 
-    /// The promise of a backup: the same device, and no key that may have been used since.
     #[tokio::test]
     async fn a_copy_of_a_link_in_use_is_the_same_device_without_its_sessions() {
+        the_same_device_without_its_sessions(None, None).await;
+    }
+
+    #[tokio::test]
+    async fn a_copy_of_a_sealed_link_is_sealed_with_the_same_key() {
+        let keys = tempfile::tempdir().expect("temp dir");
+        let (path, text) = (keys.path().join("key"), MasterKey::fresh().expect("random"));
+        fs::write(&path, text.as_bytes()).expect("written");
+        let master = MasterKey::parse(text.as_bytes()).expect("a key");
+        let encryption = EncryptionConfig { key: KeySource::File(path), previous: vec![] };
+        the_same_device_without_its_sessions(Some(&encryption), Some(master.fingerprint())).await;
+    }
+
+    /// The promise of a backup: the same device, and no key that may have been used since.
+    async fn the_same_device_without_its_sessions(encryption: Option<&EncryptionConfig>, data_key: Option<String>) {
         let dir = tempfile::tempdir().expect("temp dir");
-        let manager = open(dir.path(), true).await.expect("opens");
+        let opened = open(dir.path(), true, encryption).await;
+        let manager = &opened.manager;
         manager
             .modify_device(|device| {
                 device.pn = "15551234567:3@s.whatsapp.net".parse().ok();
@@ -324,12 +354,11 @@ mod tests {
                 device.next_pre_key_id = 800;
             })
             .await;
-        save(&manager, dir.path().to_owned()).await.expect("saved");
+        save(&opened, dir.path()).await;
         let backend = manager.backend();
         backend.put_session("15557654321@c.us.0", b"a ratchet").await.expect("put");
         backend.store_prekey(5, b"a key", true).await.expect("put");
         backend.put_identity("15557654321@c.us.0", [7; 32]).await.expect("put");
-        fs::write(dir.path().join("data-key.json"), r#"{"fingerprint":"ab12"}"#).expect("written");
         for left in ["creds.json.replaced", "signal.db.damaged", ".creds-x", "whatsapp-allowFrom.json"] {
             fs::write(dir.path().join(left), "{}").expect("written");
         }
@@ -337,14 +366,15 @@ mod tests {
         let copy_dir = to.path().join("work");
         let Copy::Linked(found) = copy(dir.path(), &copy_dir, true).expect("copied") else { panic!("a link") };
         assert_eq!(found.identity.as_ref().map(|i| i.jid.to_string()).as_deref(), Some("15551234567:3@s.whatsapp.net"));
-        assert_eq!((found.data_key.as_deref(), found.warning.as_deref(), found.epoch), (Some("ab12"), None, 1));
+        assert_eq!((found.data_key.clone(), found.warning.as_deref(), found.epoch), (data_key, None, 1));
         let mut names: Vec<String> = fs::read_dir(&copy_dir)
             .expect("listed")
             .flatten()
             .map(|e| e.file_name().to_string_lossy().into())
             .collect();
         names.sort();
-        assert_eq!(names, ["creds.json", "creds.json.bak", "data-key.json", "signal.db"]);
+        let sealed: &[&str] = if encryption.is_some() { &["data-key.json", "data-key.json.bak"] } else { &[] };
+        assert_eq!(names, [&["creds.json", "creds.json.bak"], sealed, &["signal.db"]].concat());
         let database = copy_dir.join(DATABASE);
         assert_eq!(
             (count(&database, "sessions"), count(&database, "prekeys"), count(&database, "identities")),
@@ -358,7 +388,7 @@ mod tests {
         let look = look(&copy_dir).expect("readable").expect("a link");
         assert_eq!(look.identity, found.identity);
 
-        let again = open(&copy_dir, false).await.expect("goes on");
+        let again = open(&copy_dir, false, encryption).await.manager;
         let (old, new) =
             (manager.get_device_snapshot().to_serializable(), again.get_device_snapshot().to_serializable());
         assert_eq!(identity(&new), identity(&old));
@@ -371,22 +401,23 @@ mod tests {
     #[tokio::test]
     async fn a_copy_without_its_record_rolls_nothing_back_either() {
         let dir = tempfile::tempdir().expect("temp dir");
-        let manager = open(dir.path(), true).await.expect("opens");
+        let opened = open(dir.path(), true, None).await;
+        let manager = &opened.manager;
         manager
             .modify_device(|device| {
                 device.pn = "15551234567:3@s.whatsapp.net".parse().ok();
                 device.server_has_prekeys = true;
             })
             .await;
-        save(&manager, dir.path().to_owned()).await.expect("saved");
+        save(&opened, dir.path()).await;
         let old = manager.get_device_snapshot().to_serializable();
-        drop(manager);
+        drop(opened);
         for name in [CREDENTIALS, BACKUP] {
             fs::remove_file(dir.path().join(name)).expect("removed");
         }
         let to = tempfile::tempdir().expect("temp dir");
         assert!(matches!(copy(dir.path(), to.path(), false).expect("copied"), Copy::Linked(_)));
-        let new = open(to.path(), false).await.expect("goes on").get_device_snapshot().to_serializable();
+        let new = open(to.path(), false, None).await.manager.get_device_snapshot().to_serializable();
         assert_eq!(identity(&new), identity(&old));
         assert!(new.next_pre_key_id > old.next_pre_key_id && !new.server_has_prekeys);
     }

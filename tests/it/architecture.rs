@@ -89,6 +89,7 @@ fn every_dependency_has_one_home() {
                 "whatsapp/backend.rs",
                 "whatsapp/database.rs",
                 "whatsapp/snapshot.rs",
+                "whatsapp/seal/",
                 "whatsapp/wal.rs",
                 "whatsapp/baileys/database.rs",
             ],

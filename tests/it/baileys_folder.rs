@@ -7,7 +7,9 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 use verso::clock::Clock;
-use verso::whatsapp::baileys::{BaileysError, Imported, Taking, export, import, inspect};
+use verso::whatsapp::baileys::{BaileysError, Imported, Taking, import, inspect};
+
+use crate::transfer::export;
 
 pub fn fixture() -> tempfile::TempDir {
     let dir = tempfile::tempdir().expect("temp dir");

@@ -12,6 +12,7 @@ mod commands;
 mod corruption;
 mod crash;
 mod debounce;
+mod encryption;
 mod faults;
 mod groups;
 mod hostile;

@@ -5,12 +5,12 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
-use verso::whatsapp::baileys::export;
 use wa_simulator::World;
 
 use crate::baileys_folder::{command, fixture, said, verso};
 use crate::support::GatewayFixture;
 use crate::support::model::Model;
+use crate::transfer::export;
 
 fn write(path: PathBuf, text: impl AsRef<str>) {
     fs::create_dir_all(path.parent().expect("a folder")).expect("made");

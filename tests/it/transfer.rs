@@ -6,7 +6,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use verso::clock::Clock;
-use verso::whatsapp::baileys::{BaileysError, Taking, export, import};
+use verso::ids::AccountId;
+use verso::whatsapp::baileys::{BaileysError, Exported, Taking, import};
+use verso::whatsapp::seal::SealedFolder;
 use wa_simulator::{Group, Phone, World};
 
 use crate::support::GatewayFixture;
@@ -16,6 +18,12 @@ const ONE: &str =
     accounts: { work: {} } } } }";
 const FORCED: Taking = Taking { force: true, fresh_sessions: false };
 const DEFAULT: &str = "{ channels: { whatsapp: { dmPolicy: 'open', allowFrom: ['*'] } } }";
+
+/// Writes a plain account out.
+pub async fn export(dir: &Path, to: &Path) -> Result<Exported, BaileysError> {
+    let folder = SealedFolder { dir, account: &AccountId::new("work"), encryption: None };
+    verso::whatsapp::baileys::export(folder, to).await
+}
 
 fn account(state: &Path, id: &str) -> PathBuf {
     state.join("credentials/whatsapp").join(id)

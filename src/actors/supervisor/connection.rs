@@ -36,6 +36,7 @@ impl SupervisorActor {
             device_name: self.account.link.device_name.clone(),
             available: self.marks_online(),
             linking: matches!(self.machine.state(), AccountState::Linking { .. }),
+            encryption: self.account.link.encryption.clone(),
         };
         let socket = SocketActor::new(spec, self.cx.socket.clone(), self.generation, ctx.address().recipient(), lock);
         self.socket = Some(socket.start());

@@ -60,6 +60,7 @@ impl SupervisorActor {
             device_name: self.account.link.device_name.clone(),
             available: false,
             linking: true,
+            encryption: self.account.link.encryption.clone(),
         };
         let socket = SocketActor::new(spec, self.cx.socket.clone(), generation, ctx.address().recipient(), lock);
         let socket = socket.for_pairing_only().start();

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::EncryptionConfig;
 use crate::ids::{AccountId, E164, Jid};
 
 /// One WhatsApp account.
@@ -26,6 +28,8 @@ pub struct LinkConfig {
     pub auth_dir: Option<PathBuf>,
     /// Name shown in the phone's list of linked devices.
     pub device_name: String,
+    /// How its files are sealed; the same for all accounts.
+    pub encryption: Option<Arc<EncryptionConfig>>,
 }
 
 /// What an account does with messages.

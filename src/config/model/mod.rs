@@ -5,6 +5,7 @@
 
 mod account;
 mod agents;
+mod credentials;
 mod session;
 
 use std::collections::BTreeMap;
@@ -19,6 +20,7 @@ use crate::ids::{AccountId, AgentId};
 
 pub use account::*;
 pub use agents::*;
+pub use credentials::*;
 pub use session::*;
 
 /// One whole configuration, immutable.

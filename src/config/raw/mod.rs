@@ -5,6 +5,7 @@
 
 mod agents;
 mod channel;
+mod credentials;
 mod session;
 
 use schemars::JsonSchema;
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 pub use agents::*;
 pub use channel::*;
+pub use credentials::*;
 pub use session::*;
 
 /// Verso's config file.
@@ -25,6 +27,8 @@ pub struct RawConfig {
     pub web: Option<WebRaw>,
     /// The channels; Verso serves WhatsApp.
     pub channels: Option<ChannelsRaw>,
+    /// How the credentials of WhatsApp links are kept.
+    pub credentials: Option<CredentialsRaw>,
     /// Who answers.
     pub agents: Option<AgentsRaw>,
     /// Which chat goes to which agent. Without a match the default agent answers.

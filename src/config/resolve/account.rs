@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{ResolveEnv, millis};
+use super::{ResolveEnv, credentials, millis};
 use crate::config::model::*;
 use crate::config::problem::{Findings, KeyPath};
 use crate::config::raw::*;
@@ -25,6 +25,7 @@ pub(super) fn accounts(
     let empty = WhatsappRaw::default();
     let channel = raw.channels.as_ref().and_then(|c| c.whatsapp.as_ref()).unwrap_or(&empty);
     let on = raw.web.as_ref().and_then(|w| w.enabled).unwrap_or(true) && channel.enabled.unwrap_or(true);
+    let encryption = &credentials::encryption(raw, env, findings).map(Arc::new);
     let mut out = BTreeMap::new();
     let path = channel_path().key("accounts");
     for (key, account) in channel.accounts.iter().flatten() {
@@ -42,12 +43,12 @@ pub(super) fn accounts(
             );
             continue;
         }
-        let one = Merge { raw, channel, account: Some(account), account_path: at, env };
+        let one = Merge { raw, channel, account: Some(account), account_path: at, env, encryption };
         out.insert(id.clone(), Arc::new(one.resolve(id, on, findings)));
     }
     if out.is_empty() {
         let id = AccountId::new(AccountId::DEFAULT);
-        let one = Merge { raw, channel, account: None, account_path: channel_path(), env };
+        let one = Merge { raw, channel, account: None, account_path: channel_path(), env, encryption };
         out.insert(id.clone(), Arc::new(one.resolve(id, on, findings)));
     }
     let first = || out.keys().next().cloned().expect("there is always one account");
@@ -73,6 +74,7 @@ struct Merge<'a> {
     account: Option<&'a AccountRaw>,
     account_path: KeyPath,
     env: &'a ResolveEnv,
+    encryption: &'a Option<Arc<EncryptionConfig>>,
 }
 
 impl Merge<'_> {
@@ -93,6 +95,7 @@ impl Merge<'_> {
             enabled: channel_on && self.account.and_then(|a| a.enabled).unwrap_or(true),
             auth_dir: self.auth_dir(findings),
             device_name: self.value(|r| r.device_name.as_ref()).unwrap_or_else(|| "Verso".to_owned()),
+            encryption: self.encryption.clone(),
         };
         AccountConfig { id, link, rules: self.rules(findings) }
     }

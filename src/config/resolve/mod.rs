@@ -2,6 +2,7 @@
 
 mod account;
 mod agents;
+mod credentials;
 mod session;
 
 use std::path::{Path, PathBuf};

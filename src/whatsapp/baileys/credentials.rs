@@ -16,7 +16,7 @@ use crate::clock::UnixMs;
 /// Makes the device of `creds.json`.
 pub(super) fn device(credentials: &Value, dir: &Path, now: UnixMs) -> Result<Device, BaileysError> {
     let bad = |field: &'static str| BaileysError::Field { path: dir.join(CREDENTIALS), field };
-    if credentials.get("format").is_some() && credentials.get("device").is_some() {
+    if credentials.get("format").is_some() && ["device", "sealed"].iter().any(|key| credentials.get(key).is_some()) {
         return Err(BaileysError::Ours(dir.to_path_buf()));
     }
     if credentials.get("noiseKey").is_none() && credentials.get("signedIdentityKey").is_none() {

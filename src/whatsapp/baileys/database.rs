@@ -11,6 +11,7 @@ use whatsapp_rust::traits::Backend;
 
 use super::BaileysError;
 use super::link::Link;
+use crate::whatsapp::seal::{self, DataKeys, Vault};
 
 /// Makes a database of `link` at `path`, where none is. It is on disk as a whole when this returns.
 pub(super) async fn build(path: &Path, link: &Link) -> Result<(), BaileysError> {
@@ -64,22 +65,10 @@ pub(super) fn settle(path: &Path) -> Result<(), BaileysError> {
 }
 
 /// The keys of everything in a database.
-#[derive(Default)]
-pub(super) struct Keys {
-    pub pre_keys: Vec<u32>,
-    pub sessions: Vec<String>,
-    pub identities: Vec<String>,
-    pub sender_keys: Vec<String>,
-    pub sync_keys: Vec<Vec<u8>>,
-    pub sync_versions: Vec<String>,
-    /// Collection, index, value.
-    pub proofs: Vec<(String, Vec<u8>, Vec<u8>)>,
-    /// A user and the JSON list of the user's devices.
-    pub devices: Vec<(String, String)>,
-}
+pub(super) use crate::whatsapp::seal::Listed as Keys;
 
 /// Lists a database.
-pub(super) fn keys(path: &Path) -> Result<Keys, BaileysError> {
+fn keys(path: &Path) -> Result<Keys, BaileysError> {
     read_keys(path).map_err(|e| BaileysError::Database { path: path.to_path_buf(), cause: e.to_string() })
 }
 
@@ -108,10 +97,18 @@ fn read_keys(path: &Path) -> rusqlite::Result<Keys> {
     })
 }
 
-/// The store of a link at rest.
-pub(super) async fn open(path: &Path) -> Result<Arc<dyn Backend>, BaileysError> {
-    let failed = |cause: String| BaileysError::Database { path: path.to_path_buf(), cause };
+/// The store of a link at rest, and what is in it.
+pub(super) async fn open(dir: &Path, keys: Option<&DataKeys>) -> Result<(Arc<dyn Backend>, Keys), BaileysError> {
+    let path = dir.join("signal.db");
+    let failed = |cause: String| BaileysError::Database { path: path.clone(), cause };
+    if let Some(keys) = keys.filter(|_| seal::sealed_with(dir).is_some()) {
+        let vault = Vault::open(&path, keys).await.map_err(failed)?;
+        let listed = vault.listed().await.map_err(|e| failed(e.to_string()))?;
+        return Ok((Arc::new(vault), listed));
+    }
     let text = path.to_str().ok_or_else(|| failed("the path is not valid UTF-8".to_owned()))?;
     let store = SqliteStore::new(text).await.map_err(|e| failed(e.to_string()))?;
-    Ok(Arc::new(store))
+    let listed = path.clone();
+    let keys = super::import::blocking(move || self::keys(&listed)).await?;
+    Ok((Arc::new(store), keys))
 }

@@ -22,20 +22,22 @@ use super::{
 };
 use crate::whatsapp::backend;
 use crate::whatsapp::database::{Found, inspect};
+use crate::whatsapp::seal::{DATA_KEY, DATA_KEY_BACKUP, SealedFolder};
 
 /// Writes the link in `auth_dir` to the folder `to`, which is new or empty, and sets the link in `auth_dir` aside as
 /// `creds.json.exported` and `signal.db.exported`, so that two programs do not use it. The caller holds the lock of `auth_dir`.
 ///
 /// # Errors
 /// When there is no link, `to` has something in it, or a file cannot be written; the link stays usable then.
-pub async fn export(auth_dir: &Path, to: &Path) -> Result<Exported, BaileysError> {
+pub async fn export(folder: SealedFolder<'_>, to: &Path) -> Result<Exported, BaileysError> {
+    let auth_dir = folder.dir;
     let path = auth_dir.join("signal.db");
     if !path.is_file() || !auth_dir.join(CREDENTIALS).is_file() {
         return Err(BaileysError::NothingToExport(auth_dir.to_path_buf()));
     }
     let target = to.to_path_buf();
     let made = blocking(move || prepare(&target)).await?;
-    let exported = write_link(auth_dir, to).await;
+    let exported = write_link(folder, to).await;
     if exported.is_err() {
         let target = to.to_path_buf();
         blocking(move || {
@@ -47,19 +49,21 @@ pub async fn export(auth_dir: &Path, to: &Path) -> Result<Exported, BaileysError
     exported
 }
 
-async fn write_link(auth_dir: &Path, to: &Path) -> Result<Exported, BaileysError> {
+async fn write_link(folder: SealedFolder<'_>, to: &Path) -> Result<Exported, BaileysError> {
+    let auth_dir = folder.dir;
     let path = auth_dir.join("signal.db");
-    let listed = path.clone();
-    let recorded = backend::epoch(auth_dir);
-    let keys = blocking(move || {
+    let unlocked = folder.unlock(false).await.map_err(|e| BaileysError::Locked(e.to_string()))?;
+    let looked = path.clone();
+    let recorded = backend::epoch(auth_dir, unlocked.as_ref());
+    blocking(move || {
         // What a crash rolled back must not be used by the other program either.
-        match inspect(&listed, recorded).map_err(BaileysError::io("read", &listed))? {
-            Found::Whole { .. } => database::keys(&listed),
-            Found::Damaged(cause) => Err(BaileysError::Database { path: listed, cause }),
+        match inspect(&looked, recorded).map_err(BaileysError::io("read", &looked))? {
+            Found::Whole { .. } => Ok(()),
+            Found::Damaged(cause) => Err(BaileysError::Database { path: looked, cause }),
         }
     })
     .await?;
-    let store = database::open(&path).await?;
+    let (store, keys) = database::open(auth_dir, unlocked.as_ref()).await?;
     let failed = |cause: String| BaileysError::Database { path: path.clone(), cause };
     let mut folder = Contents { store: Arc::clone(&store), files: BTreeMap::new(), report: Exported::default() };
     let device = folder.fill(keys).await.map_err(|e| failed(e.to_string()))?;
@@ -88,7 +92,7 @@ async fn write_link(auth_dir: &Path, to: &Path) -> Result<Exported, BaileysError
         sync(&target.join(CREDENTIALS))?;
         File::open(&target).and_then(|d| d.sync_all()).map_err(BaileysError::io("sync", &target))?;
         database::settle(&dir.join("signal.db"))?;
-        set_aside::aside(&dir, &["creds.json.bak", CREDENTIALS, "signal.db"], "exported")
+        set_aside::aside(&dir, &["creds.json.bak", CREDENTIALS, "signal.db", DATA_KEY_BACKUP, DATA_KEY], "exported")
             .map_err(BaileysError::io("rename in", &dir))
     })
     .await?;

@@ -16,6 +16,7 @@ use super::files::{self, CREDENTIALS, CREDENTIALS_BACKUP, Folder};
 use super::link::Link;
 use super::{BaileysError, Imported, Taking, database, set_aside};
 use crate::clock::UnixMs;
+use crate::whatsapp::seal::{DATA_KEY, DATA_KEY_BACKUP, DataKeys};
 use crate::whatsapp::{backend, database as file};
 
 /// Sessions that were written so long ago may be those of an old copy.
@@ -26,21 +27,25 @@ const JUST_NOW: Duration = Duration::from_secs(1);
 const UNFINISHED: &str = "signal.db.importing";
 
 /// Takes over the Baileys link that lies in `auth_dir` itself; `None` when there is none. The caller holds the folder's lock.
-pub(in crate::whatsapp) async fn in_place(auth_dir: &Path, now: UnixMs) -> Result<Option<Imported>, BaileysError> {
+pub(in crate::whatsapp) async fn in_place(
+    auth_dir: &Path,
+    now: UnixMs,
+    keys: Option<&DataKeys>,
+) -> Result<Option<Imported>, BaileysError> {
     let dir = auth_dir.to_path_buf();
     let credentials = blocking(move || Ok(files::read_json(&dir.join(CREDENTIALS)).ok().flatten())).await?;
     if !credentials.is_some_and(|c| files::is_linked(&c)) {
         return Ok(None);
     }
     let (folder, link) = read(auth_dir, now, Taking { force: true, fresh_sessions: false }).await?;
-    let known = backend::same_device(auth_dir, &link.device).await;
+    let known = backend::same_device(auth_dir, &link.device, keys).await;
     let mut report = report(&folder, &link);
     if !known {
         build(auth_dir, &link).await?;
     }
     let dir = auth_dir.to_path_buf();
     let day = date(now);
-    let device = link.device.clone();
+    let (device, keys) = (link.device.clone(), keys.cloned());
     report.backup = Some(
         blocking(move || {
             let backup = back_up(&dir, &day)?;
@@ -48,7 +53,7 @@ pub(in crate::whatsapp) async fn in_place(auth_dir: &Path, now: UnixMs) -> Resul
                 set_aside::aside(&dir, &["signal.db"], "replaced").map_err(BaileysError::io("rename in", &dir))?;
                 place(&dir)?;
             }
-            backend::mirror_device(&dir, &device).map_err(BaileysError::io("write into", &dir))?;
+            backend::mirror_device(&dir, &device, keys.as_ref()).map_err(BaileysError::io("write into", &dir))?;
             for path in files::own_files(&dir) {
                 if path.file_name().is_none_or(|n| n != CREDENTIALS && n != CREDENTIALS_BACKUP) {
                     fs::remove_file(&path).map_err(BaileysError::io("delete", &path))?;
@@ -97,7 +102,7 @@ pub async fn import(from: &Path, auth_dir: &Path, taking: Taking, now: UnixMs) -
 
 /// The new link takes the place of what is there; when that fails, what was there is back.
 fn swap(dir: &Path, device: &Device) -> Result<(), BaileysError> {
-    const OWN: [&str; 3] = [CREDENTIALS_BACKUP, CREDENTIALS, "signal.db"];
+    const OWN: [&str; 5] = [CREDENTIALS_BACKUP, CREDENTIALS, "signal.db", DATA_KEY_BACKUP, DATA_KEY];
     let kept = |name: &str| format!("{name}.replaced");
     let failed = || BaileysError::io("write into", dir);
     // From here on whatever is called so is what was there.
@@ -106,7 +111,7 @@ fn swap(dir: &Path, device: &Device) -> Result<(), BaileysError> {
     let swapped = set_aside::aside(dir, &OWN, "replaced")
         .map_err(failed())
         .and_then(|()| place(dir))
-        .and_then(|()| backend::mirror_device(dir, device).map_err(failed()));
+        .and_then(|()| backend::mirror_device(dir, device, None).map_err(failed()));
     if swapped.is_err() {
         for (name, stood) in OWN.into_iter().zip(stood) {
             let undone = match (dir.join(kept(name)).exists(), stood) {

@@ -169,6 +169,9 @@ pub enum BaileysError {
     /// The account has no link.
     #[error("{} holds no linked device; there is nothing to export", .0.display())]
     NothingToExport(PathBuf),
+    /// It is sealed and there is no key for it.
+    #[error("{0}")]
+    Locked(String),
     /// The database fails.
     #[error("cannot use {}: {cause}", path.display())]
     Database {

@@ -29,7 +29,7 @@ pub(super) fn rename(dir: &Path, from: &str, to: &str) -> io::Result<()> {
 }
 
 /// Deletes a database file that nobody needs.
-pub(super) fn remove(dir: &Path, name: &str) -> io::Result<()> {
+pub(in crate::whatsapp) fn remove(dir: &Path, name: &str) -> io::Result<()> {
     for end in ["", BESIDE[0], BESIDE[1]] {
         match fs::remove_file(dir.join(format!("{name}{end}"))) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
