@@ -41,6 +41,7 @@ async fn a_phone_that_stays_away_is_warned_of_until_it_is_back() {
     work.switches_off();
     clock.set(start + DAY / 2);
     talk(&ann, &work, "while the phone is off").await;
+    gateway.wait("the answer to be noted", |s| s.accounts[0].last_outbound_at == Some(start + DAY / 2)).await;
     clock.set(start + 6 * DAY);
     reconnect(&gateway, &device).await;
     let status = gateway.status().await;

@@ -115,7 +115,7 @@ impl Pump {
                     if pacing.is_some() && !started {
                         started = true;
                         // What an earlier connection left open is not left for later, and goes before what waits.
-                        for letters in self.asked().await {
+                        for letters in self.asked(false).await {
                             lanes.push(self.shared.clone().lane(letters));
                         }
                         look.reset_immediately();
@@ -128,8 +128,10 @@ impl Pump {
                     self.waits.values_mut().for_each(|(_, until)| *until = until.filter(|until| *until > now));
                 }
                 _ = look.tick() => if started {
+                    let mut again = self.asked(true).await;
                     self.forget_asked().await;
-                    for letters in self.unread().await {
+                    again.append(&mut self.unread().await);
+                    for letters in again {
                         lanes.push(self.shared.clone().lane(letters));
                     }
                 },
@@ -175,9 +177,10 @@ impl Pump {
         self.lanes_of(letters)
     }
 
-    /// What devices asked for again when the process or the connection ended: nobody else answers them.
-    async fn asked(&mut self) -> Vec<Vec<Letter>> {
-        match self.shared.outbox.asked().await {
+    /// What devices asked for again and nobody else answers: all that was asked when the process or the connection ended; on this
+    /// connection what `several` asked for, because of requests at once the client answers one.
+    async fn asked(&mut self, several: bool) -> Vec<Vec<Letter>> {
+        match self.shared.outbox.asked(several).await {
             Ok(letters) => self.lanes_of(letters),
             Err(error) => {
                 tracing::error!(target: "whatsapp/outbound", %error, "cannot read the outbox");

@@ -62,11 +62,12 @@ impl AccountOutbox {
             .await
     }
 
-    /// What devices asked for again ([`Journal::asked_again`]) and that can be sent again as it lies here.
+    /// What devices asked for again ([`Journal::asked_again`]) and that can be sent again as it lies here. `several`: only what more than one
+    /// asked for.
     ///
     /// # Errors
     /// When they cannot be read.
-    pub async fn asked(&self) -> Result<Vec<Letter>, StoreError> {
+    pub async fn asked(&self, several: bool) -> Result<Vec<Letter>, StoreError> {
         let (account, prefix) = (self.account.clone(), asked_fact(&self.account, ""));
         self.journal
             .run(move |db| {
@@ -74,9 +75,9 @@ impl AccountOutbox {
                 db.prepare_cached(
                     "SELECT outbox.* FROM facts JOIN outbox ON outbox.id = substr(facts.key, length(?2) + 1)
                      WHERE substr(facts.key, 1, length(?2)) = ?2 AND account = ?1 AND state IN ('acked', 'delivered')
-                     AND json_extract(content, '$.type') <> 'media' ORDER BY seq",
+                     AND json_extract(content, '$.type') <> 'media' AND (?3 = 0 OR facts.value = ?4) ORDER BY seq",
                 )?
-                .query_map(params![account.as_str(), prefix], |row| letter(row, true))?
+                .query_map(params![account.as_str(), prefix, several, SEVERAL], |row| letter(row, true))?
                 .collect()
             })
             .await
@@ -165,6 +166,9 @@ fn asked_fact(account: &AccountId, id: &str) -> String {
     format!("asked:{account}:{id}")
 }
 
+/// The value of that fact when more than one request came: of requests that come at once the client answers one.
+const SEVERAL: &str = "several";
+
 /// How long the client waits for the note about a message that is asked for again.
 const NOTE_PATIENCE: std::time::Duration = std::time::Duration::from_millis(500);
 
@@ -174,7 +178,10 @@ impl Journal {
     pub fn asked_again(&self, account: &AccountId, id: &MessageId) {
         let (fact, now) = (asked_fact(account, id.as_str()), self.clock.now());
         let (noted, done) = std::sync::mpsc::channel();
-        let work = move |db: &Connection| facts::write(db, &fact, "", now);
+        let work = move |db: &Connection| {
+            let value = if facts::read(db, &fact)?.is_some() { SEVERAL } else { "" };
+            facts::write(db, &fact, value, now)
+        };
         let queued = self.submit(true, work, move |result| {
             log_unnoted(result);
             let _ = noted.send(());

@@ -184,6 +184,29 @@ async fn a_text_that_nobody_confirmed_is_handed_out_once_more() {
 }
 
 #[tokio::test]
+async fn what_several_devices_asked_for_again_is_told_apart_until_it_was_sent() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let journal = open(dir.path());
+    let (out, account) = (outbox(&journal, "work"), AccountId::new("work"));
+    journal.enqueue(vec![part("ONE", None), part("MORE", None), part("NONE", None)]).await.expect("queued");
+    for id in ["ONE", "MORE", "NONE"] {
+        out.mark(&MessageId::new(id), OutboxState::Acked, None);
+    }
+    for id in ["ONE", "MORE", "MORE"] {
+        // It waits for the disk, on a thread of the client.
+        let (journal, account) = (journal.clone(), account.clone());
+        tokio::task::spawn_blocking(move || journal.asked_again(&account, &MessageId::new(id))).await.expect("noted");
+    }
+    let asked = async |several| {
+        let letters = out.asked(several).await.expect("read");
+        letters.iter().map(|l| l.id().to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!((asked(false).await, asked(true).await), (vec!["ONE".into(), "MORE".into()], vec!["MORE".to_owned()]));
+    out.resent(&MessageId::new("MORE"));
+    assert_eq!((asked(false).await, asked(true).await), (vec!["ONE".to_owned()], vec![]));
+}
+
+#[tokio::test]
 async fn whoever_wrote_or_was_written_to_is_no_first_contact() {
     let dir = tempfile::tempdir().expect("temp dir");
     let journal = open(dir.path());

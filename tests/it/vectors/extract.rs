@@ -25,11 +25,16 @@ pub fn functions(name: &str) -> Option<(Run, Deviation)> {
 /// WhatsApp's own description of its messages, from the package that Verso is built with.
 static MESSAGE: LazyLock<prost_reflect::MessageDescriptor> = LazyLock::new(|| {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
-    let asked = std::process::Command::new(cargo)
-        .args(["metadata", "--format-version=1", "--locked", "--offline"])
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .output()
-        .expect("cargo runs");
+    let ask = |args: &[&str]| {
+        let asked = std::process::Command::new(&cargo).args(args).current_dir(env!("CARGO_MANIFEST_DIR")).output();
+        let asked = asked.expect("cargo runs");
+        assert!(asked.status.success(), "{}", String::from_utf8_lossy(&asked.stderr));
+        asked
+    };
+    // Packages of other systems are not on this machine.
+    let version = String::from_utf8(ask(&["-vV"]).stdout).expect("text");
+    let host = version.lines().find_map(|line| line.strip_prefix("host: ")).expect("cargo names its host");
+    let asked = ask(&["metadata", "--format-version=1", "--locked", "--offline", "--filter-platform", host]);
     let metadata: Value = serde_json::from_slice(&asked.stdout).expect("cargo metadata");
     let package = metadata["packages"].as_array().into_iter().flatten().find(|p| p["name"] == "waproto");
     let manifest = std::path::Path::new(text(&package.expect("waproto is a dependency")["manifest_path"]));
