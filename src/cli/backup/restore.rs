@@ -132,16 +132,15 @@ pub(super) fn run(args: &RestoreArgs, p: &mut Printer<'_>) -> Result<(), Failure
     let links: Vec<(AccountId, PathBuf)> = chosen.map(|link| (link.account.clone(), folder(&link.account))).collect();
     if !args.dry_run {
         let _locks = lock_links(&links)?;
-        plan_all(
-            &mut plan,
-            &place,
-            &archive,
-            &links,
-            &contents.manifest,
-            config.as_deref(),
-            only.is_none(),
-            args.resume,
-        )?;
+        let unpacked = Unpacked {
+            archive: &archive,
+            links: &links,
+            manifest: &contents.manifest,
+            config: config.as_deref(),
+            whole: only.is_none(),
+            resume: args.resume,
+        };
+        unpacked.plan(&mut plan, &place)?;
         let done = plan.carry_out(&place.paths);
         if swap::is_unfinished(&place.paths) {
             // What is staged is needed when it goes on.
@@ -272,58 +271,62 @@ fn lock_links(links: &[(AccountId, PathBuf)]) -> Result<Vec<AccountLock>, Failur
     present.map(|(_, dir)| AccountLock::acquire(dir).map_err(Failure::from)).collect()
 }
 
-/// Says where everything goes.
-#[allow(clippy::too_many_arguments)]
-fn plan_all(
-    plan: &mut Plan,
-    place: &Place,
-    archive: &Path,
-    links: &[(AccountId, PathBuf)],
-    manifest: &Manifest,
-    config: Option<&Path>,
+/// What an archive was unpacked to, and what of it is wanted.
+struct Unpacked<'a> {
+    archive: &'a Path,
+    links: &'a [(AccountId, PathBuf)],
+    manifest: &'a Manifest,
+    config: Option<&'a Path>,
+    /// Not only some accounts.
     whole: bool,
     resume: bool,
-) -> Result<(), Failure> {
-    let paths = &place.paths;
-    let credentials = archive.join("credentials");
-    for (account, dir) in links {
-        let from = archive.join("links").join(account.as_str());
-        match dir.strip_prefix(paths.credentials()) {
-            // With the rest of the folder.
-            Ok(below) if whole => swap::bring(&from, &credentials.join(below))?,
-            _ => plan.put(dir, &from)?,
+}
+
+impl Unpacked<'_> {
+    /// Says where everything goes.
+    fn plan(self, plan: &mut Plan, place: &Place) -> Result<(), Failure> {
+        let Self { archive, links, manifest, config, whole, resume } = self;
+        let paths = &place.paths;
+        let credentials = archive.join("credentials");
+        for (account, dir) in links {
+            let from = archive.join("links").join(account.as_str());
+            match dir.strip_prefix(paths.credentials()) {
+                // With the rest of the folder.
+                Ok(below) if whole => swap::bring(&from, &credentials.join(below))?,
+                _ => plan.put(dir, &from)?,
+            }
         }
+        if !whole {
+            return Ok(());
+        }
+        if paths.credentials().starts_with(paths.root()) {
+            plan.replace(paths.credentials(), &credentials)?;
+        } else {
+            plan.replace_entries(paths.credentials(), &credentials)?;
+        }
+        let root = paths.root();
+        for name in ["state.db-wal", "state.db-shm"] {
+            plan.away(&root.join(name))?;
+        }
+        plan.replace(&root.join("agents"), &archive.join("agents"))?;
+        plan.replace(&paths.state_db(), &archive.join(STATE_DB))?;
+        if archive.join(TOKEN).is_file() {
+            plan.put(&paths.gateway_token(), &archive.join(TOKEN))?;
+        }
+        if !resume {
+            // Nothing that waits is sent, so nothing of it is needed.
+            let _ = fs::remove_dir_all(archive.join("media/outbound"));
+        }
+        if manifest.media && archive.join("media").is_dir() {
+            plan.put(&paths.media(), &archive.join("media"))?;
+        } else if archive.join("media/outbound").is_dir() {
+            plan.put(&paths.media_outbound(), &archive.join("media/outbound"))?;
+        }
+        if let Some(config) = config {
+            plan.put_config(&place.location.path, config)?;
+        }
+        Ok(())
     }
-    if !whole {
-        return Ok(());
-    }
-    if paths.credentials().starts_with(paths.root()) {
-        plan.replace(paths.credentials(), &credentials)?;
-    } else {
-        plan.replace_entries(paths.credentials(), &credentials)?;
-    }
-    let root = paths.root();
-    for name in ["state.db-wal", "state.db-shm"] {
-        plan.away(&root.join(name))?;
-    }
-    plan.replace(&root.join("agents"), &archive.join("agents"))?;
-    plan.replace(&paths.state_db(), &archive.join(STATE_DB))?;
-    if archive.join(TOKEN).is_file() {
-        plan.put(&paths.gateway_token(), &archive.join(TOKEN))?;
-    }
-    if !resume {
-        // Nothing that waits is sent, so nothing of it is needed.
-        let _ = fs::remove_dir_all(archive.join("media/outbound"));
-    }
-    if manifest.media && archive.join("media").is_dir() {
-        plan.put(&paths.media(), &archive.join("media"))?;
-    } else if archive.join("media/outbound").is_dir() {
-        plan.put(&paths.media_outbound(), &archive.join("media/outbound"))?;
-    }
-    if let Some(config) = config {
-        plan.put_config(&place.location.path, config)?;
-    }
-    Ok(())
 }
 
 fn report(
