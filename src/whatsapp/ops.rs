@@ -21,7 +21,7 @@ use crate::outgoing::{Letter, Outgoing, Outlet, Target};
 /// A send may have to fetch keys and device lists first.
 const SEND_LIMIT: Duration = Duration::from_secs(45);
 /// Everything else.
-const ASK_LIMIT: Duration = Duration::from_secs(20);
+pub(super) const ASK_LIMIT: Duration = Duration::from_secs(20);
 /// The socket of a fresh link has to stand before a code can be asked for.
 const PAIRING_LIMIT: Duration = Duration::from_secs(30);
 /// Longer than the library waits for a keep-alive, so that its own word arrives.
@@ -137,6 +137,8 @@ impl Link {
         let freshness = if letter.handling().again { Freshness::Refresh } else { Freshness::default() };
         let me = self.identity().map_or_else(|| letter.chat().clone(), |me| me.jid);
         let message = match letter.content() {
+            // Its file is gone since WhatsApp took it.
+            Outgoing::Media { .. } if letter.handling().again => self.as_sent(letter.chat(), letter.id()).await?,
             Outgoing::Media { media, caption, quote } => {
                 let stored = self.upload(letter.id(), media).await?;
                 #[cfg(feature = "demo")]
@@ -342,7 +344,7 @@ pub(super) async fn numbers_behind(
     Ok(pairs.collect())
 }
 
-fn theirs(jid: &Jid) -> Result<LibraryJid, LinkError> {
+pub(super) fn theirs(jid: &Jid) -> Result<LibraryJid, LinkError> {
     convert::library_jid(jid).ok_or_else(|| LinkError::Invalid("the address cannot be used with WhatsApp".to_owned()))
 }
 

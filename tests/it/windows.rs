@@ -4,7 +4,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use verso::clock::Clock;
+use verso::event::MediaKind;
 use verso::ids::AccountId;
+use verso::outgoing::{MediaFile, Outgoing};
 use verso::store::journal::{Journal, OutboxPart};
 use wa_simulator::{Phone, World};
 
@@ -252,28 +254,59 @@ async fn a_message_that_was_opened_before_a_crash_and_cannot_be_opened_again_is_
     assert_eq!(answers(), 1);
 }
 
-/// The client answers a phone that could not open a message and asks for it again, while it lives; and the phone asks once.
+/// The client answers a phone that could not open a message and asks for it again, while it lives; and the phone asks once. The file of a
+/// message that WhatsApp has is gone by then.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_message_that_a_phone_asked_for_again_before_a_crash_is_sent_again_after_it() {
-    let world = World::start().await.expect("world");
-    let (work, ann) = (world.phone("+15550001111"), world.contact("+15557654321", "Ann"));
-    let gateway = Process::start(&world, state(OPEN)).await;
-    gateway.link(&world, &work).await;
-    ann.says(&work, "hello");
-    ann.expect_text("hello").await.expect("answered");
-    let folder = gateway.kill();
-    // It waits in the outbox, and her phone cannot open it.
-    let journal = Journal::open(&folder.path().join("state.db"), Clock::System).expect("opens");
-    let chat = ann.lid().to_string().parse().expect("a chat");
-    let part = OutboxPart::text(AccountId::new("work"), chat, "can you read me?", None);
-    journal.enqueue(vec![part]).await.expect("queued");
-    journal.close().await;
-    ann.reinstall(false);
-    Process::dies_at(&world, folder.path(), "asked-again").await;
-    let gateway = Process::start(&world, folder).await;
-    ann.expect_text("can you read me?").await.expect("sent again");
-    gateway.wait_connected(&world).await;
-    ann.says(&work, "marker");
-    ann.expect_text("marker").await.expect("answered");
-    assert_eq!(texts(&ann), ["hello", "can you read me?", "marker"]);
+    for with_file in [false, true] {
+        let world = World::start().await.expect("world");
+        let (work, ann) = (world.phone("+15550001111"), world.contact("+15557654321", "Ann"));
+        let gateway = Process::start(&world, state(OPEN)).await;
+        gateway.link(&world, &work).await;
+        ann.says(&work, "hello");
+        ann.expect_text("hello").await.expect("answered");
+        let folder = gateway.kill();
+        // It waits in the outbox, and her phone cannot open it.
+        let prepared = folder.path().join("media/outbound/note");
+        std::fs::create_dir_all(prepared.parent().expect("a folder")).expect("made");
+        std::fs::write(&prepared, "a note").expect("written");
+        let content = match with_file {
+            false => Outgoing::text("can you read me?"),
+            true => Outgoing::Media { media: note(&prepared), caption: Some("can you read me?".into()), quote: None },
+        };
+        let journal = Journal::open(&folder.path().join("state.db"), Clock::System).expect("opens");
+        let chat = ann.lid().to_string().parse().expect("a chat");
+        let part = OutboxPart::new(AccountId::new("work"), chat, content, None);
+        journal.enqueue(vec![part]).await.expect("queued");
+        journal.close().await;
+        ann.reinstall(false);
+        Process::dies_at(&world, folder.path(), "asked-again").await;
+        assert!(!with_file || !prepared.exists(), "WhatsApp has it");
+        let gateway = Process::start(&world, folder).await;
+        let again = ann.expect_text("can you read me?").await.expect("sent again");
+        if with_file {
+            let file = world.media().open(&again.message).expect("opens").expect("a file");
+            assert_eq!(file.bytes, b"a note");
+        }
+        gateway.wait_connected(&world).await;
+        ann.says(&work, "marker");
+        ann.expect_text("marker").await.expect("answered");
+        assert_eq!(texts(&ann), ["hello", "can you read me?", "marker"]);
+    }
+}
+
+fn note(path: &Path) -> MediaFile {
+    MediaFile {
+        kind: MediaKind::Document,
+        mime: "text/plain".into(),
+        path: path.to_path_buf(),
+        bytes: 6,
+        file_name: Some("note.txt".into()),
+        size: None,
+        seconds: None,
+        waveform: None,
+        voice: false,
+        gif: false,
+        thumbnail: None,
+    }
 }

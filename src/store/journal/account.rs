@@ -62,7 +62,7 @@ impl AccountOutbox {
             .await
     }
 
-    /// What devices asked for again ([`Journal::asked_again`]) and that can be sent again as it lies here. `several`: only what more than one
+    /// What devices asked for again ([`Journal::asked_again`]). `several`: only what more than one
     /// asked for.
     ///
     /// # Errors
@@ -71,11 +71,10 @@ impl AccountOutbox {
         let (account, prefix) = (self.account.clone(), asked_fact(&self.account, ""));
         self.journal
             .run(move |db| {
-                // The file of a part that went out is gone.
                 db.prepare_cached(
                     "SELECT outbox.* FROM facts JOIN outbox ON outbox.id = substr(facts.key, length(?2) + 1)
                      WHERE substr(facts.key, 1, length(?2)) = ?2 AND account = ?1 AND state IN ('acked', 'delivered')
-                     AND json_extract(content, '$.type') <> 'media' AND (?3 = 0 OR facts.value = ?4) ORDER BY seq",
+                     AND (?3 = 0 OR facts.value = ?4) ORDER BY seq",
                 )?
                 .query_map(params![account.as_str(), prefix, several, SEVERAL], |row| letter(row, true))?
                 .collect()
