@@ -2,8 +2,8 @@
 //!
 //! Two accounts, three contacts who write to both, a group each: one where everything is answered, one where only mentions are. They
 //! send texts, pictures with captions, and texts so long that the answer takes several parts. One account answers by echo, the other
-//! by a model. Every line carries its own mark, and the marks that the contacts' phones show are counted. Beside them a program sends
-//! through the API and repeats what failed with the same key.
+//! by a model whose answers bring files along. Every line carries its own mark, and the marks that the contacts' phones show are
+//! counted. Beside them a program sends through the API and repeats what failed with the same key.
 //! `tests/bench/crash.rs` runs more of it.
 
 use std::collections::HashSet;
@@ -105,9 +105,9 @@ pub async fn campaign(kills: u64, seed: u64) -> Outcome {
     ];
     let model = Model::by(answer).await;
     let agents =
-        model.config().replace("agents: {", "agents: { list: [{ id: 'main', model: 'echo/any' }, { id: 'model' }],");
+        model.config().replace("agents: {", "agents: { list: [{ id: 'main', model: 'echo/any' }, { id: 'files' }],");
     let config = format!(
-        "{agents}, bindings: [{{ agentId: 'model', match: {{ channel: 'whatsapp', accountId: 'b' }} }}],
+        "{agents}, bindings: [{{ agentId: 'files', match: {{ channel: 'whatsapp', accountId: 'b' }} }}],
          web: {{ reconnect: {{ initialMs: 100, maxMs: 200 }} }}, messages: {{ queue: {{ mode: 'followup', debounceMs: 0, cap: 10000 }} }},
          channels: {{ whatsapp: {{ dmPolicy: 'open', allowFrom: ['*'], groupPolicy: 'open', accounts: {{ a: {{}}, b: {{}} }},
          groups: {{ '{}': {{ requireMention: false }}, '*': {{ requireMention: true }} }} }} }}",
@@ -119,6 +119,9 @@ pub async fn campaign(kills: u64, seed: u64) -> Outcome {
     }
     let folder = gateway.kill();
     write_config(folder.path(), &config);
+    let workspace = folder.path().join("agents/files/workspace");
+    std::fs::create_dir_all(&workspace).expect("a workspace");
+    std::fs::write(workspace.join("note.txt"), "a note").expect("a file");
     gateway = Process::start(&world, folder).await;
 
     let mut chats: Vec<Chat> = Vec::new();
@@ -188,9 +191,15 @@ pub async fn campaign(kills: u64, seed: u64) -> Outcome {
     campaign.judge(seed)
 }
 
-/// What the model answers: every line with a mark again.
+/// What the model answers: every line with a mark again, and for every fourth message a file.
 fn answer(asked: &str) -> String {
-    asked.lines().filter(|line| MARK.is_match(line)).collect::<Vec<_>>().join("\n\n")
+    let mut lines: Vec<String> = asked.lines().filter(|line| MARK.is_match(line)).map(str::to_owned).collect();
+    let first = MARK.find(asked).map(|mark| mark.as_str().trim_start_matches('m'));
+    let n: usize = first.and_then(|mark| mark.split('.').next()?.parse().ok()).unwrap_or(1);
+    if lines.len() == 1 && n.is_multiple_of(4) {
+        lines.push("MEDIA: ./note.txt".to_owned());
+    }
+    lines.join("\n\n")
 }
 
 impl Campaign {
