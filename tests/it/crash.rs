@@ -110,6 +110,7 @@ pub async fn campaign(kills: u64, seed: u64) -> Outcome {
         "{agents}, bindings: [{{ agentId: 'files', match: {{ channel: 'whatsapp', accountId: 'b' }} }}],
          web: {{ reconnect: {{ initialMs: 100, maxMs: 200 }} }}, messages: {{ queue: {{ mode: 'followup', debounceMs: 0, cap: 10000 }} }},
          channels: {{ whatsapp: {{ dmPolicy: 'open', allowFrom: ['*'], groupPolicy: 'open', accounts: {{ a: {{}}, b: {{}} }},
+         pacing: {{ gapMs: 0, perMinute: 0, firstContactSeconds: 0 }},
          groups: {{ '{}': {{ requireMention: false }}, '*': {{ requireMention: true }} }} }} }}",
         groups[0].jid()
     );
