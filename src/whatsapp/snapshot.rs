@@ -2,7 +2,7 @@
 //!
 //! Sessions, sender keys and pre-keys of a copy may have been used up by the time it is restored, and a Signal key that is used twice
 //! gives both messages away. So a copy holds none, and its database is one epoch behind its record: whoever opens it drops what could
-//! roll back ([`super::backend`]) and makes new sessions. The secrets of a sealed link are copied as they are.
+//! roll back (`whatsapp::backend`) and makes new sessions. The secrets of a sealed link are copied as they are.
 
 use std::fs;
 use std::io;
