@@ -19,7 +19,9 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use whatsapp_rust::anyhow;
 use whatsapp_rust::async_channel::Receiver;
+use whatsapp_rust::bytes::Bytes;
 use whatsapp_rust::transport::{Transport, TransportEvent, TransportFactory};
+use whatsapp_rust::wacore::stats::TransportResourceReport;
 
 use super::endpoint::Endpoint;
 use super::socket;
@@ -45,6 +47,7 @@ pub(super) struct Wire {
     bytes_in: AtomicU64,
     first_byte: AtomicU8,
     ended: AtomicBool,
+    left: AtomicBool,
     last: Mutex<Option<Instant>>,
 }
 
@@ -104,14 +107,37 @@ impl TransportFactory for Dialer {
     async fn create_transport(&self) -> Result<Opened, anyhow::Error> {
         let wire = Arc::new(Wire::default());
         *lock(&self.attempt.wire) = Arc::clone(&wire);
-        let result = match timeout(DIAL_LIMIT, self.dial(wire)).await {
+        let result = match timeout(DIAL_LIMIT, self.dial(Arc::clone(&wire))).await {
             Ok(result) => result,
             Err(_) => Err(format!("no connection within {} s", DIAL_LIMIT.as_secs())),
         };
-        result.map_err(|reason| {
+        let (transport, events) = result.map_err(|reason| {
             *lock(&self.attempt.error) = Some(reason.clone());
             anyhow::anyhow!(reason)
-        })
+        })?;
+        Ok((Arc::new(Watched { transport, wire }), events))
+    }
+}
+
+/// Notes that the client itself closes the connection: an end that follows is not the server's doing.
+struct Watched {
+    transport: Arc<dyn Transport>,
+    wire: Arc<Wire>,
+}
+
+#[whatsapp_rust::async_trait]
+impl Transport for Watched {
+    async fn send(&self, data: Bytes) -> Result<(), anyhow::Error> {
+        self.transport.send(data).await
+    }
+
+    async fn disconnect(&self) {
+        self.wire.left.store(true, Ordering::Release);
+        self.transport.disconnect().await;
+    }
+
+    fn resource_report(&self) -> Option<TransportResourceReport> {
+        self.transport.resource_report()
     }
 }
 
@@ -203,6 +229,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
         if let Poll::Ready(outcome) = &result {
             let fresh = &buf.filled()[before..];
             match (outcome, fresh.first()) {
+                (Err(_), _) | (Ok(()), None) if self.wire.left.load(Ordering::Acquire) => {}
                 (Err(_), _) | (Ok(()), None) => self.wire.ended.store(true, Ordering::Release),
                 (Ok(()), Some(first)) if self.wire.open.load(Ordering::Acquire) => {
                     *lock(&self.wire.last) = Some(Instant::now());
