@@ -357,6 +357,12 @@ impl Phone {
         self.look(|p| p.inbox.clone())
     }
 
+    /// What the owner of the phone sees: a message that came again under its id is shown once.
+    pub fn shown(&self) -> Vec<Received> {
+        let mut seen = std::collections::HashSet::new();
+        self.look(|p| p.inbox.iter().filter(|r| seen.insert(r.id.clone())).cloned().collect())
+    }
+
     /// How many messages that is; cheap, for those who ask often.
     pub fn received(&self) -> usize {
         self.look(|p| p.inbox.len())
