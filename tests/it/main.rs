@@ -36,6 +36,7 @@ mod supervision;
 mod support;
 mod tool;
 mod transfer;
+mod unsaved;
 mod vectors;
 mod why;
 mod windows;
