@@ -280,9 +280,7 @@ async fn a_message_that_a_phone_asked_for_again_before_a_crash_is_sent_again_aft
         let part = OutboxPart::new(AccountId::new("work"), chat, content, None);
         journal.enqueue(vec![part]).await.expect("queued");
         journal.close().await;
-        ann.reinstall(false);
-        Process::dies_at(&world, folder.path(), "asked-again").await;
-        assert!(!with_file || !prepared.exists(), "WhatsApp has it");
+        dies_when_it_is_asked_for_again(&world, folder.path(), &ann, with_file.then_some(&*prepared)).await;
         let gateway = Process::start(&world, folder).await;
         let again = ann.expect_text("can you read me?").await.expect("sent again");
         if with_file {
@@ -294,6 +292,20 @@ async fn a_message_that_a_phone_asked_for_again_before_a_crash_is_sent_again_aft
         ann.expect_text("marker").await.expect("answered");
         assert_eq!(texts(&ann), ["hello", "can you read me?", "marker"]);
     }
+}
+
+/// Her phone lost its keys and cannot open what waits for it; it asks for it again when WhatsApp's ack has come to disk, which is when the
+/// prepared file goes.
+async fn dies_when_it_is_asked_for_again(world: &World, folder: &Path, ann: &Phone, prepared: Option<&Path>) {
+    ann.reinstall(false);
+    ann.switches_off();
+    let comes_back = async {
+        if let Some(file) = prepared {
+            until("WhatsApp to have the file", || !file.exists()).await;
+        }
+        ann.switches_on();
+    };
+    tokio::join!(Process::dies_at(world, folder, "asked-again"), comes_back);
 }
 
 fn note(path: &Path) -> MediaFile {
