@@ -296,6 +296,15 @@ pub(super) fn identity(device: &Device) -> Option<Identity> {
     })
 }
 
+/// Writes the row of the device, also when the library takes it for written: its own saver clears that note before it tries, and may fail.
+///
+/// # Errors
+/// When it cannot be written.
+pub(super) async fn write_row(manager: &PersistenceManager) -> Result<(), String> {
+    let device = manager.get_device_snapshot().to_serializable();
+    manager.backend().save(&device).await.map_err(|e| format!("cannot write {DATABASE}: {}", with_causes(&e)))
+}
+
 /// Brings the device to disk: the database row first, then the record.
 ///
 /// # Errors

@@ -211,7 +211,14 @@ impl Inlet {
             return;
         }
         let device = manager.get_device_snapshot();
-        let failed = backend::save(manager, &self.files).await.err();
+        let known = saving.failed.is_none() && saving.saved.as_ref().is_some_and(|saved| Arc::ptr_eq(saved, &device));
+        let save = async {
+            if !known || manager.is_saver_halted() {
+                backend::write_row(manager).await?;
+            }
+            backend::save(manager, &self.files).await
+        };
+        let failed = save.await.err();
         match &failed {
             Some(error) if saving.failed.is_none() => {
                 tracing::error!(target: "web-session", account = %self.account, %error, "credentials could not be saved; this is tried again");
