@@ -234,6 +234,11 @@ pub enum LinkEvent {
     },
     /// Logged in and the backlog is delivered.
     Connected(Identity),
+    /// The credentials are on disk, or could not be written.
+    Saved {
+        /// Why they could not; it is tried again.
+        failed: Option<String>,
+    },
     /// The account's own phone gave a sign of life.
     PhoneSeen {
         /// When, by WhatsApp's clock, if it waited there until this login; otherwise just now.

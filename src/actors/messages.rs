@@ -117,6 +117,8 @@ pub struct AccountStatus {
     pub self_lid: Option<Jid>,
     /// Age of the credentials in milliseconds.
     pub auth_age_ms: Option<i64>,
+    /// Why its credentials could not be written to disk; `None` when they are there.
+    pub unsaved: Option<String>,
     /// Whether the phone behind the link was seen lately.
     pub phone: crate::policy::phone_watch::PhoneSeen,
     /// What waits in its outbox, and what came to nothing since the start.

@@ -200,6 +200,7 @@ impl SupervisorActor {
                 self.linked = false;
                 self.identity = None;
                 self.auth_since = None;
+                self.facts.unsaved = None;
             }
         }
     }

@@ -49,6 +49,7 @@ pub fn account(status: &AccountStatus) -> ChannelAccount {
         dm_policy: status.dm_policy.clone(),
         allow_from: status.allow_from.clone(),
         counters: status.counters.clone(),
+        unsaved: status.unsaved.clone(),
         phone: status.phone.clone(),
         outbox: status.outbox,
     }
@@ -153,7 +154,7 @@ pub(super) async fn channels_status(api: &Api, params: &Params) -> Result<Value,
     params.number("timeoutMs")?;
     let status = gateway(api).await?;
     let accounts: Vec<ChannelAccount> = status.accounts.iter().map(account).collect();
-    let issues: Vec<StatusIssue> = accounts.iter().filter_map(issue).collect();
+    let issues: Vec<StatusIssue> = accounts.iter().flat_map(|a| issue(a).into_iter().chain(unsaved(a))).collect();
     Ok(json!({
         "ts": api.clock.now(),
         "channelOrder": [CHANNEL],
@@ -211,6 +212,18 @@ pub fn issue(account: &ChannelAccount) -> Option<StatusIssue> {
         kind: kind.into(),
         message,
         fix,
+    })
+}
+
+/// Credentials that are not on disk: a crash now may cost the link.
+fn unsaved(account: &ChannelAccount) -> Option<StatusIssue> {
+    let cause = account.unsaved.as_ref()?;
+    Some(StatusIssue {
+        channel: CHANNEL.into(),
+        account_id: account.account_id.clone(),
+        kind: "auth".into(),
+        message: format!("The credentials could not be saved: {cause}."),
+        fix: "Make room on the disk and the account's folder writable; Verso tries again by itself.".into(),
     })
 }
 
@@ -328,5 +341,8 @@ mod tests {
         assert_eq!(said(&down).unwrap().1, "Linked but disconnected (reconnectAttempts=3): status=408");
         assert_eq!(said(&linked(true, false)).unwrap().1, "Linked but disconnected.");
         assert_eq!(said(&linked(false, false)).unwrap().2, "Run: verso channels start --account work");
+        assert_eq!(unsaved(&linked(true, true)), None);
+        let full = ChannelAccount { unsaved: Some("the disk is full".into()), ..linked(true, true) };
+        assert_eq!(unsaved(&full).unwrap().message, "The credentials could not be saved: the disk is full.");
     }
 }

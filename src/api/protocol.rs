@@ -400,6 +400,9 @@ pub struct ChannelAccount {
     pub dm_policy: String,
     pub allow_from: Vec<String>,
     pub counters: BTreeMap<String, u64>,
+    /// Verso: why the credentials could not be written to disk; absent when they are there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unsaved: Option<String>,
     /// Verso: whether the phone behind the link was seen lately.
     pub phone: crate::policy::phone_watch::PhoneSeen,
     /// Verso: what waits in the outbox (`waiting`), and what failed and expired since the start.

@@ -79,6 +79,7 @@ impl Script {
             self_jid: linked.then(|| "15550001111@s.whatsapp.net".parse().unwrap()),
             self_lid: None,
             auth_age_ms: linked.then_some(720_000),
+            unsaved: None,
             phone: crate::policy::phone_watch::PhoneSeen::default(),
             outbox: crate::store::journal::OutboxCounts { waiting: 2, failed: 1, expired: 0 },
             counters: std::collections::BTreeMap::default(),

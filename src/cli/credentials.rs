@@ -1,6 +1,6 @@
 //! `verso credentials`: the key that seals the accounts' files, and the seal itself.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::{Args, Subcommand};
@@ -177,7 +177,7 @@ fn account_line(folder: &Folder, found: &SealStatus, usable: bool) -> String {
         (true, false) => format!("{id}: sealed with key {key}, which is not there"),
     };
     if found.sealed && !found.plain_copies.is_empty() {
-        line.push_str(&format!("; copies of before hold keys in the clear: {}", found.plain_copies.join(", ")));
+        line.push_str(&format!("; {}", seal::copies_sentence(&found.plain_copies)));
     }
     line
 }
@@ -220,13 +220,25 @@ async fn decrypt(args: &DecryptArgs, place: &Place, p: &mut Printer<'_>) -> Resu
     let mut done = Vec::new();
     let mut folders = folders(place, args.which.account.as_deref())?;
     let sealed_again = folders.iter().any(|f| f.encryption.is_some());
+    let named = args.key_file.as_deref().map(by_file).transpose()?;
     for folder in &mut folders {
-        if let Some(file) = &args.key_file {
+        let found = seal::status(&folder.dir);
+        if !found.sealed {
+            continue;
+        }
+        if let (Some((file, fingerprint)), Some(needed)) = (&named, &found.key)
+            && fingerprint != needed
+        {
+            let id = &folder.id;
+            return Err(Failure::new(format!(
+                "account {id} is sealed with key {needed}, and --key-file {} holds key {fingerprint}",
+                file.display()
+            ))
+            .hint(format!("name the file with key {needed}; another account is unsealed with --account")));
+        }
+        if let Some((file, _)) = &named {
             folder.encryption =
                 Some(Arc::new(EncryptionConfig { key: KeySource::File(file.clone()), previous: Vec::new() }));
-        }
-        if !seal::status(&folder.dir).sealed {
-            continue;
         }
         let _lock = transfer::lock(&folder.dir, &folder.id).await?;
         if folder.sealed().decrypt().await? {
@@ -238,6 +250,16 @@ async fn decrypt(args: &DecryptArgs, place: &Place, p: &mut Printer<'_>) -> Resu
         p.note("Remove credentials.encryption from verso.json before the gateway starts, or it seals them again.");
     }
     Ok(())
+}
+
+/// The file and the fingerprint of the key in it.
+fn by_file(file: &Path) -> Result<(PathBuf, String), Failure> {
+    let key = seal::read_key(&KeySource::File(file.to_owned())).map_err(|cause| {
+        Failure::new(format!("--key-file {} cannot be used: {cause}", file.display())).hint(
+            "name the file with the key that `verso credentials status` tells; it holds 32 bytes as base64 or hex",
+        )
+    })?;
+    Ok((file.to_owned(), key.fingerprint()))
 }
 
 fn told(p: &mut Printer<'_>, key: &str, done: &[AccountId], what: &str) -> Result<(), Failure> {

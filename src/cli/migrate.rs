@@ -25,7 +25,7 @@ use crate::routing::session_key;
 use crate::session::send_policy;
 use crate::store::atomic;
 use crate::store::credentials::auth_dir;
-use crate::store::journal::{Journal, fact_at};
+use crate::store::journal::{Journal, facts_at};
 use crate::store::lock::GatewayLock;
 use crate::store::original;
 use crate::store::transcripts::Transcripts;
@@ -73,6 +73,9 @@ impl MigrateArgs {
         args.json
     }
 }
+
+/// What the journal notes of a conversation begins so.
+const SESSION_FACTS: &str = "session:";
 
 /// One thing that moved or stayed.
 #[derive(Debug, Serialize)]
@@ -184,6 +187,10 @@ impl Migration<'_> {
             .collect();
         names.sort();
         for name in names {
+            if !from.join(&name).is_file() {
+                self.leave("pairing", name, "it is no ordinary file");
+                continue;
+            }
             let bytes = fs::read(from.join(&name))
                 .map_err(|e| Failure::new(format!("cannot read {}: {e}", from.join(&name).display())))?;
             if serde_json::from_slice::<Value>(&bytes).is_err() {
@@ -276,11 +283,13 @@ impl Migration<'_> {
             return Ok(());
         }
         let database = self.place.paths.state_db();
+        // A dry run may look beside a running gateway; else that one's lock is ours.
+        let known = facts_at(&database, SESSION_FACTS, GatewayLock::is_held(&self.place.paths))?;
         let mut present = 0;
         let mut fresh = Vec::new();
         for session in found {
             // A conversation that goes on here already is not mixed with an older one.
-            if fact_at(&database, &format!("session:{}", session.key))?.is_some() {
+            if known.contains(&format!("{SESSION_FACTS}{}", session.key)) {
                 present += 1;
             } else {
                 fresh.push(session);
@@ -299,7 +308,7 @@ impl Migration<'_> {
                     journal.put(&send_policy::fact(&SessionKey::new(&session.key)), send).await?;
                 }
                 // It comes last: the session counts as moved from here on.
-                journal.put(&format!("session:{}", session.key), &session.id).await?;
+                journal.put(&format!("{SESSION_FACTS}{}", session.key), &session.id).await?;
             }
             journal.close().await;
         }

@@ -24,6 +24,9 @@ pub enum InvalidTarget {
         "Delivering to WhatsApp requires target <E.164|group JID>; \"{0}\" is neither (examples: +15551234567, 120363403215116621@g.us)"
     )]
     Unknown(String),
+    /// It is a list.
+    #[error("{0:?} is a list; a message goes to one target (examples: +15551234567, 120363403215116621@g.us)")]
+    Several(String),
 }
 
 impl Target {
@@ -43,6 +46,10 @@ impl Target {
         }
         let unknown = || InvalidTarget::Unknown(raw.trim().to_owned());
         let Some((user, server)) = text.split_once('@') else {
+            // Several numbers would become one that nobody has.
+            if text.contains([',', ';', '|', '\n']) {
+                return Err(InvalidTarget::Several(text.to_owned()));
+            }
             return E164::normalize(text).map(Self::Number).ok_or_else(unknown);
         };
         let server = server.to_ascii_lowercase();
@@ -97,5 +104,9 @@ mod tests {
     fn the_error_names_what_was_typed() {
         let error = Target::parse("bogus@x").expect_err("not a recipient").to_string();
         assert!(error.contains("bogus@x") && error.contains("+15551234567"), "{error}");
+        for list in ["+1555,foo", "+1555, +1666", "whatsapp:+1555;+1666", "+1555\n+1666"] {
+            let error = Target::parse(list).expect_err("not one recipient").to_string();
+            assert!(error.contains("is a list; a message goes to one target"), "{error}");
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Replaces a file as a whole: readers see the old bytes or the new ones, also after a power cut.
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 
@@ -15,7 +15,13 @@ pub fn private_dir(path: &Path) -> Result<(), StoreError> {
     if path.is_dir() {
         return Ok(());
     }
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(StoreError::io("create the folder", path))
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|e| match e.kind() {
+        io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => StoreError::Unusable(format!(
+            "{} is no folder, or lies below a file; name another folder, or move the file away",
+            path.display()
+        )),
+        _ => StoreError::io("create the folder", path)(e),
+    })
 }
 
 /// Writes `bytes` to a temporary file beside `path`, syncs it, renames it over `path` and syncs the folder. Mode 0600.
@@ -60,5 +66,9 @@ mod tests {
     fn the_error_names_the_path_and_the_fix() {
         let error = replace(Path::new("/proc/nowhere/x"), b"").expect_err("not writable").to_string();
         assert!(error.contains("/proc/nowhere") && error.contains("check that"), "{error}");
+        for no_folder in ["/etc/passwd", "/etc/passwd/x"] {
+            let error = private_dir(Path::new(no_folder)).expect_err("no folder").to_string();
+            assert!(error.contains("is no folder, or lies below a file; name another"), "{error}");
+        }
     }
 }

@@ -33,7 +33,7 @@ use crate::ids::{AccountId, MessageId};
 use crate::store::StoreError;
 
 pub use account::AccountOutbox;
-pub use lookup::{fact_at, look_up};
+pub use lookup::{facts_at, look_up};
 pub use outbox::OutboxCounts;
 pub use rows::{InboundRow, InboundState, Left, OutboxPart, OutboxRow, OutboxState};
 pub use sessions::Carried;

@@ -4,10 +4,15 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::store::atomic::private_dir;
 use crate::store::paths::StatePaths;
 use crate::store::{StoreError, auth_files};
+
+/// Whoever only asks for a lock ([`GatewayLock::is_held`]) has it for a moment: so often and after so long it is tried again.
+const LOOKS: u32 = 20;
+const LOOK: Duration = Duration::from_millis(10);
 
 /// Held while a gateway uses a state folder.
 #[derive(Debug)]
@@ -22,14 +27,20 @@ impl GatewayLock {
     /// [`StoreError::Busy`] names the process that holds it; [`StoreError::Io`] when the folder cannot be used.
     pub fn acquire(paths: &StatePaths) -> Result<Self, StoreError> {
         private_dir(paths.root())?;
-        let path = paths.gateway_lock();
-        let file = take(&path, |holder| {
+        let busy = |holder: &str| {
             format!(
                 "another Verso gateway{holder} already uses the state folder {}; stop it, or set VERSO_STATE_DIR to another folder",
                 paths.root().display()
             )
-        })?;
-        Ok(Self { file })
+        };
+        let mut looks = LOOKS;
+        loop {
+            match take(&paths.gateway_lock(), busy) {
+                Err(StoreError::Busy(_)) if looks > 0 => looks -= 1,
+                taken => return Ok(Self { file: taken? }),
+            }
+            std::thread::sleep(LOOK);
+        }
     }
 
     /// Notes the address that the gateway listens on, for people who look into the file.
@@ -151,6 +162,24 @@ mod tests {
         assert!(error.contains(&std::process::id().to_string()) && error.contains("VERSO_STATE_DIR"), "{error}");
         drop(first);
         GatewayLock::acquire(&paths).expect("free again");
+    }
+
+    #[test]
+    fn who_asks_whether_a_gateway_runs_keeps_none_from_starting() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let paths = StatePaths::new(dir.path(), None);
+        drop(GatewayLock::acquire(&paths).expect("free"));
+        let asking = std::sync::atomic::AtomicBool::new(true);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while asking.load(std::sync::atomic::Ordering::Relaxed) {
+                    GatewayLock::is_held(&paths);
+                }
+            });
+            let started: Vec<_> = (0..500).map(|_| GatewayLock::acquire(&paths).err()).collect();
+            asking.store(false, std::sync::atomic::Ordering::Relaxed);
+            assert!(started.iter().all(Option::is_none), "{:?}", started.iter().flatten().next());
+        });
     }
 
     #[test]

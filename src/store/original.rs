@@ -47,13 +47,17 @@ pub struct OldSessions {
 /// # Errors
 /// When it cannot be read or is damaged.
 pub fn sessions(path: &Path, agent: &str, main_key: &str) -> Result<OldSessions, StoreError> {
+    let damaged = |cause: String| StoreError::Damaged { path: path.to_path_buf(), cause };
+    // A pipe would be waited for.
+    if fs::metadata(path).is_ok_and(|meta| !meta.is_file()) {
+        return Err(damaged("it is no ordinary file".to_owned()));
+    }
     let bytes = match fs::read(path) {
         Ok(bytes) => bytes,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(OldSessions::default()),
         Err(e) => return Err(StoreError::io("read", path)(e)),
     };
-    let entries: serde_json::Map<String, Value> = serde_json::from_slice(&bytes)
-        .map_err(|e| StoreError::Damaged { path: path.to_path_buf(), cause: e.to_string() })?;
+    let entries: serde_json::Map<String, Value> = serde_json::from_slice(&bytes).map_err(|e| damaged(e.to_string()))?;
     let mut out = OldSessions::default();
     for (key, entry) in entries {
         let Some(key) = key_here(&key, agent, main_key) else {
@@ -118,7 +122,8 @@ fn is_plain(id: &str) -> bool {
 fn read_transcript(dir: &Path, id: &str, named: Option<&str>) -> Vec<Turn> {
     let named = named.map(|file| dir.join(Path::new(file).file_name().unwrap_or_default()));
     let usual: PathBuf = dir.join(format!("{id}.jsonl"));
-    let text = [named, Some(usual)].into_iter().flatten().find_map(|path| fs::read_to_string(path).ok());
+    let places = [named, Some(usual)].into_iter().flatten().filter(|path| path.is_file());
+    let text = places.into_iter().find_map(|path| fs::read_to_string(path).ok());
     text.map(|text| transcript(&text)).unwrap_or_default()
 }
 

@@ -62,8 +62,7 @@ fn warn_of_copies(folder: &SealedFolder<'_>) {
     if !copies.is_empty() {
         tracing::warn!(
             target: "web-session", account = %folder.account,
-            "the credentials are sealed, but copies of before hold their keys in the clear: {}; delete them when you need them no more",
-            copies.join(", ")
+            "the credentials are sealed, but {}", seal::copies_sentence(&copies)
         );
     }
 }
@@ -215,6 +214,11 @@ fn trusted(device: &Device, record: Option<&Record>) -> bool {
             && device.noise_key.public_key == known.noise_key.public_key)
 }
 
+/// True when the device of a folder's database is whole, as far as it and the record beside it tell.
+pub(super) fn is_whole(device: &Device, auth_dir: &Path, keys: Option<&DataKeys>) -> bool {
+    trusted(device, record::read(auth_dir, keys).as_ref())
+}
+
 /// The device goes on from its record.
 async fn restored(
     store: Arc<dyn Backend>,
@@ -292,6 +296,15 @@ pub(super) fn identity(device: &Device) -> Option<Identity> {
     })
 }
 
+/// Writes the row of the device, also when the library takes it for written: its own saver clears that note before it tries, and may fail.
+///
+/// # Errors
+/// When it cannot be written.
+pub(super) async fn write_row(manager: &PersistenceManager) -> Result<(), String> {
+    let device = manager.get_device_snapshot().to_serializable();
+    manager.backend().save(&device).await.map_err(|e| format!("cannot write {DATABASE}: {}", with_causes(&e)))
+}
+
 /// Brings the device to disk: the database row first, then the record.
 ///
 /// # Errors
@@ -299,7 +312,7 @@ pub(super) fn identity(device: &Device) -> Option<Identity> {
 pub(super) async fn save(manager: &PersistenceManager, files: &Files) -> Result<(), String> {
     let Files { dir: auth_dir, keys } = files.clone();
     record::step("flush").map_err(|e| e.to_string())?;
-    manager.flush().await.map_err(|e| e.to_string())?;
+    manager.flush().await.map_err(|e| format!("cannot write {DATABASE}: {}", with_causes(&e)))?;
     record::step("flushed").map_err(|e| e.to_string())?;
     let device = manager.get_device_snapshot().to_serializable();
     let write =

@@ -13,6 +13,8 @@ use futures::FutureExt;
 use tokio::runtime::Handle;
 use tokio::time::{Instant, timeout};
 use whatsapp_rust::anyhow::{self, anyhow};
+use whatsapp_rust::store::Device;
+use whatsapp_rust::store::persistence_manager::PersistenceManager;
 use whatsapp_rust::types::durability_hook::InboundDurabilityHook;
 use whatsapp_rust::wacore::types::events::{
     Event, EventHandler, EventInterest, EventKind, InboundMessage as LibraryMessage, MessageBatch,
@@ -30,6 +32,8 @@ const NUMBER_LIMIT: Duration = Duration::from_secs(3);
 const ASK_AGAIN: Duration = Duration::from_secs(600);
 /// The library announces itself within this after it learned the account's name.
 const ANNOUNCE_LIMIT: Duration = Duration::from_secs(5);
+/// A change of the device is on disk within this, and a save that failed is tried again after it.
+const SAVE_AGAIN: Duration = Duration::from_secs(2);
 /// The memory of numbers is dropped when it grows past this; the library's own map stays.
 const NUMBERS_KEPT: usize = 4_096;
 
@@ -54,8 +58,19 @@ pub(super) struct Inlet {
     facts: Mutex<Facts>,
     connected: AtomicBool,
     numbers: Mutex<HashMap<String, Known>>,
-    /// True once the link is closed: the account's folder belongs to somebody else then. Held while the device is saved.
-    sealed: tokio::sync::Mutex<bool>,
+    /// Held while the device is saved.
+    saving: tokio::sync::Mutex<Saving>,
+}
+
+/// What is known of the saves of a link.
+#[derive(Default)]
+struct Saving {
+    /// The link is closed: the account's folder belongs to somebody else.
+    closed: bool,
+    /// Why the last save failed.
+    failed: Option<String>,
+    /// The device that is on disk.
+    saved: Option<Arc<Device>>,
 }
 
 #[derive(Clone)]
@@ -83,7 +98,7 @@ impl Inlet {
             facts: Mutex::default(),
             connected: AtomicBool::new(false),
             numbers: Mutex::default(),
-            sealed: tokio::sync::Mutex::default(),
+            saving: tokio::sync::Mutex::default(),
         }
     }
 
@@ -184,21 +199,66 @@ impl Inlet {
         self.handle.spawn(async move { inlet.save().await });
     }
 
-    /// Brings the device to disk; a failure is logged, the next save tries again.
+    /// Brings the device to disk. A failure is told; [`Self::keep_saved`] tries again.
     pub(super) async fn save(&self) {
         let Some(client) = self.client() else { return };
-        let sealed = self.sealed.lock().await;
-        if *sealed {
+        let saving = self.saving.lock().await;
+        self.save_now(&client.persistence_manager(), saving).await;
+    }
+
+    async fn save_now(&self, manager: &PersistenceManager, mut saving: tokio::sync::MutexGuard<'_, Saving>) {
+        if saving.closed {
             return;
         }
-        if let Err(error) = backend::save(&client.persistence_manager(), &self.files).await {
-            tracing::error!(target: "web-session", account = %self.account, %error, "credentials could not be saved");
+        let device = manager.get_device_snapshot();
+        let known = saving.failed.is_none() && saving.saved.as_ref().is_some_and(|saved| Arc::ptr_eq(saved, &device));
+        let save = async {
+            if !known || manager.is_saver_halted() {
+                backend::write_row(manager).await?;
+            }
+            backend::save(manager, &self.files).await
+        };
+        let failed = save.await.err();
+        match &failed {
+            Some(error) if saving.failed.is_none() => {
+                tracing::error!(target: "web-session", account = %self.account, %error, "credentials could not be saved; this is tried again");
+            }
+            None if saving.failed.is_some() => {
+                tracing::info!(target: "web-session", account = %self.account, "credentials are saved again");
+            }
+            _ => {}
         }
+        saving.saved = failed.is_none().then_some(device);
+        saving.failed.clone_from(&failed);
+        self.tell(LinkEvent::Saved { failed });
+    }
+
+    /// Saves what changes as long as the link is open, and again what could not be saved. The library's own saver tells nobody that it
+    /// fails, and gives up after a while.
+    pub(super) fn keep_saved(self: &Arc<Self>) {
+        let inlet = Arc::downgrade(self);
+        self.handle.spawn(async move {
+            loop {
+                tokio::time::sleep(SAVE_AGAIN).await;
+                let Some(inlet) = inlet.upgrade() else { return };
+                let Some(client) = inlet.client() else { return };
+                let manager = client.persistence_manager();
+                let saving = inlet.saving.lock().await;
+                if saving.closed {
+                    return;
+                }
+                // Before the first save there is nothing to keep: a device that is being linked is saved when it is.
+                let changed = saving.saved.as_ref().is_some_and(|d| !Arc::ptr_eq(d, &manager.get_device_snapshot()));
+                if changed || saving.failed.is_some() || manager.is_saver_halted() {
+                    inlet.save_now(&manager, saving).await;
+                }
+            }
+        });
     }
 
     /// Waits for a save under way and lets none follow: a late one would bring removed credentials back.
     pub(super) async fn seal(&self) {
-        *self.sealed.lock().await = true;
+        self.saving.lock().await.closed = true;
     }
 
     /// The library announces itself as available on every login; an account that must stay in the background takes

@@ -116,6 +116,7 @@ impl Links {
         if linked {
             inlet.save().await;
         }
+        inlet.keep_saved();
         Ok(Link {
             inner: Arc::new(Inner {
                 client: Mutex::new(Some(client)),
@@ -366,6 +367,72 @@ mod tests {
             assert!(start.elapsed() < Duration::from_secs(10), "clients and files left: {left:?}");
             tokio::task::yield_now().await;
         }
+        Ok(())
+    }
+
+    /// Hears how saves end.
+    struct Saves(tokio::sync::mpsc::UnboundedSender<Option<String>>);
+
+    impl LinkSink for Saves {
+        fn event(&self, event: LinkEvent) {
+            if let LinkEvent::Saved { failed } = event {
+                let _ = self.0.send(failed);
+            }
+        }
+
+        fn commit(&self, _: Vec<InboundMessage>) -> BoxFuture<'_, Result<(), CommitFailed>> {
+            async { Ok(()) }.boxed()
+        }
+    }
+
+    /// The library's own saver writes no record, tells nobody that it fails, and gives up.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_change_is_saved_while_the_link_is_open_and_again_after_that_failed()
+    -> Result<(), Box<dyn std::error::Error>> {
+        let dir = tempfile::tempdir()?;
+        let account = AccountId::new("work");
+        let opened = backend::open(SealedFolder { dir: dir.path(), account: &account, encryption: None }, true).await?;
+        opened.manager.modify_device(|device| device.pn = "15551234567:3@s.whatsapp.net".parse().ok()).await;
+        backend::save(&opened.manager, &backend::Files { dir: dir.path().to_owned(), keys: None }).await?;
+        drop(opened);
+
+        let free = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        let links = Links::new(Endpoint::loopback(free), Handle::current())?;
+        let spec = LinkSpec {
+            account,
+            auth_dir: dir.path().to_owned(),
+            device_name: "Verso".to_owned(),
+            available: false,
+            linking: false,
+            encryption: None,
+        };
+        let (tell, mut saves) = tokio::sync::mpsc::unbounded_channel();
+        let link = links.open(spec, Arc::new(Saves(tell))).await?;
+        let mut next = async || tokio::time::timeout(Duration::from_secs(20), saves.recv()).await;
+        assert_eq!(next().await?, Some(None), "when it is opened");
+        let recorded = || std::fs::read_to_string(dir.path().join("creds.json"));
+        let manager = link.inner.client().ok_or("an open link has a client")?.persistence_manager();
+        manager.modify_device(|device| "Olga".clone_into(&mut device.push_name)).await;
+        assert_eq!(next().await?, Some(None));
+        assert!(recorded()?.contains("Olga"));
+
+        let database = rusqlite::Connection::open(dir.path().join("signal.db"))?;
+        database.busy_timeout(Duration::from_secs(10))?;
+        for event in ["INSERT", "UPDATE"] {
+            let full = format!(
+                "CREATE TRIGGER full_{event} BEFORE {event} ON device BEGIN SELECT RAISE(ABORT, 'no room'); END"
+            );
+            database.execute_batch(&full)?;
+        }
+        manager.modify_device(|device| "Olga B".clone_into(&mut device.push_name)).await;
+        for _ in 0..2 {
+            let failed = next().await?.flatten().ok_or("it cannot be saved")?;
+            assert!(failed.contains("no room"), "{failed}");
+        }
+        database.execute_batch("DROP TRIGGER full_INSERT; DROP TRIGGER full_UPDATE")?;
+        while next().await?.flatten().is_some() {}
+        assert!(recorded()?.contains("Olga B"));
+        link.close().await;
         Ok(())
     }
 }

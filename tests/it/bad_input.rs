@@ -21,6 +21,11 @@ fn state() -> (tempfile::TempDir, PathBuf) {
     (state, auth)
 }
 
+/// A pipe: whoever reads it waits for ever.
+fn pipe(path: &Path) {
+    assert!(Command::new("mkfifo").arg(path).status().expect("runs").success());
+}
+
 type Spoil = fn(&Path);
 
 /// What is wrong with the folder of an account, and what people are told of it.
@@ -33,6 +38,10 @@ const SPOILT: &[(&str, Spoil)] = &[
     }),
     ("creds.json is a folder", |auth| fs::create_dir_all(auth.join("creds.json")).expect("made")),
     ("signal.db is a folder", |auth| fs::create_dir_all(auth.join("signal.db")).expect("made")),
+    ("creds.json.bak is no ordinary file", |auth| {
+        fs::create_dir(auth).expect("made");
+        pipe(&auth.join("creds.json.bak"));
+    }),
 ];
 
 #[test]
@@ -107,8 +116,12 @@ fn what_is_no_folder_of_baileys_is_refused() {
             symlink("/etc/hostname", home.join("creds.json")).expect("linked");
             home.to_path_buf()
         }),
-        ("Is a directory", |home| {
+        ("is no ordinary file", |home| {
             fs::create_dir(home.join("creds.json")).expect("made");
+            home.to_path_buf()
+        }),
+        ("is no ordinary file", |home| {
+            pipe(&home.join("creds.json"));
             home.to_path_buf()
         }),
     ];
@@ -132,6 +145,37 @@ fn what_is_no_folder_of_baileys_is_refused() {
     let (ok, text) =
         verso(state.path(), &["channels", "export", "--account", "work", "--to", file.to_str().expect("text")]);
     assert!(!ok && text.contains("is a file, or lies below one; name a new folder"), "{text}");
+}
+
+/// Nothing is waited for: everything else moves, and the pipes are named.
+#[test]
+fn pipes_among_the_files_that_move_in_hold_nothing_up() {
+    let ((state, _), from) = (state(), fixture());
+    let session = "session-210000000002027_1.0.json";
+    fs::remove_file(from.path().join(session)).expect("removed");
+    pipe(&from.path().join(session));
+    pipe(&from.path().join("creds.json.bak"));
+    let words = ["channels", "import", "--account", "work", "--from", from.path().to_str().expect("text")];
+    let (ok, text) = verso(state.path(), &words);
+    assert!(ok && text.contains(session) && text.contains("it is no ordinary file"), "{text}");
+
+    let (state, old) = (tempfile::tempdir().expect("temp dir"), tempfile::tempdir().expect("temp dir"));
+    let (credentials, sessions) = (old.path().join("credentials"), old.path().join("agents/main/sessions"));
+    fs::create_dir_all(&credentials).expect("made");
+    fs::create_dir_all(&sessions).expect("made");
+    fs::write(old.path().join("openclaw.json"), "{}").expect("written");
+    pipe(&credentials.join("whatsapp-pairing.json"));
+    let migrate = ["migrate", "openclaw", "--from", old.path().to_str().expect("text")];
+    let entry = r#"{"agent:main:main": {"sessionId": "a-1"}}"#;
+    fs::write(sessions.join("sessions.json"), entry).expect("written");
+    pipe(&sessions.join("a-1.jsonl"));
+    let (ok, text) = verso(state.path(), &migrate);
+    assert!(ok && text.contains("pairing whatsapp-pairing.json: it is no ordinary file"), "{text}");
+    assert!(text.contains("1 whose transcript is lost"), "{text}");
+    fs::remove_file(sessions.join("sessions.json")).expect("removed");
+    pipe(&sessions.join("sessions.json"));
+    let (ok, text) = verso(state.path(), &migrate);
+    assert!(ok && text.contains("sessions.json") && text.contains("it is no ordinary file"), "{text}");
 }
 
 #[test]

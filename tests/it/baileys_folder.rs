@@ -250,6 +250,30 @@ async fn a_folder_that_cannot_be_written_is_named() {
     assert!(account.path().join("creds.json").is_file(), "the link stays usable");
 }
 
+/// Baileys looks at no halves of keys: it would go on as a device that WhatsApp does not know.
+#[tokio::test]
+async fn a_damaged_device_does_not_go_out() {
+    let (account, result) = take(fixture().path()).await;
+    result.expect("imported");
+    for column in ["noise_key", "identity_key", "signed_pre_key"] {
+        let database = rusqlite::Connection::open(account.path().join("signal.db")).expect("opened");
+        let select = format!("SELECT {column} FROM device");
+        let key: Vec<u8> = database.query_row(&select, [], |row| row.get(0)).expect("read");
+        let store = |key: &[u8]| {
+            database.execute(&format!("UPDATE device SET {column} = ?1"), [key]).expect("written");
+        };
+        let mut damaged = key.clone();
+        damaged[60] ^= 1;
+        store(&damaged);
+        let out = account.path().join("out");
+        let said = export(account.path(), &out).await.expect_err(column).to_string();
+        assert!(said.contains("signal.db: the device in it is damaged; start the account once"), "{column}: {said}");
+        assert!(!out.exists() && account.path().join("creds.json").is_file(), "{column}: the link stays");
+        store(&key);
+    }
+    export(account.path(), &account.path().join("out")).await.expect("whole");
+}
+
 /// The program as a person runs it.
 pub fn verso(state: &Path, words: &[&str]) -> (bool, String) {
     said(command(state, state).args(words))
@@ -351,4 +375,61 @@ async fn a_folder_that_a_program_writes_into_is_not_taken() {
     stop.store(true, std::sync::atomic::Ordering::Relaxed);
     writer.join().expect("no panic");
     assert_eq!(result.expect("taken as it was").jid, "15550100010:1@s.whatsapp.net");
+}
+
+/// A number that looks as if it were random, the same in every run.
+fn random(seed: u64) -> impl FnMut(usize) -> usize {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    move |below| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(state >> 33).expect("31 bits") % below
+    }
+}
+
+/// Each hit ends in the same device, or in a sentence and nothing written; a file that is hit costs at most what was in it.
+#[tokio::test]
+async fn a_hit_anywhere_ends_in_the_same_device_or_a_sentence() {
+    let keys = |dir: &Path| {
+        let device = read(dir.join("creds.json"))["device"].clone();
+        ["noise_key", "identity_key", "signed_pre_key"].map(|name| device[name].clone())
+    };
+    let (whole, report) = take(fixture().path()).await;
+    let (expected, report) = (keys(whole.path()), report.expect("imported"));
+    let (mut taken, mut refused) = (0, 0);
+    for seed in 0..120 {
+        let mut random = random(seed);
+        let from = fixture();
+        let mut names: Vec<PathBuf> =
+            fs::read_dir(from.path()).expect("readable").flatten().map(|entry| entry.path()).collect();
+        names.sort();
+        // Every other hit is on the device itself.
+        let path = if seed % 2 == 0 { from.path().join("creds.json") } else { names.swap_remove(random(names.len())) };
+        let mut bytes = fs::read(&path).expect("read");
+        let at = random(bytes.len());
+        match seed / 2 % 4 {
+            0 => bytes.truncate(at),
+            1 => bytes[at] = b"0123456789ABCDEFGHabcdefgh+/=\"{}[],:"[random(36)],
+            _ => bytes[at] ^= 1 << random(8),
+        }
+        fs::write(&path, bytes).expect("written");
+        let what = format!("seed {seed}: {} at {at}", path.display());
+        // Unasked it would look a second time at files that were written just now.
+        let to = tempfile::tempdir().expect("temp dir");
+        let taking = Taking { force: true, ..Taking::default() };
+        match import(from.path(), to.path(), taking, Clock::System.now()).await {
+            Ok(found) => {
+                taken += 1;
+                assert_eq!(keys(to.path()), expected, "{what}");
+                let moved = |of: &Imported| of.sessions + of.pre_keys + of.sender_keys;
+                assert!(moved(&report).abs_diff(moved(&found)) <= 2, "{what}: {found:?}");
+            }
+            Err(error) => {
+                refused += 1;
+                let said = error.to_string();
+                assert!(path.ends_with("creds.json") && !said.contains('\n') && said.len() > 30, "{what}: {said}");
+                assert_eq!(fs::read_dir(to.path()).expect("readable").count(), 0, "{what}: {said}");
+            }
+        }
+    }
+    assert!(taken > 40 && refused > 10, "{taken} taken, {refused} refused");
 }

@@ -11,6 +11,7 @@ use verso::whatsapp::baileys::{Taking, export, import};
 use verso::whatsapp::seal::{self, MasterKey, SealedFolder};
 use wa_simulator::{Group, Phone, World};
 
+use crate::baileys_folder::{command, fixture, said};
 use crate::process::{self, Process};
 use crate::support::GatewayFixture;
 
@@ -226,7 +227,16 @@ async fn a_sealed_link_moves_out_and_in_again() {
     gateway.wait_state("work", "connected").await;
     chat(&ann, &work, &group, "in place").await;
     assert_eq!((work.devices().len(), retries(&world)), (1, asked), "every session went on");
-    assert!(seal::status(&dir).complete && !seal::status(&dir).plain_copies.is_empty(), "{:?}", seal::status(&dir));
+    assert!(seal::status(&dir).complete, "{:?}", seal::status(&dir));
+    // What is left of them lies beside in the clear: the owner is told the command that deletes it, and it does.
+    let told = verso(&gateway.state, &world, &["credentials", "status"]).await.1;
+    let (_, delete) = told.split_once("hold keys in the clear; when you need them no more: ").expect("told");
+    assert!(delete.starts_with("rm -r '"), "{told}");
+    let command = delete.lines().next().expect("a command");
+    assert!(std::process::Command::new("sh").args(["-c", command]).status().expect("runs").success(), "{command}");
+    let told = verso(&gateway.state, &world, &["credentials", "status"]).await.1;
+    assert!(told.contains("work: sealed with key") && !told.contains("in the clear"), "{told}");
+    assert_eq!(seal::status(&dir).plain_copies, Vec::<String>::new());
 }
 
 /// The command line of the program in a state folder.
@@ -279,6 +289,14 @@ async fn the_command_line_makes_keys_rotates_and_unseals() {
     assert!(told.contains(&fingerprint) && told.contains("which is not there"), "{told}");
     let (done, told) = verso(folder.path(), &world, &["credentials", "decrypt"]).await;
     assert!(!done && told.contains(&fingerprint) && told.contains("--key-file"), "{told}");
+    let other = make_key(folder.path(), "other.key");
+    for (name, wanted) in
+        [("other.key", &[other.as_str(), fingerprint.as_str()][..]), ("none.key", &["cannot be used"])]
+    {
+        let file = folder.path().join(name).display().to_string();
+        let (done, told) = verso(folder.path(), &world, &["credentials", "decrypt", "--key-file", &file]).await;
+        assert!(!done && told.contains(&file) && wanted.iter().all(|words| told.contains(words)), "{told}");
+    }
     let file = folder.path().join("verso.key").display().to_string();
     let (done, told) = verso(folder.path(), &world, &["credentials", "decrypt", "--key-file", &file]).await;
     assert!(done && told.contains("work: plain again"), "{told}");
@@ -313,4 +331,43 @@ async fn a_death_while_files_are_sealed_costs_nothing() {
         assert!(done, "{told}");
     }
     assert_eq!(work.devices().len(), 1, "still the first link");
+}
+
+/// No part of the program but this reads keys: what seals and unseals here is what a gateway opens.
+#[test]
+fn the_key_comes_from_a_file_the_environment_or_the_service_manager() {
+    let (folder, from) = (state(&plain()), fixture());
+    let fingerprint = make_key(folder.path(), "verso-key");
+    let key = fs::read_to_string(folder.path().join("verso-key")).expect("read");
+    let moved = ["channels", "import", "--account", "work", "--from", from.path().to_str().expect("text")];
+    let (ok, told) = said(command(folder.path(), folder.path()).args(moved));
+    assert!(ok, "{told}");
+    let file = folder.path().join("verso-key").display().to_string();
+    for (source, id, missing) in [
+        ("file", file.as_str(), None),
+        ("env", "VERSO_TEST_KEY", Some("the environment variable is not set")),
+        ("credential", "verso-key", Some("add LoadCredential= to the unit")),
+    ] {
+        let config =
+            format!("{{ credentials: {{ encryption: {{ key: {{ source: '{source}', id: '{id}' }} }} }}, {ACCOUNT} }}");
+        fs::write(folder.path().join("verso.json"), config).expect("written");
+        let run = |words: &[&str], key: Option<&str>| {
+            let mut command = command(folder.path(), folder.path());
+            if let Some(key) = key {
+                command.env("VERSO_TEST_KEY", key).env("CREDENTIALS_DIRECTORY", folder.path());
+            }
+            said(command.args(words))
+        };
+        let (ok, told) = run(&["credentials", "rotate"], Some(&key));
+        assert!(ok && told.contains("work: sealed with a fresh data key"), "{source}: {told}");
+        let (_, told) = run(&["credentials", "status"], Some(&key));
+        assert!(told.contains(&format!("work: sealed with key {fingerprint}")), "{source}: {told}");
+        assert!(!told.contains("not there") && !told.contains(key.trim()), "{source}: {told}");
+        if let Some(missing) = missing {
+            let (ok, told) = run(&["credentials", "decrypt"], None);
+            assert!(!ok && told.contains(missing) && told.contains("account work"), "{source}: {told}");
+        }
+        let (ok, told) = run(&["credentials", "decrypt"], Some(&key));
+        assert!(ok && told.contains("work: plain again"), "{source}: {told}");
+    }
 }

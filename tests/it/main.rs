@@ -37,6 +37,7 @@ mod supervision;
 mod support;
 mod tool;
 mod transfer;
+mod unsaved;
 mod vectors;
 mod why;
 mod windows;

@@ -5,6 +5,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
+use verso::clock::Clock;
+use verso::store::journal::Journal;
 use wa_simulator::World;
 
 use crate::baileys_folder::{command, fixture, said, verso};
@@ -31,10 +33,6 @@ fn digest(dir: &Path) -> Vec<(PathBuf, u32, i64, i64, Vec<u8>)> {
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).expect("readable").flatten() {
             let (path, meta) = (entry.path(), entry.metadata().expect("there"));
-            // Readers of a database note themselves there while its log is not brought in yet; nothing is kept in it.
-            if path.to_string_lossy().ends_with("-shm") {
-                continue;
-            }
             let bytes = if meta.is_file() { fs::read(&path).expect("readable") } else { Vec::new() };
             if meta.is_dir() {
                 folders.push(path.clone());
@@ -213,6 +211,28 @@ async fn a_direct_chat_and_a_group_go_on_with_what_was_said_before() {
     }
     assert!(!heard.iter().any(|line| line.contains("Mia")), "each chat has its own: {heard:?}");
     drop(gateway);
+}
+
+/// Whoever opens a database that a dead process left makes its shared memory anew.
+#[tokio::test]
+async fn a_dry_run_changes_nothing_of_a_journal_whose_log_is_not_brought_in() {
+    let (home, live, state) = (tempfile::tempdir(), tempfile::tempdir(), tempfile::tempdir());
+    let (home, live, state) = (home.expect("temp dir"), live.expect("temp dir"), state.expect("temp dir"));
+    let old = home.path().join(".openclaw");
+    write(old.join("openclaw.json"), "{}");
+    let sessions = old.join("agents/main/sessions");
+    write(sessions.join("sessions.json"), r#"{"agent:main:main": {"sessionId": "a-1"}}"#);
+    write(sessions.join("a-1.jsonl"), transcript(&[("user", "hello"), ("assistant", "hi")]));
+    let journal = Journal::open(&live.path().join("state.db"), Clock::System).expect("opened");
+    journal.put("session:agent:main:main", "b-2").await.expect("written");
+    copy(live.path(), state.path());
+    let log = fs::metadata(state.path().join("state.db-wal")).expect("a log");
+    assert!(log.len() > 0 && state.path().join("state.db-shm").is_file(), "as a dead process leaves it");
+    let before = digest(state.path());
+    let (ok, text) = said(command(home.path(), state.path()).args(["migrate", "openclaw", "--dry-run"]));
+    assert!(ok && text.contains("sessions 1: they go on here already"), "{text}");
+    assert!(before == digest(state.path()), "a dry run changes nothing");
+    journal.close().await;
 }
 
 #[test]

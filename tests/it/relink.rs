@@ -98,6 +98,25 @@ async fn a_passkey_is_recognised_at_once_and_the_ways_that_work_are_named() {
     untouched(&gateway, &device, sockets, &ann, &work).await;
 }
 
+/// A new device that is nowhere on disk must not cost the old one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_link_that_cannot_be_saved_leaves_the_old_one() {
+    let world = World::start().await.expect("world");
+    let (work, ann) = (world.phone("+15550001111"), world.contact("+15557654321", "Ann"));
+    let gateway = GatewayFixture::start(&world, ONE).await;
+    let device = gateway.link("work", &work).await;
+    let sockets = device.sockets_opened();
+    let code = forced(&gateway).await;
+    // No user may write over a folder, also not the one whom no permission holds back.
+    std::fs::create_dir(auth(&gateway.state).join("relink/creds.json")).expect("made");
+    work.scan_qr(&code).await.expect("the phone accepts it");
+    let LoginProgress::Failed { error } = gateway.login_end("work").await else { panic!("it is not saved") };
+    for told in ["could not be saved: cannot write creds.json", "the old link goes on", "Linked Devices"] {
+        assert!(error.contains(told), "{error}");
+    }
+    untouched(&gateway, &device, sockets, &ann, &work).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wrong_code_links_nothing_and_the_right_one_still_does() {
     let world = World::start().await.expect("world");

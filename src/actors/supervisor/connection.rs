@@ -233,7 +233,10 @@ impl SupervisorActor {
             LinkEvent::GroupChanged { chat } => self.groups.changed(&chat),
             LinkEvent::Undecryptable { .. } => {}
             LinkEvent::PhoneSeen { waited_since, confirms } => self.phone_seen(waited_since.unwrap_or(now), confirms),
-            LinkEvent::ServerAck { .. } | LinkEvent::Receipt { .. } | LinkEvent::AskedAgain { .. } => {}
+            LinkEvent::Saved { .. }
+            | LinkEvent::ServerAck { .. }
+            | LinkEvent::Receipt { .. }
+            | LinkEvent::AskedAgain { .. } => {}
         }
     }
 }
@@ -253,7 +256,9 @@ impl Handler<SocketReport> for SupervisorActor {
         let now = self.cx.clock.now();
         match report.what {
             Report::Dialling => self.facts.sockets_opened += 1,
-            // What a socket says while it is being closed is about a link that is given up.
+            // The last save of a link is made while it is closed.
+            Report::Event(LinkEvent::Saved { failed }) => self.facts.unsaved = failed,
+            // What else a socket says while it is being closed is about a link that is given up.
             Report::Event(_) if self.closing => {}
             Report::Event(event) => self.link_event(event, ctx),
             Report::Inbound => {

@@ -27,6 +27,8 @@ pub(super) struct Relink {
     retried: bool,
     /// The phone accepted the new device.
     paired: bool,
+    /// Why the new device is not on disk.
+    unsaved: Option<String>,
     /// Another kind of code is wanted: opened again when it is closed.
     again: bool,
 }
@@ -64,7 +66,7 @@ impl SupervisorActor {
         };
         let socket = SocketActor::new(spec, self.cx.socket.clone(), generation, ctx.address().recipient(), lock);
         let socket = socket.for_pairing_only().start();
-        self.relink = Some(Relink { generation, socket, dir, retried, paired: false, again: false });
+        self.relink = Some(Relink { generation, socket, dir, retried, paired: false, unsaved: None, again: false });
     }
 
     /// Gives the login up; answered when nothing of it writes any more, with the folder of the link that it was beside.
@@ -140,6 +142,11 @@ impl SupervisorActor {
                     relink.paired = true;
                 }
             }
+            Report::Event(LinkEvent::Saved { failed }) => {
+                if let Some(relink) = &mut self.relink {
+                    relink.unsaved = failed;
+                }
+            }
             Report::Down(reason) => self.relink_down(&reason, ctx),
             Report::Gone { panicked: true } => {
                 let detail = "the socket of the login failed unexpectedly".to_owned();
@@ -151,7 +158,17 @@ impl SupervisorActor {
 
     fn relink_down(&mut self, reason: &DownReason, ctx: &mut Context<Self>) {
         let Some(relink) = self.relink.take() else { return };
-        if relink.paired {
+        if relink.paired && credentials::recorded(&credentials::relink_dir(&relink.dir)).is_none() {
+            // The old link would be given up for nothing.
+            let cause = relink.unsaved.unwrap_or_else(|| "creds.json was not written".to_owned());
+            let why = format!(
+                "a phone accepted the new link, but it could not be saved: {cause}; the old link goes on. Make room on the disk, \
+                 remove the newer device on the phone under Linked Devices, and link again"
+            );
+            tracing::error!(target: "web-reconnect", account = %self.id(), "{why}");
+            self.sweep_relink(&relink.dir);
+            self.login.send_replace(LoginView::Failed(why));
+        } else if relink.paired {
             tracing::info!(target: "web-reconnect", account = %self.id(), "a phone accepted the new link; it replaces the old one");
             self.adopted = Some(relink.dir);
             self.phone_linked();

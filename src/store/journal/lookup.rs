@@ -1,9 +1,11 @@
 //! What is stored under a message id, for people who ask.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::time::Duration;
+use std::{fs, io};
 
-use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
+use rusqlite::{Connection, OpenFlags, params};
 use serde_json::{Value, json};
 
 use super::rows::{InboundRow, OutboxRow, inbound_row, outbox_row};
@@ -24,24 +26,38 @@ pub fn look_up(path: &Path, id: &MessageId) -> Result<Vec<Value>, StoreError> {
     find(&db, id).map_err(broken)
 }
 
-/// As [`Journal::get`](super::Journal::get) without a journal of one's own: reads, and makes no file, also none beside it.
+/// The keys of the small facts that start with `prefix`, without a journal of one's own. Where no gateway runs (`in_use`), not a byte
+/// of the file or beside it changes.
 ///
 /// # Errors
 /// When the file cannot be read or is damaged; one that does not exist holds nothing.
-pub fn fact_at(path: &Path, key: &str) -> Result<Option<String>, StoreError> {
+pub fn facts_at(path: &Path, prefix: &str, in_use: bool) -> Result<HashSet<String>, StoreError> {
     if !path.exists() {
-        return Ok(None);
+        return Ok(HashSet::new());
     }
     let broken = |e: rusqlite::Error| StoreError::Damaged { path: path.to_path_buf(), cause: e.to_string() };
-    let log = path.with_extension("db-wal");
-    let at_rest = std::fs::metadata(log).map_or(true, |meta| meta.len() == 0);
-    // SQLite makes files beside a database that may change while it is read.
-    let name = path.to_string_lossy().replace('%', "%25").replace('?', "%3f").replace('#', "%23");
-    let name = if at_rest { format!("file:{name}?immutable=1") } else { format!("file:{name}") };
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
-    let db = Connection::open_with_flags(name, flags).map_err(broken)?;
+    // Whoever opens a database brings its shared memory up to date, and makes that file when there is none: a copy is opened.
+    let copy = if in_use { None } else { Some(copied(path).map_err(StoreError::io("copy", path))?) };
+    let file = copy.as_ref().map_or_else(|| path.to_path_buf(), |dir| dir.path().join(COPY));
+    let db = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(broken)?;
     db.busy_timeout(Duration::from_secs(5)).map_err(broken)?;
-    db.query_row("SELECT value FROM facts WHERE key = ?1", params![key], |row| row.get(0)).optional().map_err(broken)
+    let mut keys = db.prepare("SELECT key FROM facts WHERE substr(key, 1, length(?1)) = ?1").map_err(broken)?;
+    let found = keys.query_map(params![prefix], |row| row.get(0)).map_err(broken)?;
+    found.collect::<rusqlite::Result<_>>().map_err(broken)
+}
+
+/// The copy in the folder of [`copied`].
+const COPY: &str = "state.db";
+
+/// A private copy of a database that nobody has open, with its log.
+fn copied(path: &Path) -> io::Result<tempfile::TempDir> {
+    let dir = tempfile::Builder::new().prefix("verso-journal-").tempdir()?;
+    fs::copy(path, dir.path().join(COPY))?;
+    let log = path.with_extension("db-wal");
+    if log.is_file() {
+        fs::copy(log, dir.path().join(format!("{COPY}-wal")))?;
+    }
+    Ok(dir)
 }
 
 /// Rows as `{"inbound": ..}` with the parts of the answer, then `{"outgoing": ..}`.

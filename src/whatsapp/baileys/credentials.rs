@@ -55,11 +55,12 @@ pub(super) fn device(credentials: &Value, dir: &Path, now: UnixMs) -> Result<Dev
     Ok(device)
 }
 
-/// `{public, private}`; the public half may carry the type byte.
+/// `{public, private}`; the public half may carry the type byte. Halves that do not fit are damaged: WhatsApp would take the device for a
+/// stranger and log it out.
 pub(super) fn read_key_pair(value: &Value) -> Option<KeyPair> {
     let public = PublicKey::from_stored_public_key_bytes(&bytes(value.get("public")?)?).ok()?;
     let private = PrivateKey::deserialize(&bytes(value.get("private")?)?).ok()?;
-    Some(KeyPair::new(public, private))
+    (private.public_key().ok()? == public).then(|| KeyPair::new(public, private))
 }
 
 pub(super) fn write_key_pair(pair: &KeyPair) -> Value {

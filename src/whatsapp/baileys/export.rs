@@ -70,6 +70,12 @@ async fn write_link(folder: SealedFolder<'_>, to: &Path) -> Result<Exported, Bai
     let Contents { files, mut report, store: used } = folder;
     drop((store, used));
     let device = device.filter(|d| d.pn.is_some()).ok_or(BaileysError::NothingToExport(auth_dir.to_path_buf()))?;
+    if !backend::is_whole(&device, auth_dir, unlocked.as_ref()) {
+        return Err(failed(
+            "the device in it is damaged; start the account once, which mends it from creds.json, and export then"
+                .to_owned(),
+        ));
+    }
     let sync_key =
         files.keys().filter_map(|name| name.strip_prefix("app-state-sync-key-")).next_back().map(str::to_owned);
     let sync_key =

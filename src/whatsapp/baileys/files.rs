@@ -98,8 +98,10 @@ pub(super) fn read(dir: &Path) -> Result<Folder, BaileysError> {
         let name = entry.file_name().to_string_lossy().into_owned();
         let Some(kind) = kind(&name) else { continue };
         let path = entry.path();
-        if entry.file_type().is_ok_and(|t| t.is_symlink()) {
-            damaged.push((name, "it is a symbolic link".to_owned()));
+        let what = entry.file_type().map_err(BaileysError::io("read", &path))?;
+        if !what.is_file() {
+            let what = if what.is_symlink() { "it is a symbolic link" } else { "it is no ordinary file" };
+            damaged.push((name, what.to_owned()));
             continue;
         }
         open_to_others |= is_open(dir) && is_open(&path);
@@ -115,12 +117,15 @@ pub(super) fn read(dir: &Path) -> Result<Folder, BaileysError> {
 
 fn read_credentials(dir: &Path, warnings: &mut Vec<String>) -> Result<Value, BaileysError> {
     let path = dir.join(CREDENTIALS);
-    let backup = || match read_json(&dir.join(CREDENTIALS_BACKUP)) {
-        Ok(Some(value)) if is_linked(&value) => Some(value),
-        _ => None,
+    let backup = || {
+        let path = dir.join(CREDENTIALS_BACKUP);
+        let ordinary = fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_file());
+        ordinary.then(|| read_json(&path).ok().flatten()).flatten().filter(is_linked)
     };
     match fs::symlink_metadata(&path) {
         Ok(meta) if meta.is_symlink() => return Err(BaileysError::Symlink(path)),
+        // A pipe would be waited for.
+        Ok(meta) if !meta.is_file() => return Err(BaileysError::NoFile(path)),
         Ok(_) => {}
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
             return backup().ok_or_else(|| BaileysError::NoCredentials(dir.to_path_buf()));

@@ -134,6 +134,9 @@ pub enum BaileysError {
     /// `creds.json` points elsewhere.
     #[error("{} is a symbolic link, and it may point into a link that is in use; copy the real files into one folder", .0.display())]
     Symlink(PathBuf),
+    /// `creds.json` is a folder, a pipe or a device.
+    #[error("{} is no ordinary file; move it away, or name another folder", .0.display())]
+    NoFile(PathBuf),
     /// `creds.json` is damaged and has no backup.
     #[error("{} is not JSON and there is no creds.json.bak that is; restore it from a backup, or link anew with `verso channels login`", .0.display())]
     NotJson(PathBuf),

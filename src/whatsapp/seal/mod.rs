@@ -263,7 +263,7 @@ pub struct SealStatus {
     pub complete: bool,
     /// Fingerprint of the owner's key that opens it.
     pub key: Option<String>,
-    /// Copies that hold keys in the clear.
+    /// Paths of copies that hold keys in the clear.
     pub plain_copies: Vec<String>,
 }
 
@@ -285,7 +285,7 @@ fn is_sealed(dir: &Path) -> bool {
     !record::sealed_with(dir).is_empty() || sealed_with(dir).is_some()
 }
 
-/// Files that were set aside before everything was sealed, or that another program left: they are the owner's to delete.
+/// Files and folders that were set aside before everything was sealed, or that another program left: they are the owner's to delete.
 pub(super) fn plain_copies(dir: &Path) -> Vec<String> {
     let names = |dir: &Path| -> Vec<String> {
         let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
@@ -296,13 +296,20 @@ pub(super) fn plain_copies(dir: &Path) -> Vec<String> {
             && !name.starts_with(DATA_KEY)
             && !copy_is_sealed(&dir.join(name))
     };
-    let mut copies: Vec<String> = names(dir).into_iter().filter(aside).collect();
+    let shown = |dir: &Path, name: &str| dir.join(name).display().to_string();
+    let mut copies: Vec<String> = names(dir).into_iter().filter(aside).map(|name| shown(dir, &name)).collect();
     if let (Some(parent), Some(own)) = (dir.parent(), dir.file_name()) {
         let backup = format!("{}.baileys-backup-", own.to_string_lossy());
-        copies.extend(names(parent).into_iter().filter(|n| n.starts_with(&backup)).map(|n| format!("../{n}")));
+        copies.extend(names(parent).into_iter().filter(|n| n.starts_with(&backup)).map(|name| shown(parent, &name)));
     }
     copies.sort();
     copies
+}
+
+/// What the owner should know of such copies, with the command that deletes them.
+pub fn copies_sentence(copies: &[String]) -> String {
+    let quoted: Vec<String> = copies.iter().map(|path| format!("'{}'", path.replace('\'', r"'\''"))).collect();
+    format!("copies of before hold keys in the clear; when you need them no more: rm -r {}", quoted.join(" "))
 }
 
 fn copy_is_sealed(path: &Path) -> bool {
