@@ -81,8 +81,8 @@ impl Fetcher {
         limit: u64,
         cap: impl FnOnce(Option<&str>, Option<&str>) -> Cap,
     ) -> Result<Copy, MediaError> {
-        let parsed = Url::parse(url).map_err(|e| MediaError::Fetch { url: url.to_owned(), why: e.to_string() })?;
-        let shown = public_form(&parsed);
+        let shown = name::source(url);
+        let parsed = Url::parse(url).map_err(|e| MediaError::Fetch { url: shown.clone(), why: e.to_string() })?;
         let whole = self.patience.whole;
         match tokio::time::timeout(whole, self.load(parsed, &shown, trust, folder, limit, cap)).await {
             Ok(loaded) => loaded,
@@ -104,7 +104,7 @@ impl Fetcher {
         let failed = |why: String| MediaError::Fetch { url: shown.to_owned(), why };
         let response = self.follow(url, trust).await.map_err(failed)?;
         let status = response.status();
-        let moved = match public_form(response.url()) {
+        let moved = match name::public_form(response.url()) {
             last if last != shown => format!(" (redirected to {last})"),
             _ => String::new(),
         };
@@ -152,7 +152,9 @@ impl Fetcher {
             let target = response.headers().get(header::LOCATION).filter(|_| is_redirect(response.status()));
             let Some(target) = target else { return Ok(response) };
             let target = String::from_utf8_lossy(target.as_bytes()).into_owned();
-            let next = url.join(&target).map_err(|e| format!("it redirects to {target:?}, which is no URL: {e}"))?;
+            let next = url
+                .join(&target)
+                .map_err(|e| format!("it redirects to \"{}\", which is no URL: {e}", name::source(&target)))?;
             ground = ground.after(response.remote_addr());
             url = next;
         }
@@ -167,7 +169,8 @@ fn is_redirect(status: StatusCode) -> bool {
 /// Literal addresses never meet the resolver.
 fn judge(url: &Url, ground: Ground) -> Result<(), String> {
     if !matches!(url.scheme(), "http" | "https") {
-        return Err(format!("it leads to a {} address; only http and https are fetched", url.scheme()));
+        let scheme = name::short(url.scheme());
+        return Err(format!("it leads to a {scheme} address; only http and https are fetched"));
     }
     let host = url.host_str().unwrap_or_default();
     match host.trim_matches(['[', ']']).parse::<IpAddr>() {
@@ -240,16 +243,6 @@ async fn refusal(mut response: Response, status: StatusCode) -> String {
         true => format!("{}; empty response body", status.trim_end()),
         false => format!("{}; body: {quoted}", status.trim_end()),
     }
-}
-
-/// Without user name, password and fragment: the text is shown in chats.
-pub(super) fn public_form(url: &Url) -> String {
-    let mut url = url.clone();
-    // Both fail for URLs that cannot carry them.
-    let _ = url.set_username("");
-    let _ = url.set_password(None);
-    url.set_fragment(None);
-    url.to_string()
 }
 
 /// The innermost cause: reqwest's own words repeat the URL.

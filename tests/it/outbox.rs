@@ -32,10 +32,6 @@ fn file(state: &Path, kind: MediaKind, mime: &str, bytes: &[u8]) -> MediaFile {
     let path = folder.join(mime.replace('/', "-"));
     std::fs::write(&path, bytes).expect("written");
     MediaFile {
-        kind,
-        mime: mime.into(),
-        path,
-        bytes: bytes.len() as u64,
         file_name: (kind == MediaKind::Document).then(|| "report.pdf".to_owned()),
         size: Some((640, 480)),
         seconds: Some(7),
@@ -43,6 +39,7 @@ fn file(state: &Path, kind: MediaKind, mime: &str, bytes: &[u8]) -> MediaFile {
         voice: kind == MediaKind::Audio,
         gif: kind == MediaKind::Video,
         thumbnail: Some(vec![1, 2, 3]),
+        ..MediaFile::new(kind, mime, path, bytes.len() as u64)
     }
 }
 

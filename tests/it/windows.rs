@@ -297,17 +297,5 @@ async fn a_message_that_a_phone_asked_for_again_before_a_crash_is_sent_again_aft
 }
 
 fn note(path: &Path) -> MediaFile {
-    MediaFile {
-        kind: MediaKind::Document,
-        mime: "text/plain".into(),
-        path: path.to_path_buf(),
-        bytes: 6,
-        file_name: Some("note.txt".into()),
-        size: None,
-        seconds: None,
-        waveform: None,
-        voice: false,
-        gif: false,
-        thumbnail: None,
-    }
+    MediaFile { file_name: Some("note.txt".into()), ..MediaFile::new(MediaKind::Document, "text/plain", path, 6) }
 }

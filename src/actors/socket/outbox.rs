@@ -261,6 +261,10 @@ impl Shared {
                     ended.failed = true;
                     return ended;
                 }
+                Err(error) if letter.handling().again => {
+                    tracing::warn!(target: "whatsapp/outbound", %account, %id, %error, "not sent once more");
+                    self.outbox.not_resent(&id, error.to_string());
+                }
                 Err(error) => {
                     tracing::error!(target: "whatsapp/outbound", %account, %id, %error, "WhatsApp cannot take this message");
                     self.outbox.mark(&id, OutboxState::Failed, Some(error.to_string()));
