@@ -109,12 +109,13 @@ impl Fetcher {
             _ => String::new(),
         };
         let failed = |why: String| MediaError::Fetch { url: format!("{shown}{moved}"), why };
+        let exceeds = |what: String, cap| MediaError::FetchExceeds { url: format!("{shown}{moved}"), what, cap };
         if !status.is_success() {
             return Err(failed(refusal(response, status).await));
         }
         let length = response.content_length();
         if let Some(length) = length.filter(|length| *length > limit) {
-            return Err(failed(format!("content length {length} exceeds maxBytes {limit}")));
+            return Err(exceeds(format!("content length {length}"), limit));
         }
         let text = |name| response.headers().get(name).map(|v| String::from_utf8_lossy(v.as_bytes()).into_owned());
         let declared = text(header::CONTENT_TYPE);
@@ -124,6 +125,7 @@ impl Fetcher {
         let intake = Intake::new(folder, cap(declared.as_deref(), name.as_deref()))?;
         let mut copy = stream(response, intake, length).await.map_err(|broken| match broken {
             Broken::Why(why) => failed(why),
+            Broken::Over(cap) => exceeds("payload".to_owned(), cap),
             Broken::Error(error) => error,
         })?;
         if let Some((promised, found)) = kind::broken_promise(&copy.head, declared.as_deref(), name.as_deref()) {
@@ -181,6 +183,8 @@ fn judge(url: &Url, ground: Ground) -> Result<(), String> {
 
 enum Broken {
     Why(String),
+    /// More than so many bytes came.
+    Over(u64),
     Error(MediaError),
 }
 
@@ -211,7 +215,7 @@ async fn stream(mut response: Response, mut intake: Intake, length: Option<u64>)
         match (pushed, length) {
             (Err(Stop::Disk(error)), _) => return Err(Broken::Error(error)),
             (_, Some(length)) if length > intake.cap() => return Err(Broken::Error(intake.exceeds(length))),
-            (Err(Stop::Over), _) => return Err(Broken::Why(format!("payload exceeds maxBytes {}", intake.cap()))),
+            (Err(Stop::Over), _) => return Err(Broken::Over(intake.cap())),
             (Ok(()), _) => {}
         }
         first = false;

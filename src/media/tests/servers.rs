@@ -155,7 +155,7 @@ async fn what_a_server_or_a_source_says_is_quoted_short_and_without_passwords() 
     check(format!("http://{addr}/to-nothing"), "which is no URL").await;
     check(format!("http://{addr}/to-long-scheme"), "only http and https are fetched").await;
     check(format!("http://user:secret@{addr}/gone?{}", "x".repeat(6_000)), "HTTP 404 Not Found").await;
-    check("http://user:secret@host:99999/x".into(), "http://host:99999/x: invalid port number").await;
+    check("http://user:secret@host:99999/x".into(), "http://…@host:99999/x: invalid port number").await;
     check(format!("./{}", "x".repeat(6_000)), "cannot read ./xxx").await;
 }
 
@@ -220,6 +220,10 @@ async fn a_model_reaches_no_private_address() {
         "[::ffff:127.0.0.1]",
         "2130706433",
         "0x7f.1",
+        "017700000001",
+        "127.0.0.1.",
+        "①②⑦.0.0.1",
+        "[64:ff9b::127.0.0.1]",
         "0.0.0.0",
         "10.0.0.1",
         "169.254.169.254",
