@@ -265,12 +265,20 @@ fn remove_files(dir: &Path) -> Result<bool, StoreError> {
     let mut outcome = Ok(false);
     for entry in entries.flatten().filter(|e| is_session_file(&e.file_name().to_string_lossy())) {
         // One that stays is no reason to keep the others.
-        match fs::remove_file(entry.path()).map_err(StoreError::io("delete", &entry.path())) {
+        match delete(&entry.path()) {
             Ok(()) => outcome = outcome.map(|_| true),
             Err(error) => outcome = outcome.and(Err(error)),
         }
     }
     outcome
+}
+
+/// SQLite takes the log of `signal.db` away itself when its last connection ends, perhaps in this moment.
+fn delete(path: &Path) -> Result<(), StoreError> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(StoreError::io("delete", path)(e)),
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]
@@ -396,5 +404,14 @@ mod tests {
         left.sort();
         assert_eq!(left, ["notes.txt", "oauth.json"]);
         assert!(!remove(&paths, &auth).expect("nothing left"));
+    }
+
+    #[test]
+    fn what_sqlite_took_away_itself_is_gone_and_no_error() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        delete(&dir.path().join("signal.db-wal")).expect("gone");
+        let stuck = dir.path().join("signal.db-shm");
+        fs::create_dir(&stuck).expect("made");
+        assert!(delete(&stuck).expect_err("a folder cannot be unlinked").to_string().contains("signal.db-shm"));
     }
 }
