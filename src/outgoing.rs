@@ -188,3 +188,22 @@ pub struct MediaFile {
     /// A small JPEG preview.
     pub thumbnail: Option<Vec<u8>>,
 }
+
+impl MediaFile {
+    /// A file of which nothing more is known than what every file has.
+    pub fn new(kind: MediaKind, mime: impl Into<String>, path: impl Into<PathBuf>, bytes: u64) -> Self {
+        Self {
+            kind,
+            mime: mime.into(),
+            path: path.into(),
+            bytes,
+            file_name: None,
+            size: None,
+            seconds: None,
+            waveform: None,
+            voice: false,
+            gif: false,
+            thumbnail: None,
+        }
+    }
+}

@@ -261,13 +261,20 @@ async fn prepare(draft: &Draft, job: &SendJob, loader: &Loader) -> Result<(Vec<M
                 files.push(file);
             }
             Err(error) => {
-                let key = match error {
-                    MediaError::Exceeds { cap, .. } | MediaError::NotReduced { cap, .. } if cap == job.max_bytes => {
+                let way_out = match error {
+                    MediaError::Exceeds { cap, .. }
+                    | MediaError::NotReduced { cap, .. }
+                    | MediaError::FetchExceeds { cap, .. }
+                        if cap == job.max_bytes =>
+                    {
                         "; the limit is agents.defaults.mediaMaxMb"
+                    }
+                    MediaError::Unusable { .. } => {
+                        "; as a document (--force-document, in the API forceDocument) it is sent as it is"
                     }
                     _ => "",
                 };
-                return Err(Refusal::Invalid(format!("{error}{key}")));
+                return Err(Refusal::Invalid(format!("{error}{way_out}")));
             }
         }
     }

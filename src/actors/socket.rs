@@ -17,7 +17,7 @@ use tokio::runtime::Handle as Pool;
 use tokio::sync::watch;
 
 use crate::actors::router::InboundReceived;
-use crate::clock::Clock;
+use crate::clock::{Clock, UnixMs};
 use crate::config::model::PacingConfig;
 use crate::event::{DownReason, LinkEvent};
 use crate::ids::{E164, Jid, MessageId};
@@ -65,8 +65,13 @@ pub enum Report {
     Event(LinkEvent),
     /// Messages came in and are on disk.
     Inbound,
-    /// A message went out to this chat.
-    Outbound(Jid),
+    /// A message went out.
+    Outbound {
+        /// To whom.
+        chat: Jid,
+        /// When it was handed over, in milliseconds since 1970; what is heard of it may have come in already.
+        at: UnixMs,
+    },
     /// The connection ended, or could not be opened.
     Down(DownReason),
     /// The actor is gone; `panicked` when a panic ended it.

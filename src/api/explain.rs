@@ -141,6 +141,9 @@ fn part_step(part: &Value) -> Option<String> {
         Some("queued" | "sent") => {
             Some("it leaves when the account is connected; see: verso channels status".to_owned())
         }
+        Some("acked" | "delivered") if !part["cause"].is_null() => {
+            Some("WhatsApp has it, but a device of the recipient could not open it; send it again".to_owned())
+        }
         Some("acked") if !part["resentAt"].is_null() => Some(
             "WhatsApp has it, but no device of the recipient has confirmed it, also not when it was sent once more; their phone may be off"
                 .to_owned(),
@@ -220,5 +223,15 @@ mod tests {
         let message = &told["messages"][0];
         assert_eq!((&message["direction"], &message["cause"]), (&json!("out"), &json!("no such number")));
         assert!(message["nextStep"].as_str().expect("a step").contains("could not be sent"));
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_sent_once_more_has_not_failed_but_its_sender_is_told() {
+        let step = |state: &str, cause: Value| part_step(&json!({"state": state, "cause": cause, "resentAt": null}));
+        for state in ["acked", "delivered"] {
+            let told = step(state, json!("the file is kept no more")).expect("a step");
+            assert!(told.contains("could not open it; send it again"), "{told}");
+            assert_eq!(step(state, Value::Null), None);
+        }
     }
 }

@@ -157,19 +157,7 @@ mod tests {
     }
 
     fn file(kind: MediaKind) -> MediaFile {
-        MediaFile {
-            kind,
-            mime: "x/y".into(),
-            path: "/p".into(),
-            bytes: 1,
-            file_name: None,
-            size: None,
-            seconds: None,
-            waveform: None,
-            voice: false,
-            gif: false,
-            thumbnail: None,
-        }
+        MediaFile::new(kind, "x/y", "/p", 1)
     }
 
     /// `i:caption` for a file, `text` for a text.

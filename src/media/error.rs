@@ -14,6 +14,16 @@ pub enum MediaError {
         /// What happened.
         why: String,
     },
+    /// A URL gives more than is taken.
+    #[error("Failed to fetch media from {url}: {what} exceeds maxBytes {cap}")]
+    FetchExceeds {
+        /// Without user name and password.
+        url: String,
+        /// `payload`, or the length that the server told.
+        what: String,
+        /// The limit in bytes.
+        cap: u64,
+    },
     /// A local file cannot be read.
     #[error("cannot read {name}: {why}")]
     Read {

@@ -81,8 +81,8 @@ impl Fetcher {
         limit: u64,
         cap: impl FnOnce(Option<&str>, Option<&str>) -> Cap,
     ) -> Result<Copy, MediaError> {
-        let parsed = Url::parse(url).map_err(|e| MediaError::Fetch { url: url.to_owned(), why: e.to_string() })?;
-        let shown = public_form(&parsed);
+        let shown = name::source(url);
+        let parsed = Url::parse(url).map_err(|e| MediaError::Fetch { url: shown.clone(), why: e.to_string() })?;
         let whole = self.patience.whole;
         match tokio::time::timeout(whole, self.load(parsed, &shown, trust, folder, limit, cap)).await {
             Ok(loaded) => loaded,
@@ -104,17 +104,18 @@ impl Fetcher {
         let failed = |why: String| MediaError::Fetch { url: shown.to_owned(), why };
         let response = self.follow(url, trust).await.map_err(failed)?;
         let status = response.status();
-        let moved = match public_form(response.url()) {
+        let moved = match name::public_form(response.url()) {
             last if last != shown => format!(" (redirected to {last})"),
             _ => String::new(),
         };
         let failed = |why: String| MediaError::Fetch { url: format!("{shown}{moved}"), why };
+        let exceeds = |what: String, cap| MediaError::FetchExceeds { url: format!("{shown}{moved}"), what, cap };
         if !status.is_success() {
             return Err(failed(refusal(response, status).await));
         }
         let length = response.content_length();
         if let Some(length) = length.filter(|length| *length > limit) {
-            return Err(failed(format!("content length {length} exceeds maxBytes {limit}")));
+            return Err(exceeds(format!("content length {length}"), limit));
         }
         let text = |name| response.headers().get(name).map(|v| String::from_utf8_lossy(v.as_bytes()).into_owned());
         let declared = text(header::CONTENT_TYPE);
@@ -124,6 +125,7 @@ impl Fetcher {
         let intake = Intake::new(folder, cap(declared.as_deref(), name.as_deref()))?;
         let mut copy = stream(response, intake, length).await.map_err(|broken| match broken {
             Broken::Why(why) => failed(why),
+            Broken::Over(cap) => exceeds("payload".to_owned(), cap),
             Broken::Error(error) => error,
         })?;
         if let Some((promised, found)) = kind::broken_promise(&copy.head, declared.as_deref(), name.as_deref()) {
@@ -152,7 +154,9 @@ impl Fetcher {
             let target = response.headers().get(header::LOCATION).filter(|_| is_redirect(response.status()));
             let Some(target) = target else { return Ok(response) };
             let target = String::from_utf8_lossy(target.as_bytes()).into_owned();
-            let next = url.join(&target).map_err(|e| format!("it redirects to {target:?}, which is no URL: {e}"))?;
+            let next = url
+                .join(&target)
+                .map_err(|e| format!("it redirects to \"{}\", which is no URL: {e}", name::source(&target)))?;
             ground = ground.after(response.remote_addr());
             url = next;
         }
@@ -167,7 +171,8 @@ fn is_redirect(status: StatusCode) -> bool {
 /// Literal addresses never meet the resolver.
 fn judge(url: &Url, ground: Ground) -> Result<(), String> {
     if !matches!(url.scheme(), "http" | "https") {
-        return Err(format!("it leads to a {} address; only http and https are fetched", url.scheme()));
+        let scheme = name::short(url.scheme());
+        return Err(format!("it leads to a {scheme} address; only http and https are fetched"));
     }
     let host = url.host_str().unwrap_or_default();
     match host.trim_matches(['[', ']']).parse::<IpAddr>() {
@@ -178,6 +183,8 @@ fn judge(url: &Url, ground: Ground) -> Result<(), String> {
 
 enum Broken {
     Why(String),
+    /// More than so many bytes came.
+    Over(u64),
     Error(MediaError),
 }
 
@@ -208,7 +215,7 @@ async fn stream(mut response: Response, mut intake: Intake, length: Option<u64>)
         match (pushed, length) {
             (Err(Stop::Disk(error)), _) => return Err(Broken::Error(error)),
             (_, Some(length)) if length > intake.cap() => return Err(Broken::Error(intake.exceeds(length))),
-            (Err(Stop::Over), _) => return Err(Broken::Why(format!("payload exceeds maxBytes {}", intake.cap()))),
+            (Err(Stop::Over), _) => return Err(Broken::Over(intake.cap())),
             (Ok(()), _) => {}
         }
         first = false;
@@ -240,16 +247,6 @@ async fn refusal(mut response: Response, status: StatusCode) -> String {
         true => format!("{}; empty response body", status.trim_end()),
         false => format!("{}; body: {quoted}", status.trim_end()),
     }
-}
-
-/// Without user name, password and fragment: the text is shown in chats.
-pub(super) fn public_form(url: &Url) -> String {
-    let mut url = url.clone();
-    // Both fail for URLs that cannot carry them.
-    let _ = url.set_username("");
-    let _ = url.set_password(None);
-    url.set_fragment(None);
-    url.to_string()
 }
 
 /// The innermost cause: reqwest's own words repeat the URL.

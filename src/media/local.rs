@@ -19,7 +19,7 @@ const OPEN: OFlags = OFlags::RDONLY.union(OFlags::CLOEXEC).union(OFlags::NONBLOC
 
 /// Copies the file that `source` names. Blocking.
 pub(super) fn copy(source: &str, trust: &Trust, folder: &Path, cap: Cap) -> Result<Copy, MediaError> {
-    let read = |why: String| MediaError::Read { name: source.to_owned(), why };
+    let read = |why: String| MediaError::Read { name: name::source(source), why };
     let path = path_of(source, trust).map_err(read)?;
     let mut file = match trust {
         Trust::Owner => open_any(&path).map_err(|e| read(reason(&e)))?,
@@ -128,9 +128,9 @@ fn open_any(path: &Path) -> io::Result<File> {
 /// Opens a file that really lies below one of the roots: links are followed first, then every step of the resulting path is opened
 /// from the root on without following any, so that a link put in between meanwhile is an error and not a way out.
 fn open_below(source: &str, path: &Path, roots: &[PathBuf]) -> Result<File, MediaError> {
-    let read = |e: io::Error| MediaError::Read { name: source.to_owned(), why: reason(&e) };
+    let read = |e: io::Error| MediaError::Read { name: name::source(source), why: reason(&e) };
     let refused = || MediaError::Refused {
-        name: source.to_owned(),
+        name: name::source(source),
         why: "it lies outside the folders that are open to this agent (its workspace and the media folder)".into(),
     };
     let roots: Vec<PathBuf> = roots.iter().filter_map(|root| root.canonicalize().ok()).collect();

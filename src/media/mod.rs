@@ -105,14 +105,9 @@ impl Wish {
         }
     }
 
-    /// The source as it may be shown: short, and without passwords.
+    /// The source as it may be shown.
     fn shown(&self) -> String {
-        let source = self.source.trim();
-        match reqwest::Url::parse(source) {
-            Ok(url) if url.scheme() == "data" => "the data URL".to_owned(),
-            Ok(url) => fetch::public_form(&url),
-            Err(_) => source.chars().take(300).collect(),
-        }
+        name::source(&self.source)
     }
 }
 

@@ -28,8 +28,8 @@ pub(super) fn facts<R: Read + Seek>(file: &mut R) -> Option<Facts> {
     });
     let Walk { mut facts, scale, length, .. } = walk;
     if scale > 0 && length > 0 {
-        facts.seconds =
-            Some(u32::try_from((length + u64::from(scale) / 2) / u64::from(scale)).unwrap_or(u32::MAX).max(1));
+        let rounded = length.saturating_add(u64::from(scale) / 2) / u64::from(scale);
+        facts.seconds = Some(u32::try_from(rounded).unwrap_or(u32::MAX).max(1));
     }
     seen.then_some(facts)
 }
@@ -221,6 +221,9 @@ mod tests {
         assert_eq!(read(&film).and_then(|f| f.seconds), Some(12));
         let film = boxed(b"moov", &movie_head(1000, 0));
         assert_eq!(read(&film).and_then(|f| f.seconds), None, "unknown is not zero");
+        let length = boxed(b"mvex", &boxed(b"mehd", &[&[1, 0, 0, 0][..], &[0xff; 8]].concat()));
+        let film = boxed(b"moov", &[movie_head(1000, 0), length].concat());
+        assert_eq!(read(&film).and_then(|f| f.seconds), Some(u32::MAX), "no more than fits");
     }
 
     #[test]

@@ -6,6 +6,8 @@ use super::kind;
 
 /// Phones cut longer names anyway.
 const LONGEST: usize = 120;
+/// How much of a source is shown in an error.
+const SHOWN: usize = 300;
 
 /// The file name in a `content-disposition` header: `filename*` before `filename`.
 pub fn from_disposition(header: &str) -> Option<String> {
@@ -62,19 +64,56 @@ fn parameters(header: &str) -> Vec<(String, String)> {
     found
 }
 
+/// A URL, path or other foreign text as errors show it in chats and logs: short and in one line.
+pub fn short(text: &str) -> String {
+    let mut chars = text.chars().filter(|c| !is_hidden(*c));
+    let mut shown: String = chars.by_ref().take(SHOWN).collect();
+    if chars.next().is_some() {
+        shown.push('…');
+    }
+    shown
+}
+
+/// A source as errors show it: without the user name and password of a URL, also of one that cannot be read, and [`short`].
+pub fn source(source: &str) -> String {
+    let source = source.trim();
+    match reqwest::Url::parse(source) {
+        Ok(url) if url.scheme() == "data" => "the data URL".to_owned(),
+        Ok(url) => public_form(&url),
+        Err(_) => match (source.split_once("://"), source.rsplit_once('@')) {
+            // Where a password ends in it cannot be told.
+            (Some((scheme, _)), Some((_, rest))) => short(&format!("{scheme}://…@{rest}")),
+            _ => short(source),
+        },
+    }
+}
+
+/// A URL as errors show it: without user name, password and fragment, and [`short`].
+pub fn public_form(url: &reqwest::Url) -> String {
+    let mut url = url.clone();
+    // Both fail for URLs that cannot carry them.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    url.set_fragment(None);
+    short(url.as_str())
+}
+
 /// The last part of a URL's or file's path, percent signs undone.
 pub fn from_tail(path: &str) -> Option<String> {
     let tail = path.rsplit('/').next()?;
     clean(&percent_decode_str(tail).decode_utf8_lossy())
 }
 
+/// Control and direction characters, and what ends a line.
+fn is_hidden(c: char) -> bool {
+    let directs = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    directs || c.is_control() || matches!(c, '\u{2028}' | '\u{2029}')
+}
+
 /// One path component without control and direction characters, at most 120 characters long with its extension kept.
 pub fn clean(name: &str) -> Option<String> {
     let tail = name.rsplit(['/', '\\']).next()?;
-    let hidden = |c: &char| {
-        c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    let shown: String = tail.chars().filter(|c| !hidden(c)).collect();
+    let shown: String = tail.chars().filter(|c| !is_hidden(*c)).collect();
     let shown = shown.trim();
     if shown.is_empty() || shown.chars().all(|c| c == '.') {
         return None;
@@ -125,11 +164,28 @@ mod tests {
     fn names_are_safe_to_show_and_to_write() {
         assert_eq!(clean("invoice\u{202e}fdp.exe").as_deref(), Some("invoicefdp.exe"));
         assert_eq!(clean("a\nb\0.txt").as_deref(), Some("ab.txt"));
+        assert_eq!(clean("a\u{61c}b\u{2028}c\u{2066}.txt").as_deref(), Some("abc.txt"));
         let long = clean(&format!("{}.pdf", "x".repeat(500))).expect("a name");
         assert!(long.chars().count() <= LONGEST && long.ends_with(".pdf"), "{long}");
         assert_eq!(from_tail("/a/b%20c.png").as_deref(), Some("b c.png"));
         assert_eq!(from_tail("/a/%2e%2e%2fpasswd").as_deref(), Some("passwd"));
         assert_eq!(from_tail("/a/"), None);
+    }
+
+    #[test]
+    fn errors_show_sources_short_in_one_line_and_without_passwords() {
+        let check = |text: &str, expected: &str| assert_eq!(source(text), expected);
+        check(" https://user:secret@host/a?b=c#d ", "https://host/a?b=c");
+        check("http://user:secret@host:99999/a", "http://…@host:99999/a");
+        check("http://user:pass/word@host/a", "http://…@host/a");
+        check("http://host:99999/a", "http://host:99999/a");
+        check("ftp://user:secret@host/x", "ftp://host/x");
+        check("data:text/plain,secret", "the data URL");
+        check("./a@b\n\u{202e}.png", "./a@b.png");
+        for long in [format!("https://host/{}", "x".repeat(5_000)), format!("./{}", "é".repeat(5_000))] {
+            let shown = source(&long);
+            assert!(shown.chars().count() == SHOWN + 1 && shown.ends_with('…'), "{shown}");
+        }
     }
 
     #[test]

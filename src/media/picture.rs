@@ -3,7 +3,7 @@
 //! Everything is encoded anew, which also drops the place where a photo was taken; only the colour profile is kept.
 
 use std::fs::File;
-use std::io::{BufReader, Cursor, Read};
+use std::io::{BufReader, Cursor, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use fast_image_resize::images::{Image, ImageRef};
@@ -107,7 +107,7 @@ pub fn reduce(path: &Path, mime: &str, cap: u64) -> Result<Picture, PictureError
 /// When its first picture cannot be opened.
 pub fn gif(path: &Path) -> Result<Picture, PictureError> {
     let opened = open(path, "image/gif")?;
-    let (size, thumbnail) = (opened.pixels.size(), opened.pixels.flat().preview());
+    let (size, thumbnail) = (opened.pixels.size(), opened.pixels.fit(PREVIEW_SIDE).flat().preview());
     Ok(Picture { bytes: None, mime: "image/gif", size, thumbnail, moving: false })
 }
 
@@ -138,6 +138,9 @@ pub(super) struct Opened {
 pub(super) fn open(path: &Path, mime: &str) -> Result<Opened, PictureError> {
     let damaged = |e: &dyn std::fmt::Display| PictureError::Damaged(e.to_string());
     let format = format_of(mime).ok_or_else(|| damaged(&format_args!("{mime} cannot be opened here")))?;
+    if format == ImageFormat::WebP && !webp_is_whole(path).map_err(|e| damaged(&e))? {
+        return Err(damaged(&"it ends too early"));
+    }
     let file = File::open(path).map_err(|e| damaged(&e))?;
     let mut reader = ImageReader::with_format(BufReader::new(file), format);
     reader.limits(limits());
@@ -192,6 +195,27 @@ fn jpeg_is_whole(path: &Path) -> std::io::Result<bool> {
             _ => before = now,
         }
     }
+}
+
+/// The decoder takes as much memory for side data as the file says they have, up to four gigabytes, before it reads them: a piece that
+/// is longer than what is left of the file is looked for apart.
+fn webp_is_whole(path: &Path) -> std::io::Result<bool> {
+    let mut file = BufReader::new(File::open(path)?);
+    let end = file.get_ref().metadata()?.len();
+    // Behind `RIFF`, a length and `WEBP`.
+    let mut at = 12;
+    while at + 8 <= end {
+        let mut head = [0; 8];
+        file.seek(SeekFrom::Start(at))?;
+        file.read_exact(&mut head)?;
+        let [a, b, c, d, length @ ..] = head;
+        let length = u64::from(u32::from_le_bytes(length));
+        if matches!(&[a, b, c, d], b"ICCP" | b"EXIF" | b"XMP ") && at + 8 + length > end {
+            return Ok(false);
+        }
+        at += 8 + length + length % 2;
+    }
+    Ok(true)
 }
 
 /// The sides worth trying: those below the picture's own, after its own.

@@ -236,5 +236,5 @@ fn keep(
     file.persist(&path).map_err(|e| MediaError::disk(folder)(e.error))?;
     std::fs::File::open(folder).and_then(|d| d.sync_all()).map_err(MediaError::disk(folder))?;
     let Facts { size, seconds, waveform, voice, gif, thumbnail } = facts;
-    Ok(MediaFile { kind, mime, path, bytes, file_name: None, size, seconds, waveform, voice, gif, thumbnail })
+    Ok(MediaFile { size, seconds, waveform, voice, gif, thumbnail, ..MediaFile::new(kind, mime, path, bytes) })
 }

@@ -107,9 +107,12 @@ impl PhoneWatch {
         }
     }
 
-    /// A message left for a direct chat: a phone that is on confirms it.
-    pub fn asked(&mut self, now: UnixMs) {
-        self.asked.get_or_insert(now);
+    /// A message left for a direct chat at `at`: a phone that is on confirms it, and may have done so before this is heard of.
+    pub fn asked(&mut self, at: UnixMs) {
+        let since = at..=at + SKEW;
+        if !self.seen.is_some_and(|seen| since.contains(&seen)) {
+            self.asked.get_or_insert(at);
+        }
     }
 
     /// The connection ended: what the phone says meanwhile comes after the next login.

@@ -49,6 +49,20 @@ fn a_sign_of_life_ends_the_warning_and_the_next_silence_is_warned_of_anew() {
 }
 
 #[test]
+fn a_confirmation_counts_that_is_heard_of_before_the_message_it_is_for() {
+    let mut watch = PhoneWatch::linked(T0 - DAY);
+    watch.saw(T0, true, T0);
+    watch.asked(T0);
+    assert_eq!(watch.shown(T0 + 8 * DAY).state, PhoneState::Unknown);
+    assert_eq!(watched(&mut watch, T0 + HOUR, 20), []);
+    // Seen at a time that has not come yet, by a clock that was wrong, is no confirmation.
+    let mut wrong = PhoneWatch::linked(T0 - DAY);
+    wrong.saw(T0 + 30 * DAY, true, T0 + 30 * DAY);
+    wrong.asked(T0);
+    assert_eq!(wrong.shown(T0 + 2 * HOUR).state, PhoneState::Silent);
+}
+
+#[test]
 fn nobody_is_warned_of_a_phone_that_had_nothing_to_confirm() {
     let mut quiet = PhoneWatch::linked(T0);
     quiet.saw(T0, true, T0);

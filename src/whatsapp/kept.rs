@@ -53,7 +53,11 @@ impl Link {
     /// [`LinkError::Invalid`] when it is kept no more; else see [`LinkError`].
     pub(super) async fn as_sent(&self, chat: &Jid, id: &MessageId) -> Result<wa::Message, LinkError> {
         let (chat, id) = (theirs(chat)?, id.as_str().to_owned());
-        let gone = || LinkError::Invalid("a phone asked for the message again, and it is kept no more".to_owned());
+        let gone = || {
+            LinkError::Invalid(
+                "a phone could not open it and asked for it again, but the file is kept no more".to_owned(),
+            )
+        };
         self.online(ASK_LIMIT, |client| async move {
             let backend = client.persistence_manager().backend();
             let failed = |e: whatsapp_rust::store::error::StoreError| LinkError::Internal(e.to_string());

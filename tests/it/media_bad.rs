@@ -138,12 +138,17 @@ async fn a_bad_source_is_a_clear_error_for_the_sender_and_a_warning_in_an_answer
         };
         let error = send(whole, n).await;
         assert!(error.contains(expected), "{source}: {error}");
+        // Where the sender can do something about it, he is told what.
+        assert_eq!(error.contains("is no usable"), error.contains("--force-document"), "{error}");
+        let large = error.starts_with("Media exceeds") || error.contains("exceeds maxBytes");
+        assert_eq!(large, error.contains("agents.defaults.mediaMaxMb"), "{error}");
         assert!(ann.inbox().len() == n, "{source}: nothing is sent");
 
         ann.says(&work, &format!("{n}"));
         let told = ann.expect_message(|r| r.text.contains(expected) && r.from == work.number()).await;
         let told = told.unwrap_or_else(|e| panic!("{source}: {e}")).text;
         assert!(told.starts_with("look\n⚠️ Media failed: "), "{source}: {told}");
+        assert!(!told.contains("--force-document") && !told.contains("mediaMaxMb"), "not for chats: {told}");
     }
     for (source, expected) in [
         ("/dev/zero", "it is no regular file"),

@@ -111,6 +111,20 @@ async fn every_kind_lies_on_disk_byte_for_byte_and_private_when_the_agent_is_ask
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_stranger_sends_is_not_fetched() {
+    let world = World::start().await.expect("world");
+    let (work, ann) = (world.phone("+15550001111"), world.contact("+15557654321", "Ann"));
+    let gateway =
+        GatewayFixture::start(&world, "{ channels: { whatsapp: { dmPolicy: 'pairing', accounts: { work: {} } } } }")
+            .await;
+    gateway.link("work", &work).await;
+    let picture = Attachment::new(Kind::Image, vec![1; 5000]).caption("look");
+    ann.sends(&work, world.media().attach(&picture, 1).expect("encrypted"));
+    ann.expect_message(|r| r.text.contains("Pairing code")).await.expect("it is judged");
+    assert_eq!((world.media().downloads(), saved(&gateway.state).len()), (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_cannot_be_had_leaves_a_line_and_no_file() {
     let world = World::start().await.expect("world");
     let (work, ann) = (world.phone("+15550001111"), world.contact("+15557654321", "Ann"));

@@ -2,13 +2,14 @@
 
 use std::path::Path;
 
+use verso::actors::messages::{Draft, SendOut, Wanted};
 use verso::clock::Clock;
 use verso::event::MediaKind;
 use verso::ids::{AccountId, Jid, MessageId};
 use verso::outgoing::{MediaFile, Outgoing};
 use verso::store::journal::{Journal, OutboxPart};
 use wa_simulator::media::{Fault as MediaFault, Kind, On};
-use wa_simulator::{Fault, Kick, Phone, World};
+use wa_simulator::{Direction, Fault, Kick, Phone, TraceEntry, World};
 
 use crate::support::GatewayFixture;
 
@@ -32,10 +33,6 @@ fn file(state: &Path, kind: MediaKind, mime: &str, bytes: &[u8]) -> MediaFile {
     let path = folder.join(mime.replace('/', "-"));
     std::fs::write(&path, bytes).expect("written");
     MediaFile {
-        kind,
-        mime: mime.into(),
-        path,
-        bytes: bytes.len() as u64,
         file_name: (kind == MediaKind::Document).then(|| "report.pdf".to_owned()),
         size: Some((640, 480)),
         seconds: Some(7),
@@ -43,6 +40,7 @@ fn file(state: &Path, kind: MediaKind, mime: &str, bytes: &[u8]) -> MediaFile {
         voice: kind == MediaKind::Audio,
         gif: kind == MediaKind::Video,
         thumbnail: Some(vec![1, 2, 3]),
+        ..MediaFile::new(kind, mime, path, bytes.len() as u64)
     }
 }
 
@@ -205,6 +203,51 @@ async fn a_phone_that_was_installed_anew_reads_what_is_sent_to_it() {
     assert_eq!(got.id, ids[0].as_str());
     assert!(ann.undecryptable().iter().any(|u| u.id == got.id && u.recovered), "it was unreadable at first");
     gateway.wait("the outbox to be empty", |s| s.accounts[0].outbox.waiting == 0).await;
+}
+
+/// Of requests that come at the same moment the client may answer one only; the other one is found at the pump's next look.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_phones_that_ask_for_the_same_message_again_at_the_same_moment_both_get_it() {
+    let world = World::builder().deadline(std::time::Duration::from_secs(120)).start().await.expect("world");
+    let (work, ann, bob) =
+        (world.phone("+15550001111"), world.contact("+15557654321", "Ann"), world.contact("+15557000002", "Bob"));
+    let group = world.group("Friends", &ann, &[&bob, &work]);
+    let gateway = GatewayFixture::start(&world, &OPEN.replace("dmPolicy", "groupPolicy: 'open', dmPolicy")).await;
+    gateway.link("work", &work).await;
+    let send = async |text: &str| {
+        let request = SendOut {
+            account: Some("work".into()),
+            to: group.jid().to_string(),
+            what: Wanted::Message(Draft { text: text.into(), ..Draft::default() }),
+            idempotency_key: text.into(),
+        };
+        gateway.port.send.send(request).await.expect("the gateway answers").expect("sent");
+    };
+    send("before").await;
+    for phone in [&ann, &bob] {
+        phone.expect_text("before").await.expect("it has the group's key");
+        // Nobody tells the account: what it sends next, neither of them can open.
+        phone.reinstall(false);
+        phone.switches_off();
+    }
+    send("can you read me?").await;
+    let position = world.trace_position();
+    world.switch_on(&[&ann, &bob]);
+    for phone in [&ann, &bob] {
+        let got = phone.expect_text("can you read me?").await.expect("sent again");
+        assert!(phone.undecryptable().iter().any(|u| u.id == got.id && u.recovered), "it was unreadable at first");
+    }
+    let trace = world.trace_since(position);
+    let asks = |e: &TraceEntry| e.direction == Direction::ToClient && e.xml.contains("type=\"retry\"");
+    let answers = |e: &TraceEntry| e.direction == Direction::FromClient && e.xml.starts_with("<message");
+    let first = trace.iter().position(answers).expect("an answer");
+    assert_eq!(trace[..first].iter().filter(|e| asks(e)).count(), 2, "both asked before one was answered");
+    send("marker").await;
+    for phone in [&ann, &bob] {
+        phone.expect_text("marker").await.expect("sent");
+        let texts: Vec<String> = phone.shown().into_iter().map(|r| r.text).collect();
+        assert_eq!(texts, ["before", "can you read me?", "marker"]);
+    }
 }
 
 /// A Markdown text of some 20,000 characters: paragraphs with bold words and blocks of code.

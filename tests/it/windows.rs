@@ -3,11 +3,6 @@
 use std::path::Path;
 use std::time::Duration;
 
-use verso::clock::Clock;
-use verso::event::MediaKind;
-use verso::ids::AccountId;
-use verso::outgoing::{MediaFile, Outgoing};
-use verso::store::journal::{Journal, OutboxPart};
 use wa_simulator::{Phone, World};
 
 use crate::process::{Process, link_by_code, state};
@@ -255,6 +250,38 @@ async fn a_message_that_was_opened_before_a_crash_and_cannot_be_opened_again_is_
     assert_eq!(answers(), 1);
 }
 
+/// An account that died when a phone asked for a message of it again that WhatsApp has; gives the message's id too.
+async fn asked_again(world: &World, work: &Phone, ann: &Phone, with_file: bool) -> (tempfile::TempDir, String) {
+    let gateway = Process::start(world, state(OPEN)).await;
+    gateway.link(world, work).await;
+    ann.says(work, "hello");
+    ann.expect_text("hello").await.expect("answered");
+    // What it sends now her phone cannot open, when it is on again.
+    ann.reinstall(false);
+    ann.switches_off();
+    let source = gateway.folder().join("note.txt");
+    std::fs::write(&source, "a note").expect("written");
+    let mut message = serde_json::json!({
+        "to": ann.number(), "message": "can you read me?", "channel": "whatsapp", "idempotencyKey": "k1",
+    });
+    if with_file {
+        message["mediaUrl"] = serde_json::json!(source);
+    }
+    let sent = gateway.call("send", message).await.expect("sent");
+    let db = rusqlite::Connection::open(gateway.folder().join("state.db")).expect("opens");
+    let open = || -> i64 {
+        let count = "SELECT count(*) FROM outbox WHERE state IN ('queued', 'sent')";
+        db.query_row(count, [], |row| row.get(0)).unwrap_or(1)
+    };
+    until("WhatsApp to have everything", || open() == 0).await;
+    let outbound = gateway.folder().join("media/outbound");
+    until("the prepared file to be gone", || files(&outbound) == 0).await;
+    let folder = gateway.kill();
+    ann.switches_on();
+    Process::dies_at(world, folder.path(), "asked-again").await;
+    (folder, sent["messageId"].as_str().expect("an id").to_owned())
+}
+
 /// The client answers a phone that could not open a message and asks for it again, while it lives; and the phone asks once. The file of a
 /// message that WhatsApp has is gone by then.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -262,25 +289,7 @@ async fn a_message_that_a_phone_asked_for_again_before_a_crash_is_sent_again_aft
     for with_file in [false, true] {
         let world = World::start().await.expect("world");
         let (work, ann) = (world.phone("+15550001111"), world.contact("+15557654321", "Ann"));
-        let gateway = Process::start(&world, state(OPEN)).await;
-        gateway.link(&world, &work).await;
-        ann.says(&work, "hello");
-        ann.expect_text("hello").await.expect("answered");
-        let folder = gateway.kill();
-        // It waits in the outbox, and her phone cannot open it.
-        let prepared = folder.path().join("media/outbound/note");
-        std::fs::create_dir_all(prepared.parent().expect("a folder")).expect("made");
-        std::fs::write(&prepared, "a note").expect("written");
-        let content = match with_file {
-            false => Outgoing::text("can you read me?"),
-            true => Outgoing::Media { media: note(&prepared), caption: Some("can you read me?".into()), quote: None },
-        };
-        let journal = Journal::open(&folder.path().join("state.db"), Clock::System).expect("opens");
-        let chat = ann.lid().to_string().parse().expect("a chat");
-        let part = OutboxPart::new(AccountId::new("work"), chat, content, None);
-        journal.enqueue(vec![part]).await.expect("queued");
-        journal.close().await;
-        dies_when_it_is_asked_for_again(&world, folder.path(), &ann, with_file.then_some(&*prepared)).await;
+        let (folder, _) = asked_again(&world, &work, &ann, with_file).await;
         let gateway = Process::start(&world, folder).await;
         let again = ann.expect_text("can you read me?").await.expect("sent again");
         if with_file {
@@ -294,32 +303,32 @@ async fn a_message_that_a_phone_asked_for_again_before_a_crash_is_sent_again_aft
     }
 }
 
-/// Her phone lost its keys and cannot open what waits for it; it asks for it again when WhatsApp's ack has come to disk, which is when the
-/// prepared file goes.
-async fn dies_when_it_is_asked_for_again(world: &World, folder: &Path, ann: &Phone, prepared: Option<&Path>) {
-    ann.reinstall(false);
-    ann.switches_off();
-    let comes_back = async {
-        if let Some(file) = prepared {
-            until("WhatsApp to have the file", || !file.exists()).await;
-        }
-        ann.switches_on();
-    };
-    tokio::join!(Process::dies_at(world, folder, "asked-again"), comes_back);
-}
+/// The client forgets after two hours what it keeps of a message.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_that_a_phone_asks_for_again_and_that_nobody_keeps_has_not_failed_and_its_sender_is_told() {
+    let world = World::start().await.expect("world");
+    let (work, ann) = (world.phone("+15550001111"), world.contact("+15557654321", "Ann"));
+    let (folder, id) = asked_again(&world, &work, &ann, true).await;
+    let keys = rusqlite::Connection::open(folder.path().join("credentials/whatsapp/work/signal.db")).expect("opens");
+    assert_eq!(keys.execute("DELETE FROM sent_messages WHERE message_id = ?1", [&id]).expect("forgotten"), 1);
+    drop(keys);
 
-fn note(path: &Path) -> MediaFile {
-    MediaFile {
-        kind: MediaKind::Document,
-        mime: "text/plain".into(),
-        path: path.to_path_buf(),
-        bytes: 6,
-        file_name: Some("note.txt".into()),
-        size: None,
-        seconds: None,
-        waveform: None,
-        voice: false,
-        gif: false,
-        thumbnail: None,
-    }
+    let gateway = Process::start(&world, folder).await;
+    let db = rusqlite::Connection::open(gateway.folder().join("state.db")).expect("opens");
+    let row = || {
+        let read = "SELECT state, coalesce(cause, '') FROM outbox WHERE id = ?1";
+        db.query_row(read, [&id], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?))).unwrap_or_default()
+    };
+    until("the cause", || !row().1.is_empty()).await;
+    assert_eq!(row().0, "acked", "WhatsApp has it");
+    gateway.wait_connected(&world).await;
+    let told = gateway.run(&world, &["why", &id]).await;
+    let told = String::from_utf8_lossy(&told.stdout).into_owned();
+    assert!(told.contains("acked: ") && told.contains("asked for it again, but the file is kept no more"), "{told}");
+    assert!(told.contains("could not open it; send it again"), "{told}");
+    ann.says(&work, "marker");
+    ann.expect_text("marker").await.expect("nothing is held up");
+    assert_eq!(texts(&ann), ["hello", "marker"]);
+    let counts = "SELECT count(*) FROM outbox WHERE state = 'failed'";
+    assert_eq!(db.query_row(counts, [], |row| row.get::<_, i64>(0)).expect("counted"), 0);
 }

@@ -301,13 +301,14 @@ impl Shared {
                 continue;
             }
             let expected = self.acks.expect(&id);
+            let at = self.clock.now();
             let sent = self.link.send(&letter).await;
             drop(slot);
             match sent {
                 Ok(()) => {
                     self.reports.do_send(SocketReport {
                         generation: self.generation,
-                        what: Report::Outbound(ended.chat.clone()),
+                        what: Report::Outbound { chat: ended.chat.clone(), at },
                     });
                     tracing::info!(target: "whatsapp/outbound", %account, %id, "sent");
                     if again {
@@ -331,13 +332,13 @@ impl Shared {
                     ended.failed = !again;
                     return ended;
                 }
+                Err(error) if again => {
+                    tracing::warn!(target: "whatsapp/outbound", %account, %id, %error, "not sent once more");
+                    self.outbox.not_resent(&id, error.to_string());
+                }
                 Err(error) => {
                     tracing::error!(target: "whatsapp/outbound", %account, %id, %error, "WhatsApp cannot take this message");
-                    if again {
-                        self.outbox.resent(&id);
-                    } else {
-                        self.outbox.mark(&id, OutboxState::Failed, Some(error.to_string()));
-                    }
+                    self.outbox.mark(&id, OutboxState::Failed, Some(error.to_string()));
                 }
             }
         }

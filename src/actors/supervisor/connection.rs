@@ -265,9 +265,9 @@ impl Handler<SocketReport> for SupervisorActor {
                 self.facts.last_inbound_at = Some(now);
                 self.facts.last_message_at = Some(now);
             }
-            Report::Outbound(chat) => {
+            Report::Outbound { chat, at } => {
                 self.facts.last_outbound_at = Some(now);
-                self.phone_asked(&chat);
+                self.phone_asked(&chat, at);
             }
             Report::Down(reason) => self.down(reason, ctx),
             Report::Gone { panicked: true } => {

@@ -76,10 +76,10 @@ impl SupervisorActor {
         self.note_phone();
     }
 
-    /// A message left for `chat`. What the phone does with one for a group is not known well enough to count on.
-    pub(super) fn phone_asked(&mut self, chat: &Jid) {
+    /// A message left for `chat` at `at`. What the phone does with one for a group is not known well enough to count on.
+    pub(super) fn phone_asked(&mut self, chat: &Jid, at: UnixMs) {
         if !chat.is_group() {
-            self.phone.watch.asked(self.cx.clock.now());
+            self.phone.watch.asked(at);
         }
     }
 

@@ -152,7 +152,7 @@ impl SupervisorActor {
                 let detail = "the socket of the login failed unexpectedly".to_owned();
                 self.relink_down(&DownReason::Internal { detail }, ctx);
             }
-            Report::Event(_) | Report::Inbound | Report::Outbound(_) | Report::Gone { panicked: false } => {}
+            Report::Event(_) | Report::Inbound | Report::Outbound { .. } | Report::Gone { panicked: false } => {}
         }
     }
 

@@ -39,6 +39,9 @@ fn answer(request: &Request<Incoming>) -> Answer {
         "/loop" => to("/loop"),
         "/once" => to("/photo"),
         "/to-file" => to("file:///etc/passwd"),
+        "/to-far" => to(&format!("/gone?{}", "x".repeat(6_000))),
+        "/to-nothing" => to(&format!("http://user:secret@:99999/{}", "x".repeat(6_000))),
+        "/to-long-scheme" => to(&format!("{}:x", "s".repeat(6_000))),
         "/to-metadata" => to("http://169.254.169.254/latest/meta-data/"),
         "/page.png" => whole(200, &[("content-type", "text/html")], "<!DOCTYPE html><title>Sign in</title>"),
         "/empty" => whole(200, &[], ""),
@@ -142,6 +145,21 @@ async fn servers_that_give_no_file_are_named_with_the_reason() {
 }
 
 #[tokio::test]
+async fn what_a_server_or_a_source_says_is_quoted_short_and_without_passwords() {
+    let (place, addr) = (place(), server().await);
+    let check = async |source: String, expected: &str| {
+        let error = place.ask(&Wish::new(source, MB)).await.expect_err("an error");
+        assert!(error.contains(expected) && error.chars().count() < 900 && !error.contains("secret"), "{error}");
+    };
+    check(format!("http://{addr}/to-far"), "HTTP 404 Not Found").await;
+    check(format!("http://{addr}/to-nothing"), "which is no URL").await;
+    check(format!("http://{addr}/to-long-scheme"), "only http and https are fetched").await;
+    check(format!("http://user:secret@{addr}/gone?{}", "x".repeat(6_000)), "HTTP 404 Not Found").await;
+    check("http://user:secret@host:99999/x".into(), "http://…@host:99999/x: invalid port number").await;
+    check(format!("./{}", "x".repeat(6_000)), "cannot read ./xxx").await;
+}
+
+#[tokio::test]
 async fn servers_that_hang_or_lie_end() {
     let place = place();
     let check = async |addr: SocketAddr, expected: &str| {
@@ -202,6 +220,10 @@ async fn a_model_reaches_no_private_address() {
         "[::ffff:127.0.0.1]",
         "2130706433",
         "0x7f.1",
+        "017700000001",
+        "127.0.0.1.",
+        "①②⑦.0.0.1",
+        "[64:ff9b::127.0.0.1]",
         "0.0.0.0",
         "10.0.0.1",
         "169.254.169.254",

@@ -42,8 +42,8 @@ impl AccountOutbox {
             .await
     }
 
-    /// Texts to people that WhatsApp took before `before` and after `after`, that no device of the recipient has confirmed and that were
-    /// not sent once more ([`AccountOutbox::resent`]): WhatsApp also takes a message that none of the recipient's devices can read.
+    /// Texts to people that WhatsApp took before `before` and after `after`, that no device of the recipient has confirmed and that
+    /// nobody has tried to send once more ([`AccountOutbox::resent`], [`AccountOutbox::not_resent`]): WhatsApp also takes a message that none of the recipient's devices can read.
     ///
     /// # Errors
     /// When they cannot be read.
@@ -52,7 +52,7 @@ impl AccountOutbox {
         self.journal
             .run(move |db| {
                 db.prepare_cached(
-                    "SELECT * FROM outbox WHERE account = ?1 AND state = 'acked' AND resent_at IS NULL
+                    "SELECT * FROM outbox WHERE account = ?1 AND state = 'acked' AND resent_at IS NULL AND cause IS NULL
                      AND updated_at BETWEEN ?2 AND ?3 AND chat NOT LIKE '%@g.us'
                      AND json_extract(content, '$.type') = 'text' ORDER BY seq",
                 )?
@@ -110,16 +110,29 @@ impl AccountOutbox {
         self.journal.run(forget).await.map(|_| ())
     }
 
-    /// Notes that a part was sent once more, or cannot be, so that it is not again. Does not wait for the disk.
+    /// Notes why a part that went out before cannot be sent once more, so that it is not tried again unless it is asked for again.
+    /// WhatsApp has it, so that its state stays. Does not wait for the disk.
+    pub fn not_resent(&self, id: &MessageId, cause: String) {
+        let (account, id) = (self.account.clone(), id.clone());
+        let note = move |db: &Connection| {
+            db.prepare_cached("DELETE FROM facts WHERE key = ?1")?.execute([asked_fact(&account, id.as_str())])?;
+            db.prepare_cached("UPDATE outbox SET cause = ?3 WHERE account = ?1 AND id = ?2")?.execute(params![
+                account.as_str(),
+                id.as_str(),
+                cause
+            ])
+        };
+        let noted = self.journal.submit(true, note, |result| log_unnoted(result.map(|_| ())));
+        log_unnoted(noted);
+    }
+
+    /// Notes that a part was sent once more, so that it is not again. Does not wait for the disk.
     pub fn resent(&self, id: &MessageId) {
         let (account, id, now) = (self.account.clone(), id.clone(), self.journal.clock.now());
         let note = move |db: &Connection| {
             db.prepare_cached("DELETE FROM facts WHERE key = ?1")?.execute([asked_fact(&account, id.as_str())])?;
-            db.prepare_cached("UPDATE outbox SET resent_at = ?3 WHERE account = ?1 AND id = ?2")?.execute(params![
-                account.as_str(),
-                id.as_str(),
-                now
-            ])
+            db.prepare_cached("UPDATE outbox SET resent_at = ?3, cause = NULL WHERE account = ?1 AND id = ?2")?
+                .execute(params![account.as_str(), id.as_str(), now])
         };
         let noted = self.journal.submit(true, note, |result| log_unnoted(result.map(|_| ())));
         log_unnoted(noted);

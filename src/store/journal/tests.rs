@@ -107,19 +107,7 @@ async fn a_prepared_file_goes_when_its_part_is_over_and_nothing_else_does() {
     let foreign = dir.path().join("foreign");
     let media = |path: &Path, id: &str| {
         std::fs::write(path, "x").expect("written");
-        let file = MediaFile {
-            kind: MediaKind::Document,
-            mime: "text/plain".into(),
-            path: path.to_path_buf(),
-            bytes: 1,
-            file_name: None,
-            size: None,
-            seconds: None,
-            waveform: None,
-            voice: false,
-            gif: false,
-            thumbnail: None,
-        };
+        let file = MediaFile::new(MediaKind::Document, "text/plain", path, 1);
         OutboxPart { content: Outgoing::Media { media: file, caption: None, quote: None }, ..part(id, None) }
     };
     let journal = open(dir.path());
@@ -181,6 +169,30 @@ async fn a_text_that_nobody_confirmed_is_handed_out_once_more() {
     assert!(out.unconfirmed(0, 1_000).await.expect("read").is_empty());
     let rows = journal.get_by_message_id(&MessageId::new("A")).await.expect("read");
     assert_eq!(rows[0]["outgoing"]["resentAt"], 1_000);
+}
+
+#[tokio::test]
+async fn what_cannot_be_sent_once_more_keeps_its_state_and_says_why_until_it_can() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let journal = open(dir.path());
+    let (out, id) = (outbox(&journal, "work"), MessageId::new("A"));
+    journal.enqueue(vec![part("A", None)]).await.expect("queued");
+    out.mark(&id, OutboxState::Acked, None);
+    let (asking, account) = (journal.clone(), AccountId::new("work"));
+    tokio::task::spawn_blocking(move || asking.asked_again(&account, &MessageId::new("A"))).await.expect("noted");
+    out.not_resent(&id, "kept no more".into());
+    let row = async || journal.get_by_message_id(&id).await.expect("read")[0]["outgoing"].clone();
+    let shown = row().await;
+    assert_eq!(
+        (&shown["state"], &shown["cause"], shown["resentAt"].is_null()),
+        (&"acked".into(), &"kept no more".into(), true)
+    );
+    assert!(out.unconfirmed(0, 1_000).await.expect("read").is_empty(), "it is not tried for ever");
+    out.inherit_asked().await.expect("written");
+    assert!(out.asked().await.expect("read").is_empty(), "nor for the request that it answered");
+    out.resent(&id);
+    let shown = row().await;
+    assert!(shown["cause"].is_null() && !shown["resentAt"].is_null(), "{shown}");
 }
 
 #[tokio::test]
@@ -523,19 +535,7 @@ async fn backed_up(dir: &Path, file: &Path) -> std::path::PathBuf {
     journal.decide(&message("ADMITTED").key(), InboundState::Admitted, serde_json::json!({})).await.expect("decided");
     journal.answer(vec![message("DONE").key()], vec![part("ACKED", Some(&message("DONE")))]).await.expect("answered");
     journal.mark_soon(AccountId::new("work"), MessageId::new("ACKED"), OutboxState::Acked, None);
-    let media = MediaFile {
-        kind: MediaKind::Image,
-        mime: "image/png".into(),
-        path: file.to_path_buf(),
-        bytes: 1,
-        file_name: None,
-        size: None,
-        seconds: None,
-        waveform: None,
-        voice: false,
-        gif: false,
-        thumbnail: None,
-    };
+    let media = MediaFile::new(MediaKind::Image, "image/png", file, 1);
     let picture =
         OutboxPart { content: Outgoing::Media { media, caption: None, quote: None }, ..part("PICTURE", None) };
     journal.enqueue(vec![part("WAITS", None), picture]).await.expect("queued");

@@ -44,17 +44,10 @@ fn file(mime: &str, gif: bool, name: Option<&str>) -> MediaFile {
         _ => MediaKind::Document,
     };
     MediaFile {
-        kind,
-        mime: mime.to_owned(),
-        path: "/f".into(),
-        bytes: 1,
         file_name: (kind == MediaKind::Document).then(|| name.unwrap_or("file").to_owned()),
-        size: None,
-        seconds: None,
-        waveform: None,
         voice: kind == MediaKind::Audio,
         gif: gif && kind == MediaKind::Video,
-        thumbnail: None,
+        ..MediaFile::new(kind, mime, "/f", 1)
     }
 }
 

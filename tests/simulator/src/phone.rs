@@ -344,10 +344,11 @@ impl Phone {
 
     /// Back again: it gets what waited for it.
     pub fn switches_on(&self) {
-        self.world.with(|s| {
-            let waiting = s.accounts[self.account].phone.switched_off.take().unwrap_or_default();
-            s.to_phones.extend(waiting.into_iter().map(|node| (self.account, node)));
-        });
+        self.world.switch_on(&[self]);
+    }
+
+    pub(crate) fn account(&self) -> usize {
+        self.account
     }
 
     // --- looking and waiting -------------------------------------------------------------------------------------

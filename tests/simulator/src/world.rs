@@ -297,6 +297,16 @@ impl World {
         self.with(|s| s.set_fault(None, fault));
     }
 
+    /// Phones that were switched off are back, all at the same moment: each gets what waited for it, before a client can say a word.
+    pub fn switch_on(&self, phones: &[&Phone]) {
+        self.with(|s| {
+            for account in phones.iter().map(|phone| phone.account()) {
+                let waiting = s.accounts[account].phone.switched_off.take().unwrap_or_default();
+                s.to_phones.extend(waiting.into_iter().map(|node| (account, node)));
+            }
+        });
+    }
+
     /// Ends all faults, those of single devices too. A frozen connection stays frozen.
     pub fn clear_faults(&self) {
         self.with(State::clear_faults);
