@@ -326,6 +326,7 @@ async fn what_is_not_written_down_comes_again() -> Result {
         account.sink.panicking.store(false, Ordering::SeqCst);
         let run = account.run();
         assert_eq!(account.text().await?, "in between");
+        device.wait_drained().await?;
         account.link.close().await;
         run
     };

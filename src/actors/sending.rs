@@ -210,13 +210,27 @@ async fn contents(
             if text.trim().is_empty() {
                 return Err(Refusal::Invalid("the new text is empty; to take the message back, delete it".to_owned()));
             }
+            if is_of_another(id, account, journal).await? {
+                return Err(Refusal::Invalid(format!(
+                    "message {id} was written by somebody else; only own ones can be edited"
+                )));
+            }
             let target = Message { id: id.clone(), sender: None, from_me: true };
             // One message has one text: an edit is not cut.
-            Outgoing::Edit { target, text: markdown::to_whatsapp(text.trim(), job.account.rules.markdown_tables) }
+            let text = markdown::to_whatsapp(text.trim(), job.account.rules.markdown_tables);
+            let length = text.encode_utf16().count();
+            if length > sending::MAX_TEXT {
+                return Err(Refusal::Invalid(format!(
+                    "the new text is too long: {length} characters, and one message has {} at most; send a new message",
+                    sending::MAX_TEXT
+                )));
+            }
+            Outgoing::Edit { target, text }
         }
         Wanted::Delete { target: Named { id, participant, from_me } } => {
-            // Without another word it is one of our own.
-            let from_me = from_me.or(if participant.is_some() { None } else { Some(true) });
+            // Without another word it is one of our own, unless somebody else is known to have written it.
+            let own = participant.is_none() && !is_of_another(id, account, journal).await?;
+            let from_me = from_me.or(own.then_some(true));
             let target = locate(id, participant.as_ref(), from_me, account, to, journal).await?;
             if !target.from_me && !to.is_group() {
                 return Err(Refusal::Invalid(
@@ -261,6 +275,9 @@ async fn prepare(draft: &Draft, job: &SendJob, loader: &Loader) -> Result<(Vec<M
 }
 
 /// What a message id stands for: as the caller says, else as the journal knows it, else another person's.
+///
+/// # Errors
+/// When it is another person's in a group and nobody knows whose.
 pub(super) async fn locate(
     id: &MessageId,
     participant: Option<&Jid>,
@@ -273,7 +290,19 @@ pub(super) async fn locate(
     let from_me = from_me.unwrap_or_else(|| participant.is_none() && known.as_ref().is_some_and(|(_, mine)| *mine));
     let author = participant.cloned().or_else(|| known.and_then(|(author, _)| author));
     let sender = author.filter(|_| chat.is_group() && !from_me);
+    if chat.is_group() && !from_me && sender.is_none() {
+        // WhatsApp would take it, and no phone would find the message.
+        return Err(Refusal::Invalid(format!(
+            "nothing is known of the message {id} in this group; check the id, or name its author as participant"
+        )));
+    }
     Ok(Message { id: id.clone(), sender, from_me })
+}
+
+/// Somebody else is known to have written the message.
+async fn is_of_another(id: &MessageId, account: &AccountId, journal: &Journal) -> Result<bool, Refusal> {
+    let known = journal.author_of(account, id).await.map_err(unavailable)?;
+    Ok(known.is_some_and(|(_, mine)| !mine))
 }
 
 /// A large file takes its time on a slow line.

@@ -4,6 +4,7 @@
 //! so that a late message of an older socket is recognised and dropped. Inbound messages take the durable way: the link's
 //! sink commits them to the journal first (only then WhatsApp is acked) and hands the new ones to the router.
 
+mod acks;
 mod media;
 mod outbox;
 mod sink;
@@ -24,6 +25,7 @@ use crate::store::journal::Journal;
 use crate::store::lock::AccountLock;
 use crate::whatsapp::{GroupInfo, Link, LinkError, LinkSpec, Links, OpenError};
 
+use acks::Acks;
 use outbox::Pump;
 use sink::Sink;
 
@@ -172,6 +174,8 @@ pub struct SocketActor {
     generation: u64,
     reports: Recipient<SocketReport>,
     link: Option<Link>,
+    /// Told by the sink, waited for by the sender.
+    acks: Acks,
     /// Set by every [`DrainOutbox`].
     drain: watch::Sender<Option<PacingConfig>>,
     /// [`CloseSocket`] came before the link was open.
@@ -225,6 +229,7 @@ impl SocketActor {
             generation,
             reports,
             link: None,
+            acks: Acks::default(),
             drain: watch::channel(None).0,
             close_when_open: false,
             pairing_only: false,
@@ -260,7 +265,13 @@ impl Actor for SocketActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        let sink = Arc::new(Sink::new(self.spec.account.clone(), self.generation, self.reports.clone(), &self.cx));
+        let sink = Arc::new(Sink::new(
+            self.spec.account.clone(),
+            self.generation,
+            self.reports.clone(),
+            self.acks.clone(),
+            &self.cx,
+        ));
         let links = self.cx.links.clone();
         let spec = self.spec.clone();
         let me = ctx.address().recipient();
@@ -311,7 +322,7 @@ impl Handler<Opened> for SocketActor {
             me.do_send(Ended(reason));
         });
         let link = self.link.clone().expect("set above");
-        let pump = Pump::new(link, &self.cx, generation, self.reports.clone());
+        let pump = Pump::new(link, &self.cx, generation, self.reports.clone(), self.acks.clone());
         let pump = self.cx.pool.spawn(pump.run(self.drain.subscribe()));
         self.tasks = vec![AbortOnDrop(run.abort_handle()), AbortOnDrop(pump.abort_handle())];
     }

@@ -26,22 +26,28 @@ pub enum ClientError {
         /// Why.
         why: String,
     },
+    /// It is there and takes too long.
+    #[error("the gateway did not answer in time ({url})")]
+    Late {
+        /// Where.
+        url: String,
+    },
     /// The gateway refused.
     #[error("{}", .0.message)]
     Refused(ErrorShape),
 }
 
 impl ClientError {
-    /// True when there is no gateway, as opposed to one that refuses.
+    /// True when no gateway answers, as opposed to one that refuses.
     pub fn is_unreachable(&self) -> bool {
-        matches!(self, Self::Unreachable { .. })
+        matches!(self, Self::Unreachable { .. } | Self::Late { .. })
     }
 
     /// The details' code of a refusal.
     pub fn code(&self) -> Option<&str> {
         match self {
             Self::Refused(error) => error.details.as_ref()?["code"].as_str(),
-            Self::Unreachable { .. } => None,
+            Self::Unreachable { .. } | Self::Late { .. } => None,
         }
     }
 }
@@ -52,6 +58,9 @@ impl From<ClientError> for Failure {
             (ClientError::Unreachable { .. }, _) => {
                 Some("is the gateway running? start it with: verso gateway; or name another with --url")
             }
+            (ClientError::Late { .. }, _) => {
+                Some("it may still do what was asked for; raise --timeout where the command has it")
+            }
             (_, Some("AUTH_TOKEN_MISSING" | "AUTH_TOKEN_MISMATCH")) => {
                 Some("run the command as the user of the gateway and with its VERSO_STATE_DIR, or pass --token")
             }
@@ -59,7 +68,7 @@ impl From<ClientError> for Failure {
         };
         let message = match &error {
             ClientError::Unreachable { .. } => format!("Gateway not reachable: {error}"),
-            ClientError::Refused(_) => error.to_string(),
+            ClientError::Late { .. } | ClientError::Refused(_) => error.to_string(),
         };
         Self { hint: hint.map(str::to_owned), ..Self::new(message) }
     }
@@ -140,7 +149,7 @@ impl Client {
     async fn frame(&mut self, deadline: Instant) -> Result<Value, ClientError> {
         loop {
             match timeout_at(deadline, self.socket.next()).await {
-                Err(_) => return Err(self.gone("no answer in time; raise --timeout where the command has it")),
+                Err(_) => return Err(ClientError::Late { url: self.url.clone() }),
                 Ok(Some(Ok(Message::Text(text)))) => {
                     if let Ok(frame) = serde_json::from_str(&text) {
                         return Ok(frame);

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use clap::builder::NonEmptyStringValueParser as Given;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
@@ -11,7 +12,7 @@ use super::output::{Failure, Printer};
 use super::place::Place;
 use super::{Connection, only_whatsapp, show};
 use crate::api::protocol::CHANNEL;
-use crate::delivery::sending;
+use crate::delivery::sending::{self, Mistake};
 use crate::routing::target::Target;
 
 /// Arguments of `verso message`.
@@ -45,7 +46,7 @@ struct Common {
     #[arg(long, default_value = CHANNEL)]
     channel: String,
     /// Account to send from [default: the default account]
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", value_parser = Given::new())]
     account: Option<String>,
     /// Print JSON
     #[arg(long)]
@@ -66,10 +67,10 @@ struct SendArgs {
     #[command(flatten)]
     common: Common,
     /// The text; below the first file if that shows one
-    #[arg(long, short, value_name = "TEXT")]
+    #[arg(long, short, value_name = "TEXT", allow_hyphen_values = true)]
     message: Option<String>,
     /// A file or an http(s) address; again for more
-    #[arg(long, value_name = "PATH|URL")]
+    #[arg(long, value_name = "PATH|URL", value_parser = Given::new())]
     media: Vec<String>,
     /// Play a video silently and again and again
     #[arg(long)]
@@ -81,7 +82,7 @@ struct SendArgs {
     #[arg(long, requires = "media", conflicts_with = "force_document")]
     as_sticker: bool,
     /// Answer the message with this id
-    #[arg(long, value_name = "MESSAGE-ID")]
+    #[arg(long, value_name = "MESSAGE-ID", value_parser = Given::new())]
     reply_to: Option<String>,
 }
 
@@ -90,7 +91,7 @@ struct ReactArgs {
     #[command(flatten)]
     common: Common,
     /// The message
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", value_parser = Given::new())]
     message_id: String,
     /// The emoji; an empty one takes the reaction back
     #[arg(long)]
@@ -106,7 +107,7 @@ struct ReactArgs {
 #[derive(Debug, Args)]
 struct Author {
     /// Its author, in groups
-    #[arg(long, value_name = "NUMBER|JID")]
+    #[arg(long, value_name = "NUMBER|JID", value_parser = Given::new())]
     participant: Option<String>,
     /// The account itself wrote it
     #[arg(long)]
@@ -118,10 +119,10 @@ struct PollArgs {
     #[command(flatten)]
     common: Common,
     /// The question
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     poll_question: String,
     /// An answer to choose from; 2 to 12 of them
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     poll_option: Vec<String>,
     /// Several answers may be chosen
     #[arg(long)]
@@ -133,10 +134,10 @@ struct EditArgs {
     #[command(flatten)]
     common: Common,
     /// The account's message
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", value_parser = Given::new())]
     message_id: String,
     /// The new text
-    #[arg(long, short, value_name = "TEXT")]
+    #[arg(long, short, value_name = "TEXT", allow_hyphen_values = true)]
     message: String,
 }
 
@@ -145,7 +146,7 @@ struct DeleteArgs {
     #[command(flatten)]
     common: Common,
     /// The message
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", value_parser = Given::new())]
     message_id: String,
     #[command(flatten)]
     author: Author,
@@ -221,8 +222,12 @@ impl MessageCommand {
                 if args.emoji.is_none() && !args.remove {
                     return Err(Failure::usage("no emoji").hint("give one with --emoji"));
                 }
-                sending::reaction(emoji, args.remove)
-                    .map_err(|e| Failure::usage(e.to_string()).hint("name the one to take back with --emoji"))?;
+                sending::reaction(emoji, args.remove).map_err(|e| match e {
+                    Mistake::RemoveNeedsEmoji => {
+                        Failure::usage(e.to_string()).hint("name the one to take back with --emoji")
+                    }
+                    e => Failure::usage(e.to_string()),
+                })?;
                 let mut params = json!({"to": to, "messageId": args.message_id, "emoji": emoji, "remove": args.remove});
                 args.author.tell(&mut params);
                 json!({"channel": CHANNEL, "action": "react", "params": params})
@@ -352,6 +357,7 @@ mod tests {
                 json!({"to": "+1", "message": "", "channel": "whatsapp", "mediaUrl": "/here/a.png",
                     "mediaUrls": ["/here/a.png", "https://x/b", "/c"], "gifPlayback": true, "replyToId": "Q"}),
             ),
+            ("send -t +1 -m -a", "send", json!({"to": "+1", "message": "-a", "channel": "whatsapp"})),
             (
                 "send -t +1 --media /s.webp --as-sticker",
                 "send",
@@ -390,9 +396,29 @@ mod tests {
             ("send -t +1", "the message is empty"),
             ("react -t +1 --message-id M", "no emoji"),
             ("react -t +1 --message-id M --remove", "Emoji is required to remove a WhatsApp reaction."),
+            (
+                "react -t +1 --message-id M --emoji lol",
+                "\"lol\" is not one emoji; a WhatsApp reaction is a single one, such as 👍",
+            ),
             ("poll -t +1 --poll-question Q --poll-option a", "Poll requires at least 2 options"),
         ] {
             assert_eq!(wish(line), Err(said.to_owned()), "{line}");
+        }
+        for line in [
+            "send -t +1 -m hi --reply-to ",
+            "send -t +1 -m hi --account ",
+            "send -t +1 --media ",
+            "react -t +1 --emoji 👍 --message-id ",
+            "react -t +1 --emoji 👍 --message-id M --participant ",
+            "edit -t +1 -m new --message-id ",
+            "delete -t +1 --message-id ",
+        ] {
+            let refused = wish(line).expect_err("an empty value is a mistake, such as an unset variable");
+            assert!(
+                refused.contains("a value is required for")
+                    && refused.contains(line.trim_end().rsplit(' ').next().unwrap()),
+                "{refused}"
+            );
         }
         let both = wish("send -t +1 --media a --as-sticker --force-document").expect_err("refused");
         assert!(both.contains("cannot be used with"), "{both}");

@@ -1,6 +1,5 @@
 //! How fast one account may write: WhatsApp bans numbers that write to many people at once. Pure: times are arguments.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::clock::UnixMs;
@@ -9,11 +8,9 @@ use crate::ids::Jid;
 
 const MINUTE: UnixMs = 60_000;
 
-/// Why a message leaves.
+/// What kind of message leaves; answers are none of these, they never wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// It answers somebody; answers never wait.
-    Answer,
     /// Somebody asked for it to be sent.
     Message,
     /// The same, to a person with whom nothing was exchanged before.
@@ -23,43 +20,74 @@ pub enum Kind {
 /// The times of one account's latest messages.
 #[derive(Clone, Debug, Default)]
 pub struct Pace {
-    /// When messages that answer nobody left or will leave, of the last minute.
-    booked: VecDeque<UnixMs>,
-    last: Option<(Jid, UnixMs)>,
-    last_first_contact: Option<UnixMs>,
+    /// When messages that answer nobody left or will leave, in order of time.
+    booked: Vec<Booking>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Booking {
+    at: UnixMs,
+    chat: Jid,
+    kind: Kind,
 }
 
 impl Pace {
     /// Books a message to `chat` and answers when it may leave; never before `now`.
     pub fn book(&mut self, kind: Kind, chat: &Jid, now: UnixMs, config: &PacingConfig) -> UnixMs {
-        if kind == Kind::Answer {
-            return now;
-        }
+        let kept = millis(config.gap.max(config.first_contact_gap)).max(MINUTE);
+        self.booked.retain(|booked| booked.at > now.saturating_sub(kept));
         let mut at = now;
-        if let Some((last_chat, last)) = &self.last
-            && last_chat != chat
-        {
-            at = at.max(last + millis(config.gap));
+        // What waits for later holds up nothing that fits in before it.
+        loop {
+            let apart = self.apart(at, kind, chat, config);
+            let allowed = config.per_minute.map_or(apart, |cap| self.below(apart, cap));
+            if allowed == at {
+                break;
+            }
+            at = allowed;
         }
-        if kind == Kind::FirstContact
-            && let Some(last) = self.last_first_contact
-        {
-            at = at.max(last + millis(config.first_contact_gap));
+        let place = self.place(at);
+        self.booked.insert(place, Booking { at, chat: chat.clone(), kind });
+        at
+    }
+
+    /// Gives a booking up: somebody else may have its time.
+    pub fn cancel(&mut self, chat: &Jid, at: UnixMs) {
+        if let Some(n) = self.booked.iter().position(|booked| booked.at == at && booked.chat == *chat) {
+            self.booked.remove(n);
         }
-        if let Some(cap) = config.per_minute
-            && let Some(nth) = self.booked.len().checked_sub(cap)
-        {
-            at = at.max(self.booked[nth] + MINUTE);
-        }
-        self.booked.retain(|booked| *booked > now - MINUTE);
-        // Bookings are not always made in the order in which they fall due.
-        let place = self.booked.partition_point(|booked| *booked <= at);
-        self.booked.insert(place, at);
-        self.last = Some((chat.clone(), self.last.as_ref().map_or(at, |(_, last)| at.max(*last))));
-        if kind == Kind::FirstContact {
-            self.last_first_contact = Some(at);
+    }
+
+    /// `at`, or a later time when that is too near to a message to somebody else, or to another first contact.
+    fn apart(&self, mut at: UnixMs, kind: Kind, chat: &Jid, config: &PacingConfig) -> UnixMs {
+        for booked in &self.booked {
+            let gap = match (kind, booked.kind) {
+                (Kind::FirstContact, Kind::FirstContact) => config.first_contact_gap.max(config.gap),
+                _ if booked.chat != *chat => config.gap,
+                _ => continue,
+            };
+            let gap = millis(gap);
+            if at < booked.at.saturating_add(gap) && booked.at < at.saturating_add(gap) {
+                at = booked.at.saturating_add(gap);
+            }
         }
         at
+    }
+
+    /// `at`, or a later time when some minute around it would see more than `cap` messages.
+    fn below(&self, at: UnixMs, cap: usize) -> UnixMs {
+        let place = self.place(at);
+        let around = &self.booked[place.saturating_sub(cap)..self.booked.len().min(place + cap)];
+        let crowded = around.windows(cap).find(|others| {
+            let (first, last) = (others[0].at.min(at), others[cap - 1].at.max(at));
+            last - first < MINUTE
+        });
+        crowded.map_or(at, |others| others[0].at + MINUTE)
+    }
+
+    /// Where a message of this time stands among the booked ones.
+    fn place(&self, at: UnixMs) -> usize {
+        self.booked.partition_point(|booked| booked.at <= at)
     }
 }
 
@@ -77,15 +105,6 @@ mod tests {
 
     fn chat(n: u32) -> Jid {
         format!("1555000{n}@s.whatsapp.net").parse().expect("jid")
-    }
-
-    #[test]
-    fn answers_leave_at_once_and_slow_nobody_down() {
-        let mut pace = Pace::default();
-        for n in 0..100 {
-            assert_eq!(pace.book(Kind::Answer, &chat(n), 5, &config()), 5);
-        }
-        assert_eq!(pace.book(Kind::Message, &chat(1), 5, &config()), 5);
     }
 
     #[test]
@@ -112,7 +131,26 @@ mod tests {
         assert_eq!(pace.book(Kind::FirstContact, &chat(1), 0, &config), 0);
         assert_eq!(pace.book(Kind::FirstContact, &chat(2), 0, &config), 10_000);
         assert_eq!(pace.book(Kind::FirstContact, &chat(3), 1, &config), 20_000);
-        assert_eq!(pace.book(Kind::Answer, &chat(4), 1, &config), 1);
+        assert_eq!(pace.book(Kind::Message, &chat(5), 1, &config), 1);
+        // Nor do they with a distance and a cap: there is room before them.
+        let mut pace = Pace::default();
+        let config = PacingConfig { per_minute: Some(3), gap: Duration::from_secs(1), ..config };
+        let firsts: Vec<_> = (1..=4).map(|n| pace.book(Kind::FirstContact, &chat(n), 0, &config)).collect();
+        assert_eq!(firsts, [0, 10_000, 20_000, 60_000], "three in any minute");
+        let mut pace = Pace::default();
+        let config = PacingConfig { first_contact_gap: Duration::from_secs(3_600), ..config };
+        for n in 1..=4 {
+            pace.book(Kind::FirstContact, &chat(n), 0, &config);
+        }
+        let mut book = |n, now| pace.book(Kind::Message, &chat(n), now, &config);
+        assert_eq!((book(5, 0), book(5, 0), book(5, 0)), (1_000, 1_000, 60_000));
+        assert_eq!(book(5, 3_599_500), 3_601_000, "apart from what comes after, too");
+        // What is given up leaves its time to the next one.
+        let mut pace = Pace::default();
+        let first = |pace: &mut Pace, n| pace.book(Kind::FirstContact, &chat(n), 0, &config);
+        assert_eq!((first(&mut pace, 1), first(&mut pace, 2)), (0, 3_600_000));
+        pace.cancel(&chat(2), 3_600_000);
+        assert_eq!(first(&mut pace, 3), 3_600_000);
     }
 
     #[test]

@@ -3,7 +3,11 @@
 use crate::config::model::{ActionsConfig, RulesConfig};
 use crate::event::MediaKind;
 use crate::outgoing::{MediaFile, Outgoing, Target};
+use crate::text::emoji;
 use crate::text::markdown::{self, Rendered};
+
+/// Most UTF-16 units of one message; WhatsApp takes no more.
+pub const MAX_TEXT: usize = 65_536;
 
 /// Most options of a poll.
 pub const MAX_POLL_OPTIONS: usize = 12;
@@ -24,6 +28,8 @@ pub enum Mistake {
     TooManySelections,
     #[error("Emoji is required to remove a WhatsApp reaction.")]
     RemoveNeedsEmoji,
+    #[error("\"{0}\" is not one emoji; a WhatsApp reaction is a single one, such as 👍")]
+    NotOneEmoji(String),
 }
 
 /// Checks a poll: texts trimmed, empty options dropped, one choice unless more are asked for.
@@ -127,12 +133,14 @@ pub fn allowed(action: Action, actions: &ActionsConfig) -> Result<(), &'static s
 /// The emoji of a reaction request: empty takes one back. `remove` without an emoji is refused as in the original.
 ///
 /// # Errors
-/// [`Mistake::RemoveNeedsEmoji`].
+/// [`Mistake::RemoveNeedsEmoji`], [`Mistake::NotOneEmoji`].
 pub fn reaction(emoji: &str, remove: bool) -> Result<String, Mistake> {
     match (emoji.trim(), remove) {
         ("", true) => Err(Mistake::RemoveNeedsEmoji),
-        (_, true) => Ok(String::new()),
-        (emoji, false) => Ok(emoji.to_owned()),
+        ("", false) | (_, true) => Ok(String::new()),
+        (one, false) if emoji::is_one(one) => Ok(one.to_owned()),
+        // Phones show no other reaction, and nobody is told.
+        (other, false) => Err(Mistake::NotOneEmoji(other.chars().take(40).collect())),
     }
 }
 
@@ -237,6 +245,9 @@ mod tests {
         assert_eq!(reaction("👍", true), Ok(String::new()));
         assert_eq!(reaction("", false), Ok(String::new()), "empty takes it back");
         assert_eq!(reaction(" ", true), Err(Mistake::RemoveNeedsEmoji));
+        for text in ["lol", "👍👎", "1"] {
+            assert_eq!(reaction(text, false), Err(Mistake::NotOneEmoji(text.to_owned())));
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 pub mod attached;
 pub mod chunk;
+pub mod emoji;
 pub mod envelope;
 pub mod history;
 pub mod intro;

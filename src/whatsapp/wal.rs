@@ -8,12 +8,13 @@
 //! ```
 //! A database that is not in use was closed with everything in it. One that is in use lay through a crash: its log has to hold as many
 //! frames as the shared memory says. Without that word nothing is known, and keys that cannot be trusted are given up: sessions are
-//! made anew with the next message.
+//! made anew with the next message. Only where SQLite itself had begun to write it anew since the machine started, a process died while
+//! it opened the database: it had looked at the log before, and the end of a process takes nothing away from files.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use rusqlite::{Connection, OpenFlags};
 
@@ -48,8 +49,29 @@ pub(super) fn is_lost(path: &Path) -> io::Result<bool> {
     if !is_in_use(path)? {
         return Ok(false);
     }
-    let Some(index) = Index::read(&read(&beside(path, "-shm"))?) else { return Ok(true) };
+    let memory = beside(path, "-shm");
+    let bytes = read(&memory)?;
+    let Some(index) = Index::read(&bytes) else {
+        return Ok(!(is_begun_anew(&bytes) && has_changed_since(&memory, machine_start())));
+    };
     Ok(index.frames > 0 && committed(&read(&beside(path, "-wal"))?, index.salts) < index.frames)
+}
+
+/// SQLite cuts shared memory that nobody uses to three bytes before it reads the log, and fills in the head when it has.
+fn is_begun_anew(memory: &[u8]) -> bool {
+    memory.len() >= 3 && memory.iter().take(2 * Index::LENGTH).skip(3).all(|byte| *byte == 0)
+}
+
+fn has_changed_since(path: &Path, start: Option<SystemTime>) -> bool {
+    let changed = fs::metadata(path).and_then(|file| file.modified());
+    start.zip(changed.ok()).is_some_and(|(start, changed)| changed >= start)
+}
+
+/// When the machine started, where that is known.
+fn machine_start() -> Option<SystemTime> {
+    let told = fs::read_to_string("/proc/stat").ok()?;
+    let seconds = told.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()?;
+    SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
 }
 
 fn is_in_use(path: &Path) -> io::Result<bool> {
@@ -226,6 +248,22 @@ mod tests {
             }
         }
         assert!(noticed > 20 && needless < noticed, "{noticed} noticed, {needless} without need");
+    }
+
+    #[test]
+    fn a_process_that_died_while_it_opened_the_database_took_nothing_away() {
+        for length in [3, 32_768] {
+            let crashed = Crashed::after(5, Some(2));
+            crashed.change("-shm", |bytes| {
+                bytes.truncate(3);
+                bytes.resize(length, 0);
+            });
+            assert_eq!(crashed.judged(), (true, machine_start().is_none()), "{length}");
+            let memory = beside(&crashed.path, "-shm");
+            let later = SystemTime::UNIX_EPOCH + Duration::from_secs(1 << 36);
+            assert!(!has_changed_since(&memory, Some(later)), "a machine that started later may have lost something");
+        }
+        assert!(!is_begun_anew(&[]) && !is_begun_anew(&[7; 96]));
     }
 
     #[test]

@@ -188,6 +188,7 @@ pub async fn campaign(kills: u64, seed: u64) -> Outcome {
         campaign.say(chat);
         campaign.settled(chat, seed).await;
     }
+    campaign.opened(&people).await;
     campaign.sent_once(&people, seed);
     campaign.judge(seed)
 }
@@ -302,6 +303,16 @@ impl Campaign {
                     kept.display()
                 );
             }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Waits until the phones have opened what they asked for again: of requests that come at once the client answers one, and the
+    /// gateway looks for the others twice a minute. What stays closed is judged.
+    async fn opened(&self, people: &[Phone]) {
+        let closed = || people.iter().any(|phone| phone.undecryptable().iter().any(|lost| !lost.recovered));
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        while closed() && tokio::time::Instant::now() < deadline {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }

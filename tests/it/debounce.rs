@@ -14,7 +14,7 @@ fn config(window: u32, rules: &str) -> String {
 }
 
 fn texts(phone: &Phone, from: &Phone) -> Vec<String> {
-    phone.inbox().into_iter().filter(|r| r.from == from.number() && !r.text.is_empty()).map(|r| r.text).collect()
+    phone.shown().into_iter().filter(|r| r.from == from.number() && !r.text.is_empty()).map(|r| r.text).collect()
 }
 
 const OPEN: &str = "dmPolicy: 'open', allowFrom: ['*']";

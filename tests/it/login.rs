@@ -1,12 +1,10 @@
 //! Linking a phone: by code, again, by force, and what goes wrong.
 
-use std::time::Duration;
-
 use verso::actors::messages::{LoginProgress, LoginStart, LoginStarted};
 use verso::ids::E164;
 use wa_simulator::{Fault, Kick, World};
 
-use crate::support::GatewayFixture;
+use crate::support::{DEADLINE, GatewayFixture};
 
 const ONE: &str = "{ channels: { whatsapp: { dmPolicy: 'open', allowFrom: ['*'], accounts: { work: {} } } } }";
 
@@ -114,7 +112,7 @@ async fn a_server_that_hangs_up_is_a_state_and_a_sentence() {
     let world = World::start().await.expect("world");
     let gateway = GatewayFixture::start(&world, ONE).await;
     world.set_fault(Fault::HangUpInHandshake);
-    let start = LoginStart { account: None, force: false, phone: None, timeout: Duration::from_secs(15) };
+    let start = LoginStart { account: None, force: false, phone: None, timeout: DEADLINE };
     let refused = gateway.port.login_start.send(start).await.expect("answers").expect_err("no code can come");
     assert!(refused.to_string().contains("handshake") || refused.to_string().contains("closed"), "{refused}");
     let status = gateway.wait_state("work", "not-linked").await;

@@ -21,6 +21,7 @@ mod logout;
 mod media_bad;
 mod media_in;
 mod media_out;
+mod message;
 mod migrate;
 mod outbox;
 mod pairing;

@@ -245,7 +245,7 @@ async fn a_kill_while_a_file_comes_costs_neither_the_file_nor_the_answer_and_oth
     assert!(std::fs::read(&complete[0]).expect("readable") == picture.bytes);
     ann.says(&work, "marker");
     ann.expect_text("marker").await.expect("answered");
-    assert_eq!(ann.inbox().len(), 2, "once and no more");
+    assert_eq!(ann.shown().len(), 2, "once and no more");
 }
 
 /// Kilobytes that a process has held at most.

@@ -297,7 +297,7 @@ async fn a_killed_gateway_answers_after_the_restart_what_it_had_taken() {
     gateway.wait_connected(&world).await;
     ann.says(&work, "marker");
     ann.expect_text("marker").await.expect("answered");
-    assert_eq!(ann.inbox().len(), 2, "once and no more");
+    assert_eq!(ann.shown().len(), 2, "once and no more");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -311,11 +311,10 @@ async fn without_a_gateway_login_works_alone_and_send_fails_with_the_fix() {
         command.args(args);
         tokio::task::spawn_blocking(move || command.output().expect("runs"))
     };
-    let began = Instant::now();
     let refused = run(&["message", "send", "-t", "+15557654321", "-m", "hi"]).await.expect("no panic");
     assert_eq!(refused.status.code(), Some(1), "{refused:?}");
-    assert!(text(&refused.stderr).contains("verso gateway"), "{}", text(&refused.stderr));
-    assert!(began.elapsed() < Duration::from_secs(5), "it fails at once");
+    let said = text(&refused.stderr);
+    assert!(said.contains("connection refused") && said.contains("verso gateway"), "at once, with the fix: {said}");
     let pairing = run(&["pairing", "list", "whatsapp"]).await.expect("no panic");
     assert_eq!(text(&pairing.stdout).trim(), "No pending whatsapp pairing requests.");
 

@@ -41,7 +41,7 @@ async fn what_came_meanwhile_is_answered_together_and_once() {
     );
     assert!(blocks[2].starts_with("---\nQueued #2\n") && blocks[2].ends_with("] three"), "{asked}");
     model.release(1);
-    let answers = || ann.inbox().into_iter().filter(|r| r.text == "fine").count();
+    let answers = || ann.shown().into_iter().filter(|r| r.text == "fine").count();
     ann.expect_message(|_| answers() == 2).await.expect("both runs answer");
 
     // All three are settled: a restart takes up none of them.

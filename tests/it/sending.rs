@@ -63,6 +63,18 @@ async fn reactions_edits_polls_and_deletions_are_seen_by_the_contact() {
     let key = deleted.message.protocol_message.key.as_option().expect("a key").clone();
     assert_eq!((key.id.as_deref(), key.from_me), (Some(sent.message_id.as_str()), Some(true)));
 
+    // Somebody else's message is neither edited nor taken back, and nobody is told that it was.
+    assert_eq!(gateway.verdict(&asked).await, "dm-disabled");
+    let refused = send(&gateway, &to, "k10", Wanted::Edit { id: MessageId::new(&*asked), text: "mine".into() }).await;
+    let refused = refused.expect_err("not ours").to_string();
+    assert!(refused.contains(&*asked) && refused.contains("written by somebody else"), "{refused}");
+    let delete = Wanted::Delete { target: named(&asked, None, None) };
+    let refused = send(&gateway, &to, "k11", delete).await.expect_err("not ours").to_string();
+    assert!(refused.contains("only own messages can be deleted"), "{refused}");
+    let endless = Wanted::Edit { id: sent.message_id.clone(), text: "x".repeat(65_537) };
+    let refused = send(&gateway, &to, "k12", endless).await.expect_err("too long").to_string();
+    assert!(refused.contains("65537 characters") && refused.contains("65536 at most"), "{refused}");
+
     let poll = |options: &[&str], selections| Wanted::Poll {
         question: "Lunch?".into(),
         options: options.iter().map(|o| (*o).to_owned()).collect(),
@@ -115,7 +127,22 @@ async fn in_groups_a_message_is_named_with_its_author_and_an_answer_quotes_it() 
     send(&gateway, &to, "k2", Wanted::Message(draft)).await.expect("sent");
     let seen = ann.expect_text("me").await.expect("delivered");
     let context = seen.message.extended_text_message.context_info.as_option().expect("a quote").clone();
-    assert_eq!((context.stanza_id.as_deref(), context.participant), (Some(&*asked), Some(author)));
+    assert_eq!((context.stanza_id.as_deref(), context.participant), (Some(&*asked), Some(author.clone())));
+
+    // An admin takes back what another one wrote.
+    send(&gateway, &to, "k3", Wanted::Delete { target: named(&asked, None, None) }).await.expect("sent");
+    let seen = ann.expect_message(|r| r.message.protocol_message.is_set()).await.expect("seen");
+    let key = seen.message.protocol_message.key.as_option().expect("a key").clone();
+    assert_eq!((key.id.as_deref(), key.from_me, key.participant), (Some(&*asked), Some(false), Some(author)));
+
+    // Of an unknown message nobody knows the author, and without him no phone finds it.
+    let quote = Draft { text: "re".into(), reply_to: Some(MessageId::new("NOPE")), ..Draft::default() };
+    let react = |participant| Wanted::React { target: named("NOPE", participant, None), emoji: "✋".into() };
+    for (key, what) in [("k4", Wanted::Message(quote)), ("k5", react(None))] {
+        let refused = send(&gateway, &to, key, what).await.expect_err("unknown").to_string();
+        assert!(refused.contains("message NOPE in this group") && refused.contains("participant"), "{refused}");
+    }
+    send(&gateway, &to, "k6", react(Some(bob.lid().to_string().parse().expect("jid")))).await.expect("sent");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -188,4 +215,28 @@ async fn files_are_sent_with_the_text_below_the_first_or_not_at_all() {
     assert!(second.bytes == [7_u8, 0, 255].repeat(1_000));
     let outbound = gateway.state.join("media").join("outbound");
     gateway.wait("the prepared files to be gone", |_| std::fs::read_dir(&outbound).is_ok_and(|d| d.count() == 0)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn first_contacts_leave_slowly_and_hold_up_no_answer_and_no_other_message() {
+    let world = World::start().await.expect("world");
+    let slow = "{ channels: { whatsapp: { dmPolicy: 'open', allowFrom: ['*'], pacing: { gapMs: 0, perMinute: 0, firstContactSeconds: 3600 }, accounts: { work: {} } } } }";
+    let (gateway, work, ann) = stage(&world, slow).await;
+    let (bob, cy) = (world.contact("+15557000002", "Bob"), world.contact("+15557000003", "Cy"));
+    send(&gateway, &ann.number(), "k1", text("first")).await.expect("sent");
+    let (port, to) = (gateway.port.clone(), bob.number());
+    let waits = tokio::spawn(async move {
+        let send = SendOut { account: None, to, what: text("second"), idempotency_key: "k2".into() };
+        port.send.send(send).await
+    });
+    gateway.wait("the second one to wait", |s| s.accounts[0].outbox.waiting == 1).await;
+    cy.says(&work, "hello");
+    cy.expect_text("hello").await.expect("answered at once");
+    send(&gateway, &ann.number(), "k3", text("once more")).await.expect("Ann is no first contact any more");
+    ann.expect_text("once more").await.expect("delivered");
+    assert!(bob.inbox().is_empty(), "an hour has not passed");
+    bob.says(&work, "are you there?");
+    bob.expect_text("are you there?").await.expect("an answer does not wait, in his chat neither");
+    assert_eq!(bob.inbox().len(), 1);
+    waits.abort();
 }

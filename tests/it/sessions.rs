@@ -44,7 +44,7 @@ async fn a_session_goes_on_over_a_restart_and_begins_anew_when_it_is_stale() {
     let asked = model.conversation().await;
     assert_eq!(asked.last().expect("a message"), "[WhatsApp +15557000001 +3h] which number?");
     assert!(asked.iter().any(|m| m.ends_with("the number 7")), "{asked:?}");
-    ann.expect_message(|_| ann.inbox().len() == 2).await.expect("answered");
+    ann.expect_message(|_| ann.shown().len() == 2).await.expect("answered");
 
     let folder = gateway.stop().await;
     age(&folder, "agent:main:main", 25 * HOUR).await;

@@ -26,10 +26,17 @@ async fn every_message_is_explained_with_the_line_that_decided() {
     gateway.link(&world, &work).await;
     let text = std::fs::read_to_string(gateway.folder().join("verso.json")).expect("config");
     let line = |key: &str| text.lines().position(|l| l.trim_start().starts_with(key)).expect("a line") as u64 + 1;
+    // A message is explained as soon as it is judged.
     let why = async |id: &str| -> Value {
-        let out = gateway.run(&world, &["why", id, "--json"]).await;
-        let told: Value = serde_json::from_slice(&out.stdout).unwrap_or_else(|e| panic!("{e}: {out:?}"));
-        told["messages"][0].clone()
+        let began = std::time::Instant::now();
+        loop {
+            let out = gateway.run(&world, &["why", id, "--json"]).await;
+            let told: Value = serde_json::from_slice(&out.stdout).unwrap_or_default();
+            if told["messages"][0]["state"].as_str().is_some_and(|state| state != "new") {
+                return told["messages"][0].clone();
+            }
+            assert!(began.elapsed().as_secs() < 20, "{id} is not judged: {out:?}");
+        }
     };
     let gate = |told: &Value, name: &str| -> Value {
         let gates = told["gates"].as_array().expect("gates");
@@ -109,7 +116,13 @@ async fn every_message_is_explained_with_the_line_that_decided() {
     let json: Value = serde_json::from_slice(&json.stdout).expect("json");
     assert_eq!(json["status"]["ignored"]["work"]["not-mentioned"], 1, "{json:#}");
     // The log names the key once for the chat, and nobody.
-    let log = std::fs::read_to_string(gateway.folder().join("verso.log")).expect("log");
+    let read = || std::fs::read_to_string(gateway.folder().join("verso.log")).expect("log");
+    let began = std::time::Instant::now();
+    while !read().contains("messages of a chat are not answered") {
+        assert!(began.elapsed().as_secs() < 20, "the log does not say it: {}", read());
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    let log = read();
     let warned: Vec<&str> = log.lines().filter(|l| l.contains("messages of a chat are not answered")).collect();
     assert_eq!(warned.len(), 1, "{warned:?}");
     assert!(

@@ -2,7 +2,7 @@
 //! another, every retry carries the same message id.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix::Recipient;
@@ -12,6 +12,7 @@ use indexmap::IndexMap;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
+use super::acks::{Acks, Expected};
 use super::{Report, SocketContext, SocketReport};
 use crate::clock::{Clock, UnixMs};
 use crate::config::model::PacingConfig;
@@ -36,6 +37,10 @@ const LOOK_EVERY: Duration = Duration::from_secs(30);
 /// Chats that are written to at the same time.
 const LANES: usize = 4;
 
+/// A part goes out when WhatsApp has answered to the one before it in its chat, so that a refusal that passes puts nothing out of
+/// order; but it does not wait for longer than this.
+const ORDER_PATIENCE: Duration = Duration::from_secs(5);
+
 /// Whether a refusal of WhatsApp may pass by itself.
 pub(super) fn may_pass(code: &str) -> bool {
     code == "429" || code.parse::<u16>().is_ok_and(|code| (500..600).contains(&code))
@@ -52,6 +57,15 @@ pub(super) struct Pump {
     looked: Option<UnixMs>,
     /// Chats with a failure: how many in a row, and until when they wait; `None` when they may be tried again.
     waits: HashMap<Jid, (u32, Option<Instant>)>,
+    /// When what answers nobody may leave, and to whom.
+    turns: HashMap<MessageId, (Instant, Jid)>,
+    /// What has its turn by then was seen.
+    seen: Instant,
+    pace: Pace,
+    /// `None` until the connection is ready.
+    pacing: Option<PacingConfig>,
+    /// Pacing counts from here: a clock that jumps must not hold anything up.
+    started: Instant,
 }
 
 /// What the lanes share.
@@ -61,11 +75,8 @@ struct Shared {
     generation: u64,
     reports: Recipient<SocketReport>,
     clock: Clock,
-    pace: Mutex<Pace>,
-    /// Pacing counts from here: a clock that jumps must not hold anything up.
-    started: Instant,
-    pacing: Mutex<Option<PacingConfig>>,
     slots: Semaphore,
+    acks: Acks,
 }
 
 /// How a lane ended.
@@ -78,17 +89,21 @@ struct Ended {
 
 impl Pump {
     /// A pump for the account of `link`: its outbox and no other.
-    pub(super) fn new(link: Link, cx: &SocketContext, generation: u64, reports: Recipient<SocketReport>) -> Self {
+    pub(super) fn new(
+        link: Link,
+        cx: &SocketContext,
+        generation: u64,
+        reports: Recipient<SocketReport>,
+        acks: Acks,
+    ) -> Self {
         let shared = Shared {
             outbox: cx.journal.outbox(&link),
             link,
             generation,
             reports,
             clock: cx.clock.clone(),
-            pace: Mutex::default(),
-            started: Instant::now(),
-            pacing: Mutex::default(),
             slots: Semaphore::new(LANES),
+            acks,
         };
         Self {
             shared: Arc::new(shared),
@@ -96,6 +111,11 @@ impl Pump {
             busy: HashSet::new(),
             looked: None,
             waits: HashMap::new(),
+            turns: HashMap::new(),
+            seen: Instant::now(),
+            pace: Pace::default(),
+            pacing: None,
+            started: Instant::now(),
         }
     }
 
@@ -103,32 +123,36 @@ impl Pump {
     pub(super) async fn run(mut self, mut drain: watch::Receiver<Option<PacingConfig>>) {
         let mut lanes = FuturesUnordered::new();
         let mut look = tokio::time::interval(LOOK_EVERY);
-        let mut started = false;
         loop {
-            let retry = self.waits.values().filter_map(|(_, until)| *until).min();
+            let retries = self.waits.values().filter_map(|(_, until)| *until);
+            let turns = self.turns.values().map(|(turn, _)| *turn).filter(|turn| *turn > self.seen);
+            let wake = retries.chain(turns).min();
             tokio::select! {
                 changed = drain.changed() => {
                     if changed.is_err() {
                         return;
                     }
                     let pacing = drain.borrow_and_update().clone();
-                    if pacing.is_some() && !started {
-                        started = true;
+                    if pacing.is_some() && self.pacing.is_none() {
                         // What an earlier connection left open is not left for later, and goes before what waits.
-                        for letters in self.asked(false).await {
+                        self.inherit_asked().await;
+                        for letters in self.asked().await {
                             lanes.push(self.shared.clone().lane(letters));
                         }
                         look.reset_immediately();
                     }
-                    *lock(&self.shared.pacing) = pacing;
+                    if pacing != self.pacing {
+                        (self.pacing, self.pace) = (pacing, Pace::default());
+                        self.turns.clear();
+                    }
                 }
                 Some(ended) = lanes.next() => self.ended(ended),
-                () = reached(retry) => {
+                () = reached(wake) => {
                     let now = Instant::now();
                     self.waits.values_mut().for_each(|(_, until)| *until = until.filter(|until| *until > now));
                 }
-                _ = look.tick() => if started {
-                    let mut again = self.asked(true).await;
+                _ = look.tick() => if self.pacing.is_some() {
+                    let mut again = self.asked().await;
                     self.forget_asked().await;
                     again.append(&mut self.unread().await);
                     for letters in again {
@@ -137,7 +161,7 @@ impl Pump {
                 },
             }
             // Before the first word of the supervisor the connection is not ready.
-            if started {
+            if self.pacing.is_some() {
                 for letters in self.due().await {
                     lanes.push(self.shared.clone().lane(letters));
                 }
@@ -160,6 +184,8 @@ impl Pump {
 
     /// What may be sent now, in one list per chat.
     async fn due(&mut self) -> Vec<Vec<Letter>> {
+        let now = Instant::now();
+        self.seen = now;
         let letters = match self.shared.outbox.waiting().await {
             Ok(letters) => letters,
             Err(error) => {
@@ -167,20 +193,55 @@ impl Pump {
                 return Vec::new();
             }
         };
-        let now = Instant::now();
         let (ids, chats): (HashSet<_>, HashSet<_>) = letters.iter().map(|l| (l.id(), l.chat())).unzip();
         self.handed_over.retain(|id, at| *at + ACK_PATIENCE > now && ids.contains(id));
         self.waits.retain(|chat, _| chats.contains(chat));
         // One that is queued again is nobody's, whatever became of its first attempt.
         let taken = |l: &Letter| l.handling().handed_over && self.handed_over.contains_key(l.id());
-        let letters = letters.into_iter().filter(|l| !taken(l)).collect();
+        let (pace, started) = (&mut self.pace, self.started);
+        self.turns.retain(|id, (turn, chat)| {
+            let waits = ids.contains(id);
+            if !waits && *turn > now {
+                pace.cancel(chat, millis(*turn - started));
+            }
+            waits
+        });
+        let mut letters: Vec<Letter> = letters.into_iter().filter(|l| !taken(l)).collect();
+        // What waits for its turn holds up what was asked for after it in its chat, and no answer.
+        let mut held = HashSet::new();
+        letters.retain(|letter| {
+            let leaves = letter.handling().answer || (!held.contains(letter.chat()) && self.turn(letter, now) <= now);
+            if !leaves {
+                held.insert(letter.chat().clone());
+            }
+            leaves
+        });
         self.lanes_of(letters)
     }
 
-    /// What devices asked for again and nobody else answers: all that was asked when the process or the connection ended; on this
-    /// connection what `several` asked for, because of requests at once the client answers one.
-    async fn asked(&mut self, several: bool) -> Vec<Vec<Letter>> {
-        match self.shared.outbox.asked(several).await {
+    /// When a letter that answers nobody may leave.
+    fn turn(&mut self, letter: &Letter, now: Instant) -> Instant {
+        if let Some((turn, _)) = self.turns.get(letter.id()) {
+            return *turn;
+        }
+        let kind = if letter.handling().first_contact { Kind::FirstContact } else { Kind::Message };
+        let now = millis(now - self.started);
+        let at = self.pacing.as_ref().map_or(now, |pacing| self.pace.book(kind, letter.chat(), now, pacing));
+        let turn = self.started + Duration::from_millis(u64::try_from(at).unwrap_or(0));
+        self.turns.insert(letter.id().clone(), (turn, letter.chat().clone()));
+        turn
+    }
+
+    /// What was asked when the process or the connection before this one ended is answered by nobody else.
+    async fn inherit_asked(&self) {
+        if let Err(error) = self.shared.outbox.inherit_asked().await {
+            tracing::error!(target: "whatsapp/outbound", %error, "cannot write to the outbox");
+        }
+    }
+
+    /// What devices asked for again and the client does not answer.
+    async fn asked(&mut self) -> Vec<Vec<Letter>> {
+        match self.shared.outbox.asked().await {
             Ok(letters) => self.lanes_of(letters),
             Err(error) => {
                 tracing::error!(target: "whatsapp/outbound", %error, "cannot read the outbox");
@@ -228,28 +289,37 @@ impl Pump {
 
 impl Shared {
     /// Sends letters to one chat in order; a part that must be tried again holds up those behind it, one that cannot be sent does not.
+    /// What was sent before and goes out once more holds up nobody: it is looked for again.
     async fn lane(self: Arc<Self>, letters: Vec<Letter>) -> Ended {
         let mut ended = Ended { chat: letters[0].chat().clone(), handed_over: Vec::new(), failed: false };
         for letter in letters {
-            self.wait_for_turn(&letter).await;
-            let _slot = self.slots.acquire().await;
+            let slot = self.slots.acquire().await;
             let id = letter.id().clone();
-            let account = letter.account();
+            let (account, again) = (letter.account(), letter.handling().again);
             // Whoever asked for it may have been told meanwhile that it failed.
-            if !letter.handling().answer && !letter.handling().again && !self.outbox.waits(&id).await {
+            if !letter.handling().answer && !again && !self.outbox.waits(&id).await {
                 continue;
             }
-            match self.link.send(&letter).await {
+            let expected = self.acks.expect(&id);
+            let sent = self.link.send(&letter).await;
+            drop(slot);
+            match sent {
                 Ok(()) => {
                     self.reports.do_send(SocketReport {
                         generation: self.generation,
                         what: Report::Outbound(ended.chat.clone()),
                     });
-                    if letter.handling().again {
+                    tracing::info!(target: "whatsapp/outbound", %account, %id, "sent");
+                    if again {
                         self.outbox.resent(&id);
+                        continue;
                     }
                     self.outbox.mark(&id, OutboxState::Sent, None);
-                    tracing::info!(target: "whatsapp/outbound", %account, %id, "sent");
+                    if let Some(code) = passing_refusal(expected).await {
+                        self.outbox.attempted(&id, format!("WhatsApp refused the message (code {code})"));
+                        ended.failed = true;
+                        return ended;
+                    }
                     ended.handed_over.push(id);
                 }
                 Err(error) if error.is_retryable() => {
@@ -258,32 +328,31 @@ impl Shared {
                     if error != LinkError::NotConnected {
                         self.outbox.attempted(&id, error.to_string());
                     }
-                    ended.failed = true;
+                    ended.failed = !again;
                     return ended;
                 }
                 Err(error) => {
                     tracing::error!(target: "whatsapp/outbound", %account, %id, %error, "WhatsApp cannot take this message");
-                    self.outbox.mark(&id, OutboxState::Failed, Some(error.to_string()));
+                    if again {
+                        self.outbox.resent(&id);
+                    } else {
+                        self.outbox.mark(&id, OutboxState::Failed, Some(error.to_string()));
+                    }
                 }
             }
         }
         ended
     }
+}
 
-    async fn wait_for_turn(&self, letter: &Letter) {
-        let handling = letter.handling();
-        let kind = match () {
-            () if handling.answer => Kind::Answer,
-            () if handling.first_contact => Kind::FirstContact,
-            () => Kind::Message,
-        };
-        let now = UnixMs::try_from(self.started.elapsed().as_millis()).unwrap_or(UnixMs::MAX);
-        let at = match &*lock(&self.pacing) {
-            Some(pacing) => lock(&self.pace).book(kind, letter.chat(), now, pacing),
-            None => now,
-        };
-        tokio::time::sleep(Duration::from_millis(u64::try_from(at - now).unwrap_or(0))).await;
-    }
+fn millis(duration: Duration) -> UnixMs {
+    UnixMs::try_from(duration.as_millis()).unwrap_or(UnixMs::MAX)
+}
+
+/// The code of a refusal that may pass, if that is what WhatsApp answers in time.
+async fn passing_refusal(mut expected: Expected) -> Option<String> {
+    let answer = tokio::time::timeout(ORDER_PATIENCE, expected.refusal()).await;
+    answer.ok().flatten().filter(|code| may_pass(code))
 }
 
 /// Waits until `when`; for ever without one.
@@ -292,8 +361,4 @@ async fn reached(when: Option<Instant>) {
         Some(when) => tokio::time::sleep_until(when).await,
         None => std::future::pending().await,
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use actix::Recipient;
 use futures::future::BoxFuture;
 
+use super::acks::Acks;
 use super::{Report, SocketContext, SocketReport, outbox};
 use crate::actors::router::InboundReceived;
 use crate::clock::Clock;
@@ -20,6 +21,7 @@ pub(super) struct Sink {
     account: AccountId,
     generation: u64,
     reports: Recipient<SocketReport>,
+    acks: Acks,
     router: Recipient<InboundReceived>,
     journal: Journal,
     clock: Clock,
@@ -32,10 +34,11 @@ impl Sink {
         account: AccountId,
         generation: u64,
         reports: Recipient<SocketReport>,
+        acks: Acks,
         cx: &SocketContext,
     ) -> Self {
         let (router, journal, clock) = (cx.router.clone(), cx.journal.clone(), cx.clock.clone());
-        Self { account, generation, reports, router, journal, clock, logged_in_at: Arc::default() }
+        Self { account, generation, reports, acks, router, journal, clock, logged_in_at: Arc::default() }
     }
 
     fn report(&self, what: Report) {
@@ -47,6 +50,7 @@ impl LinkSink for Sink {
     fn event(&self, event: LinkEvent) {
         match event {
             LinkEvent::ServerAck { id, error } => {
+                self.acks.came(&id, error.as_deref());
                 let state = match &error {
                     None => OutboxState::Acked,
                     // The part stays handed over; without an ack it is sent again with the same id.
@@ -69,8 +73,6 @@ impl LinkSink for Sink {
             LinkEvent::Receipt { .. } => {}
             LinkEvent::AskedAgain { id } => {
                 self.journal.asked_again(&self.account, &id);
-                #[cfg(feature = "demo")]
-                crate::fault::passes("asked-again");
             }
             other => {
                 if matches!(other, LinkEvent::CatchingUp { .. } | LinkEvent::Connected(_)) {
@@ -144,6 +146,7 @@ mod tests {
             account: AccountId::new("work"),
             generation: 1,
             reports: judge.clone().recipient(),
+            acks: Acks::default(),
             router: judge.recipient(),
             journal: Journal::open(&dir.path().join("state.db"), Clock::System).expect("opens"),
             clock: Clock::System,

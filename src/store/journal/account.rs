@@ -62,42 +62,55 @@ impl AccountOutbox {
             .await
     }
 
-    /// What devices asked for again ([`Journal::asked_again`]). `several`: only what more than one
-    /// asked for.
+    /// What devices asked for again ([`Journal::asked_again`]) and the client does not answer: what it inherited
+    /// ([`AccountOutbox::inherit_asked`]), and what more than one device asked for.
     ///
     /// # Errors
     /// When they cannot be read.
-    pub async fn asked(&self, several: bool) -> Result<Vec<Letter>, StoreError> {
+    pub async fn asked(&self) -> Result<Vec<Letter>, StoreError> {
         let (account, prefix) = (self.account.clone(), asked_fact(&self.account, ""));
         self.journal
             .run(move |db| {
                 db.prepare_cached(
                     "SELECT outbox.* FROM facts JOIN outbox ON outbox.id = substr(facts.key, length(?2) + 1)
                      WHERE substr(facts.key, 1, length(?2)) = ?2 AND account = ?1 AND state IN ('acked', 'delivered')
-                     AND (?3 = 0 OR facts.value = ?4) ORDER BY seq",
+                     AND facts.value = ?3 ORDER BY seq",
                 )?
-                .query_map(params![account.as_str(), prefix, several, SEVERAL], |row| letter(row, true))?
+                .query_map(params![account.as_str(), prefix, OURS], |row| letter(row, true))?
                 .collect()
             })
             .await
     }
 
-    /// Forgets what was asked for again before `before`: it was answered.
+    /// Nobody else answers what was asked for again until now: its client is gone.
+    ///
+    /// # Errors
+    /// When that is not on disk.
+    pub async fn inherit_asked(&self) -> Result<(), StoreError> {
+        let prefix = asked_fact(&self.account, "");
+        let inherit = move |db: &Connection| {
+            db.prepare_cached("UPDATE facts SET value = ?2 WHERE substr(key, 1, length(?1)) = ?1")?
+                .execute(params![prefix, OURS])
+        };
+        self.journal.run(inherit).await.map(|_| ())
+    }
+
+    /// Forgets what was asked for again before `before`: the client has answered it.
     ///
     /// # Errors
     /// When that is not on disk.
     pub async fn forget_asked(&self, before: UnixMs) -> Result<(), StoreError> {
         let prefix = asked_fact(&self.account, "");
-        self.journal
-            .run(move |db| {
-                db.prepare_cached("DELETE FROM facts WHERE substr(key, 1, length(?1)) = ?1 AND updated_at < ?2")?
-                    .execute(params![prefix, before])
-            })
-            .await
-            .map(|_| ())
+        let forget = move |db: &Connection| {
+            db.prepare_cached(
+                "DELETE FROM facts WHERE substr(key, 1, length(?1)) = ?1 AND updated_at < ?2 AND value <> ?3",
+            )?
+            .execute(params![prefix, before, OURS])
+        };
+        self.journal.run(forget).await.map(|_| ())
     }
 
-    /// Notes that a part was sent once more, so that it is not again. Does not wait for the disk.
+    /// Notes that a part was sent once more, or cannot be, so that it is not again. Does not wait for the disk.
     pub fn resent(&self, id: &MessageId) {
         let (account, id, now) = (self.account.clone(), id.clone(), self.journal.clock.now());
         let note = move |db: &Connection| {
@@ -165,8 +178,8 @@ fn asked_fact(account: &AccountId, id: &str) -> String {
     format!("asked:{account}:{id}")
 }
 
-/// The value of that fact when more than one request came: of requests that come at once the client answers one.
-const SEVERAL: &str = "several";
+/// The value of that fact when the client does not answer: it is gone, or more than one request came, of which it answers one.
+const OURS: &str = "ours";
 
 /// How long the client waits for the note about a message that is asked for again.
 const NOTE_PATIENCE: std::time::Duration = std::time::Duration::from_millis(500);
@@ -178,11 +191,13 @@ impl Journal {
         let (fact, now) = (asked_fact(account, id.as_str()), self.clock.now());
         let (noted, done) = std::sync::mpsc::channel();
         let work = move |db: &Connection| {
-            let value = if facts::read(db, &fact)?.is_some() { SEVERAL } else { "" };
+            let value = if facts::read(db, &fact)?.is_some() { OURS } else { "" };
             facts::write(db, &fact, value, now)
         };
         let queued = self.submit(true, work, move |result| {
             log_unnoted(result);
+            #[cfg(feature = "demo")]
+            crate::fault::passes("asked-again");
             let _ = noted.send(());
         });
         match queued {

@@ -1,5 +1,5 @@
 use super::*;
-use crate::clock::Clock;
+use crate::clock::{Clock, UnixMs};
 use crate::event::{Body, Content, MediaKind};
 use crate::ids::{E164, Jid, SessionKey};
 use crate::outgoing::{MediaFile, Outgoing, Outlet};
@@ -184,7 +184,7 @@ async fn a_text_that_nobody_confirmed_is_handed_out_once_more() {
 }
 
 #[tokio::test]
-async fn what_several_devices_asked_for_again_is_told_apart_until_it_was_sent() {
+async fn what_devices_asked_for_again_is_ours_until_it_was_sent_when_the_client_does_not_answer() {
     let dir = tempfile::tempdir().expect("temp dir");
     let journal = open(dir.path());
     let (out, account) = (outbox(&journal, "work"), AccountId::new("work"));
@@ -197,13 +197,24 @@ async fn what_several_devices_asked_for_again_is_told_apart_until_it_was_sent() 
         let (journal, account) = (journal.clone(), account.clone());
         tokio::task::spawn_blocking(move || journal.asked_again(&account, &MessageId::new(id))).await.expect("noted");
     }
-    let asked = async |several| {
-        let letters = out.asked(several).await.expect("read");
+    let asked = async || {
+        let letters = out.asked().await.expect("read");
         letters.iter().map(|l| l.id().to_string()).collect::<Vec<_>>()
     };
-    assert_eq!((asked(false).await, asked(true).await), (vec!["ONE".into(), "MORE".into()], vec!["MORE".to_owned()]));
+    assert_eq!(asked().await, ["MORE"], "the client answers the other one");
+    // However long its chat is busy.
+    out.forget_asked(UnixMs::MAX).await.expect("written");
+    assert_eq!(asked().await, ["MORE"]);
     out.resent(&MessageId::new("MORE"));
-    assert_eq!((asked(false).await, asked(true).await), (vec!["ONE".to_owned()], vec![]));
+    out.inherit_asked().await.expect("written");
+    assert_eq!(asked().await, [] as [&str; 0], "one is sent and the other forgotten");
+    let journal_too = journal.clone();
+    tokio::task::spawn_blocking(move || journal_too.asked_again(&account, &MessageId::new("ONE")))
+        .await
+        .expect("noted");
+    assert_eq!(asked().await, [] as [&str; 0]);
+    out.inherit_asked().await.expect("written");
+    assert_eq!(asked().await, ["ONE"], "the client that was asked is gone");
 }
 
 #[tokio::test]

@@ -19,7 +19,7 @@ impl State {
             if own.is_some_and(|d| d.faults.has(&Fault::SwallowMessages)) || self.faults.has(&Fault::SwallowMessages) {
                 return;
             }
-            let nack = own.and_then(|d| d.faults.nack()).or(self.faults.nack());
+            let nack = self.device_mut(from).and_then(|d| d.faults.nack_next()).or_else(|| self.faults.nack_next());
             if let Some(error) = nack {
                 self.ack_message(from, &node, Some(error));
                 return;

@@ -37,6 +37,13 @@ pub enum Fault {
         /// The `error` attribute of the ack, for example 479.
         error: u16,
     },
+    /// The next messages sent by the client are refused like that.
+    NackNext {
+        /// The `error` attribute of the ack, for example 503.
+        error: u16,
+        /// How many messages are refused.
+        messages: usize,
+    },
     /// Messages sent by the client are neither acknowledged nor delivered.
     SwallowMessages,
     /// One IQ namespace misbehaves.
@@ -125,8 +132,16 @@ impl Faults {
         self.0.iter().find_map(|f| if let Fault::Delay(d) = f { Some(*d) } else { None })
     }
 
-    pub fn nack(&self) -> Option<u16> {
-        self.0.iter().find_map(|f| if let Fault::NackMessages { error } = f { Some(*error) } else { None })
+    /// The code that the next message is refused with, if it is; counts it.
+    pub fn nack_next(&mut self) -> Option<u16> {
+        self.0.iter_mut().find_map(|fault| match fault {
+            Fault::NackMessages { error } => Some(*error),
+            Fault::NackNext { error, messages } if *messages > 0 => {
+                *messages -= 1;
+                Some(*error)
+            }
+            _ => None,
+        })
     }
 
     pub fn iq(&self, namespace: &str) -> Option<IqFault> {

@@ -21,7 +21,7 @@ use crate::state::State;
 use crate::trace::TraceEntry;
 
 /// How long a wait lasts unless [`WorldBuilder::deadline`] says otherwise.
-const DEADLINE: Duration = Duration::from_secs(10);
+const DEADLINE: Duration = Duration::from_secs(20);
 
 /// A WhatsApp server with its people, on two loopback ports. Cheap to clone;
 /// everything ends with [`World::shutdown`] or when the last clone is dropped.

@@ -76,6 +76,7 @@ pub(super) fn fault(world: &World, asked: Trouble) -> Result<Value, Refused> {
         "duplicate" => Fault::DuplicateMessages,
         "swap" => Fault::SwapMessages,
         "flip" => Fault::FlipBit { messages: asked.messages.max(1) },
+        "nack" if asked.messages > 0 => Fault::NackNext { error: asked.error.unwrap_or(503), messages: asked.messages },
         "nack" => Fault::NackMessages { error: asked.error.unwrap_or(479) },
         "swallow" => Fault::SwallowMessages,
         "iq" => {

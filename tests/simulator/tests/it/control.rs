@@ -34,7 +34,7 @@ async fn ctl(control: &Control, name: &str, body: Value) -> Value {
 }
 
 async fn start() -> (World, Control) {
-    let world = World::builder().deadline(Duration::from_secs(5)).start().await.unwrap();
+    let world = World::start().await.unwrap();
     let control = Control::start(world.clone(), 0).await.unwrap();
     (world, control)
 }
@@ -149,5 +149,5 @@ async fn waiting_in_vain_is_a_timeout_that_names_what_was_waited_for() {
 async fn shutdown_ends_the_world() {
     let (_world, control) = start().await;
     ctl(&control, "shutdown", json!({})).await;
-    tokio::time::timeout(Duration::from_secs(5), control.ended()).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(20), control.ended()).await.unwrap();
 }
