@@ -17,7 +17,7 @@ pub fn private_dir(path: &Path) -> Result<(), StoreError> {
     }
     fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|e| match e.kind() {
         io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => StoreError::Unusable(format!(
-            "{} is no folder, or lies below a file; name another folder, or move the file away",
+            "cannot make the folder {}: it is a file, or lies below one; name another folder, or move the file away",
             path.display()
         )),
         _ => StoreError::io("create the folder", path)(e),
@@ -68,7 +68,7 @@ mod tests {
         assert!(error.contains("/proc/nowhere") && error.contains("check that"), "{error}");
         for no_folder in ["/etc/passwd", "/etc/passwd/x"] {
             let error = private_dir(Path::new(no_folder)).expect_err("no folder").to_string();
-            assert!(error.contains("is no folder, or lies below a file; name another"), "{error}");
+            assert!(error.contains("it is a file, or lies below one; name another"), "{error}");
         }
     }
 }
