@@ -157,10 +157,13 @@ pub enum Activation {
 pub fn parse_activation(text: &str) -> Option<Option<Activation>> {
     let text = normalize(text);
     let rest = text.strip_prefix("/activation")?;
-    if !rest.is_empty() && !rest.starts_with(char::is_whitespace) {
+    let word = rest.trim();
+    let alone = rest.is_empty() || rest.starts_with(char::is_whitespace);
+    // More than one word is a sentence.
+    if !alone || !word.chars().all(|c| c.is_ascii_alphabetic()) {
         return None;
     }
-    Some(match rest.trim().to_lowercase().as_str() {
+    Some(match word.to_lowercase().as_str() {
         "mention" => Some(Activation::Mention),
         "always" => Some(Activation::Always),
         _ => None,
@@ -252,6 +255,7 @@ pub fn parse(text: &str, reset_triggers: &[String]) -> Option<Command> {
     let spec = COMMANDS.iter().find(|c| c.name == name)?;
     let rest = line[name.len()..].trim();
     Some(match spec.name {
+        "/activation" => Command::Activation(None),
         "/send" => Command::Send(SendSetting::parse(rest)),
         "/allowlist" => Command::Allowlist(allowlist::parse(rest)),
         "/pairing" => Command::Pairing(pairing::parse(rest)),
@@ -299,6 +303,8 @@ mod tests {
             ("Start over", reset("")),
             ("/activation: always", Some(Command::Activation(Some(Activation::Always)))),
             ("/activation", Some(Command::Activation(None))),
+            ("/activation never", Some(Command::Activation(None))),
+            ("/activation always now", Some(Command::Activation(None))),
             ("/config", Some(Command::Config(ConfigCommand::Show { path: None }))),
             ("/configs", None),
             ("/send: OFF", Some(Command::Send(Some(SendSetting::Off)))),

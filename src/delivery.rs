@@ -26,7 +26,7 @@ pub struct Delivery<'a> {
 pub fn plan(answer: &str, delivery: &Delivery<'_>) -> Vec<String> {
     let Some(text) = prepare(answer, None) else { return vec![] };
     let rules = delivery.rules;
-    let mut rendered = markdown::render(&text, rules.markdown_tables);
+    let mut rendered = markdown::render(text.trim(), rules.markdown_tables);
     if let Some(prefix) = response_prefix(delivery) {
         rendered = rendered.prefixed(&prefix);
     }
@@ -35,11 +35,12 @@ pub fn plan(answer: &str, delivery: &Delivery<'_>) -> Vec<String> {
 
 /// The text to send, with its prefix; `None` when there is nothing to say.
 pub fn prepare(answer: &str, prefix: Option<&str>) -> Option<String> {
-    if is_silent(answer) {
+    let answer = without_final_tags(answer);
+    if is_silent(&answer) {
         return None;
     }
-    let stripped = heartbeat::strip(answer);
-    let text = if stripped.found { stripped.text } else { answer.to_owned() };
+    let stripped = heartbeat::strip(&answer);
+    let text = if stripped.found { stripped.text } else { answer };
     if text.trim().is_empty() {
         return None;
     }
@@ -47,6 +48,33 @@ pub fn prepare(answer: &str, prefix: Option<&str>) -> Option<String> {
         Some(prefix) if !text.starts_with(prefix) => format!("{prefix} {text}"),
         _ => text,
     })
+}
+
+/// Without `<final>` and `</final>`, which some models write around what they mean to say.
+fn without_final_tags(answer: &str) -> String {
+    let mut out = String::with_capacity(answer.len());
+    let mut rest = answer;
+    while let Some(open) = rest.find('<') {
+        let inner = &rest[open + 1..];
+        let end = inner.find(['<', '>']).filter(|&end| inner[end..].starts_with('>'));
+        let name = |tag: &str| {
+            let tag = tag.trim_start();
+            let tag = tag.strip_prefix('/').unwrap_or(tag).trim_start();
+            let end = tag.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(tag.len());
+            tag[..end].eq_ignore_ascii_case("final")
+        };
+        match end.filter(|&end| name(&inner[..end])) {
+            Some(end) => {
+                out.push_str(&rest[..open]);
+                rest = &inner[end + 1..];
+            }
+            None => {
+                out.push_str(&rest[..=open]);
+                rest = inner;
+            }
+        }
+    }
+    out + rest
 }
 
 /// The answer is the silent token and nothing else, apart from punctuation and markup around it.
@@ -125,6 +153,14 @@ pub fn short_model_name(full: &str) -> String {
 mod tests {
     use super::*;
     use crate::config::{ResolveEnv, load_text};
+
+    #[test]
+    fn tags_around_the_final_answer_go() {
+        let said = |answer: &str| prepare(answer, None);
+        assert_eq!(said("<final>hi</final> a<b < / FINAL x=1> >").as_deref(), Some("hi a<b  >"));
+        assert_eq!(said("<finally> </final").as_deref(), Some("<finally> </final"));
+        assert_eq!(said("<final>NO_REPLY</final>"), None);
+    }
 
     fn check(config: &str, own_chat: bool, answer: &str, want: &[&str]) {
         let config = load_text(config, &ResolveEnv::new("/h", "/h/.verso")).expect("config").config;

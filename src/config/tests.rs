@@ -277,6 +277,13 @@ fn accounts_with_the_same_id_are_refused() {
 }
 
 #[test]
+fn a_label_is_trimmed() {
+    let config = ok("{channels: {whatsapp: {accounts: {a: {name: ' Ann '}, b: {name: ' '}}}}}").config;
+    assert_eq!(account(&config, "a").rules.name.as_deref(), Some("Ann"));
+    assert_eq!(account(&config, "b").rules.name, None);
+}
+
+#[test]
 fn includes_and_environment() {
     let read = |text: &str, files: &[(&str, &str)], vars: &[(&str, &str)]| {
         let mut find = |p: &Path| {

@@ -99,6 +99,7 @@ impl PairingBook {
     /// Records that somebody asks to be let in.
     pub fn request(&mut self, id: &str, name: Option<&str>, now: UnixMs, rng: &mut impl rand::Rng) -> Requested {
         self.expire(now);
+        let name = name.map(str::trim).filter(|name| !name.is_empty());
         if let Some(known) = self.pending.iter_mut().find(|r| r.id == id) {
             known.last_seen_at = now;
             if let Some(name) = name {
@@ -217,6 +218,16 @@ mod tests {
             Requested::New { code } | Requested::Refreshed { code } => code,
             Requested::Full => panic!("the book is full"),
         }
+    }
+
+    #[test]
+    fn a_blank_name_is_none() {
+        let (mut book, mut rng) = book();
+        book.request("+1", Some("  "), T0, &mut rng);
+        assert_eq!(book.list(T0)[0].name, None);
+        book.request("+1", Some(" Ann "), T0, &mut rng);
+        book.request("+1", Some(""), T0, &mut rng);
+        assert_eq!(book.list(T0)[0].name.as_deref(), Some("Ann"));
     }
 
     #[test]

@@ -11,6 +11,7 @@ use crate::config::model::ChunkMode;
 pub fn chunk(text: &str, limit: usize, mode: ChunkMode) -> Vec<String> {
     match mode {
         ChunkMode::Length => by_length(text, limit),
+        ChunkMode::Newline if limit == 0 => by_length(text, limit),
         ChunkMode::Newline => paragraphs(text).iter().flat_map(|p| by_length(p, limit)).collect(),
     }
 }
@@ -313,6 +314,12 @@ mod tests {
 
     fn units(text: &str) -> usize {
         text.encode_utf16().count()
+    }
+
+    #[test]
+    fn without_a_limit_nothing_is_cut() {
+        assert_eq!(chunk("a\n\nb", 0, ChunkMode::Newline), ["a\n\nb"]);
+        assert_eq!(chunk("a\n\nb", 9, ChunkMode::Newline), ["a", "b"]);
     }
 
     #[test]

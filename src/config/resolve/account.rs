@@ -131,7 +131,12 @@ impl Merge<'_> {
         let actions = self.channel.actions.clone().unwrap_or_default();
         let pairing = self.value(|r| r.pairing.as_ref()).unwrap_or_default();
         RulesConfig {
-            name: self.account.and_then(|a| a.name.clone()),
+            name: self
+                .account
+                .and_then(|a| a.name.as_deref())
+                .map(str::trim)
+                .filter(|n| !n.is_empty())
+                .map(str::to_owned),
             dm_policy: match self.value(|r| r.dm_policy.as_ref()) {
                 None | Some(DmPolicyRaw::Pairing) => DmPolicy::Pairing,
                 Some(DmPolicyRaw::Allowlist) => DmPolicy::Allowlist,

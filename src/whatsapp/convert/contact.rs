@@ -92,7 +92,8 @@ fn unescape(value: &str) -> String {
     let mut chars = value.chars();
     while let Some(c) = chars.next() {
         match (c, if c == '\\' { chars.next() } else { None }) {
-            ('\\', Some('n' | 'N')) => out.push('\n'),
+            // A name is one line.
+            ('\\', Some('n' | 'N')) => out.push(' '),
             ('\\', Some(escaped)) => out.push(escaped),
             (plain, _) => out.push(plain),
         }

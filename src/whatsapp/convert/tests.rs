@@ -167,6 +167,7 @@ fn contacts_are_placeholders() {
     check("N and no phone", &contact(None, Some("N:Last;First;Mid;;\nTEL:")), "<contact: Last First Mid>");
     check("first FN", &contact(None, Some("FN:One\nFN:Two")), "<contact: One>");
     let many = "FN:A\\, B\nitem1.TEL:tel:+1\nTEL:+2\nTEL:+3";
+    check("one line", &contact(None, Some("FN:A\\nB")), "<contact: A B>");
     check("several phones, prefix, escape", &contact(None, Some(many)), "<contact: A, B, +1 (+2 more)>");
     check("unlabelled", &contacts(vec![card(None, None), card(None, None)]), "<contacts: 2 contacts>");
     check("one unlabelled", &contacts(vec![card(None, None)]), "<contacts: 1 contact>");

@@ -14,7 +14,10 @@ pub fn functions(name: &str) -> Option<(Run, Deviation)> {
             },
         ),
         "resolveDefaultWhatsAppAccountId" => (|i| Ok(json!(config(i)?.default_account)), NEVER),
-        "resolveWhatsAppAccount" => (account, NEVER),
+        "resolveWhatsAppAccount" => (account, |i, _| {
+            let off = i["cfg"]["channels"]["whatsapp"]["enabled"] == false;
+            off.then_some("21 `enabled` of the channel holds for its accounts")
+        }),
         "resolveInboundDebounceMs" => (debounce, |i, _| {
             i["channels"]["whatsapp"].get("debounceMs").map(|_| "2.4 the channel's debounceMs is honoured")
         }),
@@ -104,6 +107,7 @@ fn account(input: &Value) -> Outcome {
     let account = account_of(&config, &input["accountId"])?;
     let mut out = rules(&account.rules);
     out["accountId"] = json!(account.id);
+    out["name"] = json!(account.rules.name);
     out["enabled"] = json!(account.link.enabled);
     let default = || format!("<STATE>/credentials/whatsapp/{}", account.id);
     out["authDir"] = json!(account.link.auth_dir.as_ref().map_or_else(default, |dir| dir.display().to_string()));

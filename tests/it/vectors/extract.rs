@@ -16,7 +16,7 @@ pub fn functions(name: &str) -> Option<(Run, Deviation)> {
             text(&e["senderE164"]).ends_with("@lid").then_some("13.1 a LID is not a phone number")
         }),
         "extractMentionedJids" => (mentioned, NEVER),
-        "formatLocationText" => (location, NEVER),
+        "formatLocationText" => (location, |_, e| text(e).contains("±0m").then_some("7.4 no distance is no accuracy")),
         "parseVcard" => (|i| Ok(probe_card(text(i))), NEVER),
         _ => return None,
     })

@@ -23,9 +23,9 @@ pub fn functions(name: &str) -> Option<(Run, Deviation)> {
         "debugMention" => (debug_mention, mention_deviation),
         "stripMentionsForCommand" => (strip_mentions, NEVER),
         "parseActivationCommand" => (activation, NEVER),
-        "resolveOwnerList" => (owner_list, NEVER),
+        "resolveOwnerList" => (owner_list, nobody_named),
         "parseConfigCommand" => (config_command, NEVER),
-        "parseConfigPath" => (config_path, NEVER),
+        "parseConfigPath" => (config_path, |i, _| text(i).contains('[').then_some("18 paths may have brackets")),
         "set/unset" => {
             (config_edit, |i, _| i["o"]["a"].is_array().then_some("10.4 a path through a list sets its entry"))
         }
@@ -81,12 +81,15 @@ fn gating(input: &Value) -> Outcome {
     Ok(json!({ "shouldProcess": process, "wasMentioned": mentioned, "history": history }))
 }
 
-fn gating_deviation(input: &Value, _: &Value) -> Option<&'static str> {
+fn gating_deviation(input: &Value, expected: &Value) -> Option<&'static str> {
     let msg = &input["msg"];
     let me = identity(&msg["selfE164"], &msg["selfJid"]);
     let own = |raw: &str| jid(raw).zip(me.as_ref()).is_some_and(|(jid, me)| me.is_self(&jid));
     if own(text(&msg["replyToSenderJid"])) {
         return Some("8.3.7 users are compared, not devices");
+    }
+    if command::is_control_message(text(&msg["body"]), Switches::default()) && expected["shouldProcess"] == true {
+        return Some("10.2 commands of people who may not give them are ignored");
     }
     group_case(&json!({ "cfg": input["cfg"], "groupId": msg["from"] }), &Value::Null)
         .or_else(|| scattered(msg, me.as_ref()))
@@ -95,7 +98,8 @@ fn gating_deviation(input: &Value, _: &Value) -> Option<&'static str> {
 fn group_case(input: &Value, _: &Value) -> Option<&'static str> {
     let whatsapp = &input["cfg"]["channels"]["whatsapp"];
     let keys = whatsapp["groups"].as_object().into_iter().flatten().map(|(key, _)| key);
-    let other_case = |key: &String| *key != key.to_lowercase() && key.eq_ignore_ascii_case(text(&input["groupId"]));
+    let id = text(&input["groupId"]);
+    let other_case = |key: &String| key != id && key.eq_ignore_ascii_case(id);
     keys.into_iter().any(other_case).then_some("8.3.1 group ids are compared in lower case")
 }
 
@@ -261,6 +265,12 @@ fn activation(input: &Value) -> Outcome {
         None => json!({ "hasCommand": false }),
         Some(mode) => json!({ "hasCommand": true, "mode": mode }),
     })
+}
+
+fn nobody_named(input: &Value, _: &Value) -> Option<&'static str> {
+    let list = strings(&input["allowFrom"]);
+    let digits = |entry: &&str| entry.bytes().any(|b| b.is_ascii_digit());
+    (!list.iter().all(|entry| *entry == "*" || digits(entry))).then_some("8.1 text without digits names nobody")
 }
 
 fn owner_list(input: &Value) -> Outcome {

@@ -8,8 +8,14 @@ use super::common::*;
 pub fn functions(name: &str) -> Option<(Run, Deviation)> {
     Some(match name {
         "mediaKindFromMime" => (kind_of, NEVER),
-        "extensionForMime" => (extension, NEVER),
-        "splitMediaFromOutput" => (split, NEVER),
+        "extensionForMime" => {
+            (extension, |_, e| e.is_null().then_some("14.1 more types are known, with parameters too"))
+        }
+        "splitMediaFromOutput" => (split, |i, e| {
+            let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+            let kept = words(&media_lines::split(text(i)).text) == words(text(&e["text"]));
+            (kept && e["mediaUrl"].is_string()).then_some("14.2 a MEDIA line takes only itself away")
+        }),
         _ => return None,
     })
 }

@@ -53,7 +53,14 @@ fn target(input: &Value) -> Outcome {
 }
 
 fn lid_target(input: &Value, _: &Value) -> Option<&'static str> {
-    text(input).to_lowercase().ends_with("@lid").then_some("13.1 a LID stays a LID")
+    let target = text(input).trim().to_lowercase();
+    if target.ends_with("@lid") {
+        return Some("13.1 a LID stays a LID");
+    }
+    if target.ends_with("@hosted") {
+        return Some("13.1 a hosted number is a number");
+    }
+    target.get(1..).is_some_and(|rest| rest.contains('+')).then_some("8.1 a number has one plus")
 }
 
 fn self_chat(input: &Value) -> Outcome {

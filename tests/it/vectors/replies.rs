@@ -40,7 +40,7 @@ fn response_prefix(input: &Value) -> Outcome {
 }
 
 fn template(input: &Value, filled: bool) -> Outcome {
-    let Some(template) = input.as_str() else { return Ok(Value::Null) };
+    let Some(template) = input.as_str().filter(|t| !t.is_empty()) else { return Ok(Value::Null) };
     if template.to_lowercase().contains("think") && filled {
         return Err(LeftOut("the case does not say which thinking level was set"));
     }

@@ -9,8 +9,8 @@ pub fn functions(name: &str) -> Option<(Run, Deviation)> {
         "buildInboundLine" => (inbound_line, |i, e| quoted_marker(&i["msg"], e)),
         "chunkMarkdownText" | "chunkMarkdownTextWithMode:length" => (|i| cut(i, ChunkMode::Length), chunk_deviation),
         "chunkMarkdownTextWithMode:newline" => (|i| cut(i, ChunkMode::Newline), chunk_deviation),
-        "resolveTextChunkLimit" => (chunk_limit, NEVER),
-        "resolveChunkMode" => (chunk_mode, NEVER),
+        "resolveTextChunkLimit" => (chunk_limit, other_default),
+        "resolveChunkMode" => (chunk_mode, other_default),
         _ => return None,
     })
 }
@@ -39,16 +39,14 @@ pub fn options(envelope: &Value) -> Result<Options, LeftOut> {
 
 fn format_envelope(input: &Value) -> Outcome {
     let sender = &input["sender"];
-    let label = Sender { name: sender["name"].as_str(), number: sender["e164"].as_str(), id: sender["id"].as_str() }
-        .label()
-        .filter(|_| matches!(text(&input["chatType"]), "group" | "channel"));
-    let label = label.or_else(|| {
-        let direct = text(&input["chatType"]) == "direct";
-        input["senderLabel"].as_str().filter(|l| !direct && !l.trim().is_empty()).map(|l| l.trim().to_owned())
-    });
+    let given = input["senderLabel"].as_str().map(|label| label.trim().to_owned()).filter(|label| !label.is_empty());
+    let direct = matches!(text(&input["chatType"]), "" | "direct");
+    let sender = Sender { name: sender["name"].as_str(), number: sender["e164"].as_str(), id: sender["id"].as_str() };
+    let label = given.or_else(|| sender.label()).filter(|_| !direct);
     let body = text(&input["body"]);
     let body = label.map_or_else(|| body.to_owned(), |label| format!("{label}: {body}"));
-    let (now, before) = (input["timestamp"].as_i64(), input["previousTimestamp"].as_i64());
+    let now = input["timestamp"].as_i64().filter(|at| *at > 0);
+    let before = input["previousTimestamp"].as_i64();
     let options = options(&input["envelope"])?;
     Ok(json!(envelope::envelope(text(&input["channel"]), text(&input["from"]), now, before, &body, &options)))
 }
@@ -114,10 +112,25 @@ fn chunk_deviation(input: &Value, expected: &Value) -> Option<&'static str> {
     if whole.lines().any(|l| fence(l) && l.encode_utf16().count() * 4 > limit * 3) {
         return Some("12.4 long opening lines are not repeated");
     }
-    let graphemes = |text: &str| text.graphemes(true).filter(|g| !g.trim().is_empty()).count();
-    let cut: usize = chunks.iter().map(|c| graphemes(c)).sum();
-    let fenced = whole.lines().any(fence);
-    (!fenced && cut != graphemes(whole)).then_some("12.4 graphemes stay whole")
+    if whole.contains('\r') && whole.lines().any(fence) {
+        return Some("12.4 a fence may end in CRLF");
+    }
+    // The lines that close and open a fence around a cut are not the text's own.
+    let own = |chunk: &str| {
+        let after = chunk.split_once('\n').filter(|(open, _)| fence(open)).map_or(chunk, |(_, text)| text);
+        let before = chunk.rsplit_once('\n').filter(|(_, close)| fence(close)).map_or(chunk, |(text, _)| text);
+        [after.graphemes(true).next().map(str::to_owned), before.graphemes(true).next_back().map(str::to_owned)]
+    };
+    let known: std::collections::HashSet<&str> = whole.graphemes(true).collect();
+    let torn = |grapheme: String| !grapheme.trim().is_empty() && !known.contains(grapheme.as_str());
+    chunks.iter().flat_map(|c| own(c)).flatten().any(torn).then_some("12.4 graphemes stay whole")
+}
+
+/// No account is named, and the account `default` is none.
+fn other_default(input: &Value, _: &Value) -> Option<&'static str> {
+    let accounts = input["cfg"]["channels"]["whatsapp"]["accounts"].as_object()?;
+    let other = input["accountId"].is_null() && !accounts.is_empty() && !accounts.contains_key("default");
+    other.then_some("13.2 who names no account means the default account")
 }
 
 fn chunk_limit(input: &Value) -> Outcome {
