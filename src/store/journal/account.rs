@@ -43,7 +43,8 @@ impl AccountOutbox {
     }
 
     /// Texts to people that WhatsApp took before `before` and after `after`, that no device of the recipient has confirmed and that
-    /// nobody has tried to send once more ([`AccountOutbox::resent`], [`AccountOutbox::not_resent`]): WhatsApp also takes a message that none of the recipient's devices can read.
+    /// nobody has tried to send once more ([`AccountOutbox::resent`], [`AccountOutbox::not_resent`]): WhatsApp also takes a message
+    /// that none of the recipient's devices can read.
     ///
     /// # Errors
     /// When they cannot be read.
