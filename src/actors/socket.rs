@@ -4,7 +4,7 @@
 //! so that a late message of an older socket is recognised and dropped. Inbound messages take the durable way: the link's
 //! sink commits them to the journal first (only then WhatsApp is acked) and hands the new ones to the router.
 
-mod acks;
+mod feedback;
 mod media;
 mod outbox;
 mod sink;
@@ -25,7 +25,7 @@ use crate::store::journal::Journal;
 use crate::store::lock::AccountLock;
 use crate::whatsapp::{GroupInfo, Link, LinkError, LinkSpec, Links, OpenError};
 
-use acks::Acks;
+use feedback::Feedback;
 use outbox::Pump;
 use sink::Sink;
 
@@ -180,7 +180,7 @@ pub struct SocketActor {
     reports: Recipient<SocketReport>,
     link: Option<Link>,
     /// Told by the sink, waited for by the sender.
-    acks: Acks,
+    feedback: Feedback,
     /// Set by every [`DrainOutbox`].
     drain: watch::Sender<Option<PacingConfig>>,
     /// [`CloseSocket`] came before the link was open.
@@ -234,7 +234,7 @@ impl SocketActor {
             generation,
             reports,
             link: None,
-            acks: Acks::default(),
+            feedback: Feedback::default(),
             drain: watch::channel(None).0,
             close_when_open: false,
             pairing_only: false,
@@ -274,7 +274,7 @@ impl Actor for SocketActor {
             self.spec.account.clone(),
             self.generation,
             self.reports.clone(),
-            self.acks.clone(),
+            self.feedback.clone(),
             &self.cx,
         ));
         let links = self.cx.links.clone();
@@ -327,7 +327,7 @@ impl Handler<Opened> for SocketActor {
             me.do_send(Ended(reason));
         });
         let link = self.link.clone().expect("set above");
-        let pump = Pump::new(link, &self.cx, generation, self.reports.clone(), self.acks.clone());
+        let pump = Pump::new(link, &self.cx, generation, self.reports.clone(), self.feedback.clone());
         let pump = self.cx.pool.spawn(pump.run(self.drain.subscribe()));
         self.tasks = vec![AbortOnDrop(run.abort_handle()), AbortOnDrop(pump.abort_handle())];
     }

@@ -208,7 +208,7 @@ async fn a_phone_that_was_installed_anew_reads_what_is_sent_to_it() {
 /// Of requests that come at the same moment the client may answer one only; the other one is found at the pump's next look.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_phones_that_ask_for_the_same_message_again_at_the_same_moment_both_get_it() {
-    let world = World::builder().deadline(std::time::Duration::from_secs(120)).start().await.expect("world");
+    let world = World::start().await.expect("world");
     let (work, ann, bob) =
         (world.phone("+15550001111"), world.contact("+15557654321", "Ann"), world.contact("+15557000002", "Bob"));
     let group = world.group("Friends", &ann, &[&bob, &work]);

@@ -26,6 +26,19 @@ fn verso(state: &Path, world: &str) -> Command {
     command
 }
 
+/// The same program in a shell's foreground, also when the tests run in the background, where shells have Ctrl-C ignored.
+fn in_foreground(program: &Command) -> Command {
+    let mut command = Command::new("env");
+    command.arg("--default-signal=INT").arg(program.get_program()).args(program.get_args()).stdin(Stdio::null());
+    for (name, value) in program.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    command
+}
+
 /// A folder with a configuration whose API takes any free port and whose log stays in the folder.
 pub fn state(rest: &str) -> tempfile::TempDir {
     let state = tempfile::tempdir().expect("temp dir");
@@ -373,7 +386,7 @@ async fn a_login_that_is_interrupted_costs_nothing() {
     let world = World::start().await.expect("world");
     let work = world.phone("+15550001111");
     let interrupted = async |state: &Path| {
-        let mut command = tokio::process::Command::from(verso(state, &world.ws_url()));
+        let mut command = tokio::process::Command::from(in_foreground(&verso(state, &world.ws_url())));
         command.args(["channels", "login", "--account", "work"]).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut login = command.kill_on_drop(true).spawn().expect("runs");
         let mut lines = BufReader::new(login.stdout.take().expect("piped")).lines();

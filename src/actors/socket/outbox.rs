@@ -12,7 +12,7 @@ use indexmap::IndexMap;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
-use super::acks::{Acks, Expected};
+use super::feedback::{Expected, Feedback};
 use super::{Report, SocketContext, SocketReport};
 use crate::clock::{Clock, UnixMs};
 use crate::config::model::PacingConfig;
@@ -34,6 +34,8 @@ const UNREAD_AFTER: UnixMs = 10 * 60_000;
 const UNREAD_UNTIL: UnixMs = 60 * 60_000;
 /// How often both are looked for.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
+/// Of what is asked for again the client answers most; so long after a request it is looked what is left.
+const CLIENT_ANSWERS: Duration = Duration::from_secs(2);
 /// Chats that are written to at the same time.
 const LANES: usize = 4;
 
@@ -53,8 +55,9 @@ pub(super) struct Pump {
     handed_over: HashMap<MessageId, Instant>,
     /// Chats with a lane under way.
     busy: HashSet<Jid>,
-    /// When it was looked last for what devices ask for again.
+    /// When it was looked last for what devices ask for again, and when it is next because one asked.
     looked: Option<UnixMs>,
+    look_again: Option<Instant>,
     /// Chats with a failure: how many in a row, and until when they wait; `None` when they may be tried again.
     waits: HashMap<Jid, (u32, Option<Instant>)>,
     /// When what answers nobody may leave, and to whom.
@@ -76,7 +79,7 @@ struct Shared {
     reports: Recipient<SocketReport>,
     clock: Clock,
     slots: Semaphore,
-    acks: Acks,
+    feedback: Feedback,
 }
 
 /// How a lane ended.
@@ -94,7 +97,7 @@ impl Pump {
         cx: &SocketContext,
         generation: u64,
         reports: Recipient<SocketReport>,
-        acks: Acks,
+        feedback: Feedback,
     ) -> Self {
         let shared = Shared {
             outbox: cx.journal.outbox(&link),
@@ -103,13 +106,14 @@ impl Pump {
             reports,
             clock: cx.clock.clone(),
             slots: Semaphore::new(LANES),
-            acks,
+            feedback,
         };
         Self {
             shared: Arc::new(shared),
             handed_over: HashMap::new(),
             busy: HashSet::new(),
             looked: None,
+            look_again: None,
             waits: HashMap::new(),
             turns: HashMap::new(),
             seen: Instant::now(),
@@ -127,6 +131,7 @@ impl Pump {
             let retries = self.waits.values().filter_map(|(_, until)| *until);
             let turns = self.turns.values().map(|(turn, _)| *turn).filter(|turn| *turn > self.seen);
             let wake = retries.chain(turns).min();
+            let look_again = self.look_again;
             tokio::select! {
                 changed = drain.changed() => {
                     if changed.is_err() {
@@ -150,6 +155,17 @@ impl Pump {
                 () = reached(wake) => {
                     let now = Instant::now();
                     self.waits.values_mut().for_each(|(_, until)| *until = until.filter(|until| *until > now));
+                }
+                () = self.shared.feedback.asked() => {
+                    self.look_again.get_or_insert_with(|| Instant::now() + CLIENT_ANSWERS);
+                }
+                () = reached(look_again) => {
+                    self.look_again = None;
+                    if self.pacing.is_some() {
+                        for letters in self.asked().await {
+                            lanes.push(self.shared.clone().lane(letters));
+                        }
+                    }
                 }
                 _ = look.tick() => if self.pacing.is_some() {
                     let mut again = self.asked().await;
@@ -300,7 +316,7 @@ impl Shared {
             if !letter.handling().answer && !again && !self.outbox.waits(&id).await {
                 continue;
             }
-            let expected = self.acks.expect(&id);
+            let expected = self.feedback.expect(&id);
             let at = self.clock.now();
             let sent = self.link.send(&letter).await;
             drop(slot);

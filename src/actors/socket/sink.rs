@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use actix::Recipient;
 use futures::future::BoxFuture;
 
-use super::acks::Acks;
+use super::feedback::Feedback;
 use super::{Report, SocketContext, SocketReport, outbox};
 use crate::actors::router::InboundReceived;
 use crate::clock::Clock;
@@ -21,7 +21,7 @@ pub(super) struct Sink {
     account: AccountId,
     generation: u64,
     reports: Recipient<SocketReport>,
-    acks: Acks,
+    feedback: Feedback,
     router: Recipient<InboundReceived>,
     journal: Journal,
     clock: Clock,
@@ -34,11 +34,11 @@ impl Sink {
         account: AccountId,
         generation: u64,
         reports: Recipient<SocketReport>,
-        acks: Acks,
+        feedback: Feedback,
         cx: &SocketContext,
     ) -> Self {
         let (router, journal, clock) = (cx.router.clone(), cx.journal.clone(), cx.clock.clone());
-        Self { account, generation, reports, acks, router, journal, clock, logged_in_at: Arc::default() }
+        Self { account, generation, reports, feedback, router, journal, clock, logged_in_at: Arc::default() }
     }
 
     fn report(&self, what: Report) {
@@ -50,7 +50,7 @@ impl LinkSink for Sink {
     fn event(&self, event: LinkEvent) {
         match event {
             LinkEvent::ServerAck { id, error } => {
-                self.acks.came(&id, error.as_deref());
+                self.feedback.came(&id, error.as_deref());
                 let state = match &error {
                     None => OutboxState::Acked,
                     // The part stays handed over; without an ack it is sent again with the same id.
@@ -73,6 +73,7 @@ impl LinkSink for Sink {
             LinkEvent::Receipt { .. } => {}
             LinkEvent::AskedAgain { id } => {
                 self.journal.asked_again(&self.account, &id);
+                self.feedback.asked_again();
             }
             other => {
                 if matches!(other, LinkEvent::CatchingUp { .. } | LinkEvent::Connected(_)) {
@@ -146,7 +147,7 @@ mod tests {
             account: AccountId::new("work"),
             generation: 1,
             reports: judge.clone().recipient(),
-            acks: Acks::default(),
+            feedback: Feedback::default(),
             router: judge.recipient(),
             journal: Journal::open(&dir.path().join("state.db"), Clock::System).expect("opens"),
             clock: Clock::System,

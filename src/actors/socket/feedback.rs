@@ -1,29 +1,38 @@
-//! What WhatsApp answers to the parts that are being sent, for who sends them.
+//! What comes back for the parts that are being sent, for who sends them.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 use crate::ids::MessageId;
 
-/// Parts of one connection whose ack somebody waits for.
+type Waiting = HashMap<MessageId, oneshot::Sender<Option<String>>>;
+
+/// What comes back on one connection.
 #[derive(Clone, Default)]
-pub(super) struct Acks(Arc<Mutex<HashMap<MessageId, oneshot::Sender<Option<String>>>>>);
+pub(super) struct Feedback(Arc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    /// Parts whose ack somebody waits for.
+    waiting: Mutex<Waiting>,
+    asked: Notify,
+}
 
 /// Waits for the ack of one part.
 pub(super) struct Expected {
-    acks: Acks,
+    feedback: Feedback,
     id: MessageId,
     told: oneshot::Receiver<Option<String>>,
 }
 
-impl Acks {
+impl Feedback {
     /// The ack of a part that is about to be sent.
     pub(super) fn expect(&self, id: &MessageId) -> Expected {
         let (tell, told) = oneshot::channel();
         self.with(|waiting| waiting.insert(id.clone(), tell));
-        Expected { acks: self.clone(), id: id.clone(), told }
+        Expected { feedback: self.clone(), id: id.clone(), told }
     }
 
     /// WhatsApp answered; `refused` is the code with which it did not take the part.
@@ -34,8 +43,18 @@ impl Acks {
         }
     }
 
-    fn with<T>(&self, work: impl FnOnce(&mut HashMap<MessageId, oneshot::Sender<Option<String>>>) -> T) -> T {
-        work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    /// A device asks for a message again.
+    pub(super) fn asked_again(&self) {
+        self.0.asked.notify_one();
+    }
+
+    /// Waits until a device asks, or one has asked since the last time.
+    pub(super) async fn asked(&self) {
+        self.0.asked.notified().await;
+    }
+
+    fn with<T>(&self, work: impl FnOnce(&mut Waiting) -> T) -> T {
+        work(&mut self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -48,7 +67,7 @@ impl Expected {
 
 impl Drop for Expected {
     fn drop(&mut self) {
-        self.acks.with(|waiting| waiting.remove(&self.id));
+        self.feedback.with(|waiting| waiting.remove(&self.id));
     }
 }
 
@@ -58,14 +77,14 @@ mod tests {
 
     #[tokio::test]
     async fn whoever_waits_is_told_and_nothing_is_kept_of_the_others() {
-        let acks = Acks::default();
+        let feedback = Feedback::default();
         let ids = ["TAKEN", "REFUSED", "SILENT"].map(MessageId::new);
-        let [mut taken, mut refused, silent] = ids.each_ref().map(|id| acks.expect(id));
-        acks.came(&ids[0], None);
-        acks.came(&ids[1], Some("503"));
-        acks.came(&MessageId::new("UNKNOWN"), None);
+        let [mut taken, mut refused, silent] = ids.each_ref().map(|id| feedback.expect(id));
+        feedback.came(&ids[0], None);
+        feedback.came(&ids[1], Some("503"));
+        feedback.came(&MessageId::new("UNKNOWN"), None);
         assert_eq!((taken.refusal().await, refused.refusal().await), (None, Some("503".to_owned())));
         drop((taken, refused, silent));
-        assert_eq!(acks.with(|waiting| waiting.len()), 0);
+        assert_eq!(feedback.with(|waiting| waiting.len()), 0);
     }
 }
