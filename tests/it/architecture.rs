@@ -153,3 +153,17 @@ fn rules_do_no_io_and_ask_no_clock() {
     });
     assert!(wrong.is_empty(), "rules must be pure:\n{}", wrong.join("\n"));
 }
+
+/// Asks git for what is committed: build output and an editor's leftovers are no part of the layout.
+#[test]
+fn the_top_level_holds_what_the_owner_listed() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let listed = std::process::Command::new("git").args(["ls-tree", "--name-only", "HEAD"]).current_dir(root).output();
+    let listed = listed.expect("git runs");
+    assert!(listed.status.success(), "{}", String::from_utf8_lossy(&listed.stderr));
+    let names = String::from_utf8(listed.stdout).expect("names are text");
+    let allowed = ["Cargo.toml", "Cargo.lock", "LICENSE", "README.md", "src", "config", "tests", "deploy"];
+    let odd: Vec<&str> = names.lines().filter(|name| !name.starts_with('.') && !allowed.contains(name)).collect();
+    assert!(odd.is_empty(), "the top level holds {odd:?}: everything lives below {allowed:?} or a dot name");
+    assert!(names.lines().any(|name| name == "src"), "the list is the repository's: {names}");
+}
