@@ -7,6 +7,7 @@
 //! ```
 
 mod answer;
+mod history;
 mod media;
 mod run;
 mod tool;
