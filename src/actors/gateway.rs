@@ -81,6 +81,9 @@ impl Gateway {
             tracing::warn!(target: "config", "{warning}");
         }
         boot.paths.prepare().map_err(|e| BootError::State(e.to_string()))?;
+        if let Some(said) = boot.paths.make_private(std::env::home_dir().as_deref()) {
+            tracing::warn!(target: "gateway", "{said}");
+        }
         let journal =
             Journal::open(&boot.paths.state_db(), boot.clock.clone()).map_err(|e| BootError::State(e.to_string()))?;
         // A demo build dials this machine and nothing else.

@@ -15,6 +15,7 @@ mod lookup;
 mod media;
 mod outbox;
 mod rows;
+mod schema;
 mod sessions;
 mod settle;
 mod writer;
@@ -41,7 +42,7 @@ pub use settle::{Aside, Turn};
 
 use outbox::Tally;
 use rows::inbound_row;
-use writer::{Job, Order, Writer, damaged, in_savepoint, may_pass, open_connection};
+use writer::{Job, Order, Writer, damaged, in_savepoint, may_pass};
 
 /// By account and chat: the last message that an agent answered. Worked out once for a query and not for each of its rows.
 const LAST_ANSWERED: &str = "SELECT account, chat, max(seq) AS answered FROM inbound
@@ -62,12 +63,12 @@ impl Journal {
     /// Opens or creates the database and starts its writer.
     ///
     /// # Errors
-    /// When the file cannot be opened, is damaged, or belongs to a newer Verso.
+    /// When the file cannot be opened, is damaged, or was written by a newer Verso.
     pub fn open(path: &Path, clock: crate::clock::Clock) -> Result<Self, StoreError> {
         if let Some(dir) = path.parent() {
             crate::store::atomic::private_dir(dir)?;
         }
-        let connection = open_connection(path)?;
+        let connection = schema::open_journal(path, clock.now())?;
         let inherited = connection
             .query_row("SELECT coalesce(max(seq), 0) FROM inbound", [], |r| r.get(0))
             .map_err(|e| StoreError::Damaged { path: path.to_path_buf(), cause: e.to_string() })?;
@@ -275,6 +276,9 @@ impl Journal {
                 "DELETE FROM facts WHERE (key LIKE 'send:%' OR key LIKE 'notice:%' OR key LIKE 'asked:%') AND updated_at < ?1",
                 params![journal_before],
             )?;
+            if let Some(path) = db.path() {
+                schema::forget_backups(Path::new(path), journal_before);
+            }
             Ok(expired)
         })
         .await

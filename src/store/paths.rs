@@ -1,5 +1,7 @@
 //! The whole on-disk tree in one place (behaviour.md 1, design 4).
 
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::ids::{AccountId, AgentId};
@@ -95,5 +97,54 @@ impl StatePaths {
         private_dir(&self.credentials)?;
         let probe = tempfile::Builder::new().prefix(".verso-probe-").tempfile_in(&self.root);
         probe.map(drop).map_err(StoreError::io("write into", &self.root))
+    }
+
+    /// Takes the state folder away from other users of the machine; answers with a sentence when they could use it. A folder that is
+    /// not Verso's alone (another user's, shared like `/tmp`, or `home`) keeps its mode, and the sentence says what to do.
+    pub fn make_private(&self, home: Option<&Path>) -> Option<String> {
+        let (root, shown) = (&self.root, self.root.display());
+        let meta = fs::metadata(root).ok()?;
+        let mode = meta.permissions().mode() & 0o7777;
+        if mode & 0o077 == 0 {
+            return None;
+        }
+        let others = format!("other users of this machine can reach into the state folder {shown} (mode {:04o})", mode);
+        let ours = meta.uid() == rustix::process::geteuid().as_raw() && mode & 0o1000 == 0;
+        if !ours || home.is_some_and(|home| home == root) {
+            return Some(format!("{others}; set VERSO_STATE_DIR to a folder of Verso's own, with mode 0700"));
+        }
+        Some(match fs::set_permissions(root, fs::Permissions::from_mode(mode & 0o700)) {
+            Ok(()) => format!("{others}; that is over now: its mode is {:04o}", mode & 0o700),
+            Err(error) => format!("{others} and its mode cannot be changed ({error}); run: chmod 700 {shown}"),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_folder_that_others_could_use_is_closed_unless_it_is_shared() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let root = dir.path().join("state");
+        fs::create_dir(&root).expect("made");
+        let paths = StatePaths::new(&root, None);
+        let with = |mode: u32| {
+            fs::set_permissions(&root, fs::Permissions::from_mode(mode)).expect("chmod");
+            let said = paths.make_private(Some(Path::new("/home/ann")));
+            (said, fs::metadata(&root).expect("there").permissions().mode() & 0o7777)
+        };
+        assert_eq!(with(0o700), (None, 0o700));
+        for open in [0o755, 0o750, 0o777] {
+            let (said, mode) = with(open);
+            assert!(said.expect("a warning").contains(&format!("(mode {open:04o}); that is over now")), "{open:o}");
+            assert_eq!(mode, 0o700);
+        }
+        let (said, mode) = with(0o1777);
+        assert!(said.expect("a warning").contains("set VERSO_STATE_DIR"));
+        assert_eq!(mode, 0o1777);
+        fs::set_permissions(&root, fs::Permissions::from_mode(0o755)).expect("chmod");
+        assert!(paths.make_private(Some(&root)).expect("a warning").contains("set VERSO_STATE_DIR"), "somebody's home");
     }
 }

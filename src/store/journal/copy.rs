@@ -6,7 +6,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 
 use super::rows::OutboxState;
-use super::writer::open_connection;
+use super::schema::open_connection;
 use crate::clock::UnixMs;
 use crate::outgoing::Outgoing;
 use crate::policy::decision::{Decision, Gate, Verdict};

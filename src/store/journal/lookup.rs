@@ -9,6 +9,7 @@ use rusqlite::{Connection, OpenFlags, params};
 use serde_json::{Value, json};
 
 use super::rows::{InboundRow, OutboxRow, inbound_row, outbox_row};
+use super::schema::refuse_newer;
 use crate::ids::MessageId;
 use crate::store::StoreError;
 
@@ -23,6 +24,7 @@ pub fn look_up(path: &Path, id: &MessageId) -> Result<Vec<Value>, StoreError> {
     let broken = |e: rusqlite::Error| StoreError::Damaged { path: path.to_path_buf(), cause: e.to_string() };
     let db = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(broken)?;
     db.busy_timeout(Duration::from_secs(5)).map_err(broken)?;
+    refuse_newer(&db, path)?;
     find(&db, id).map_err(broken)
 }
 
@@ -85,7 +87,7 @@ pub(super) fn find(db: &Connection, id: &MessageId) -> rusqlite::Result<Vec<Valu
 
 #[cfg(test)]
 mod tests {
-    use super::super::writer::open_connection;
+    use super::super::schema::open_connection;
     use super::*;
 
     #[test]

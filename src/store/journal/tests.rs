@@ -84,7 +84,7 @@ async fn texts_of_an_older_version_are_loaded() {
     let dir = tempfile::tempdir().expect("temp dir");
     let path = dir.path().join("state.db");
     let old = Connection::open(&path).expect("opens");
-    for (version, step) in writer::MIGRATIONS.iter().enumerate().take(2) {
+    for (version, step) in schema::MIGRATIONS.iter().enumerate().take(2) {
         old.execute_batch(&format!("{step} PRAGMA user_version = {};", version + 1)).expect("old schema");
     }
     old.execute_batch(

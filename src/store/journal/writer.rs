@@ -1,4 +1,4 @@
-//! The journal's one writer thread: batches, transactions, schema.
+//! The journal's one writer thread: batches and transactions.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -194,60 +194,4 @@ impl Writer<'_> {
             }
         }
     }
-}
-
-/// The schema, one step per version of `PRAGMA user_version`.
-pub(super) const MIGRATIONS: [&str; 3] = ["
-    CREATE TABLE inbound(
-        seq INTEGER PRIMARY KEY AUTOINCREMENT, account TEXT NOT NULL, chat TEXT NOT NULL, sender TEXT NOT NULL, id TEXT NOT NULL,
-        sent_at INTEGER NOT NULL, received_at INTEGER NOT NULL, message TEXT NOT NULL, state TEXT NOT NULL,
-        decision TEXT, decided_at INTEGER, answered_at INTEGER, UNIQUE(account, chat, sender, id)) STRICT;
-    CREATE INDEX inbound_open ON inbound(account, seq) WHERE state IN ('new', 'admitted');
-    CREATE INDEX inbound_id ON inbound(id);
-    CREATE TABLE outbox(
-        seq INTEGER PRIMARY KEY AUTOINCREMENT, account TEXT NOT NULL, id TEXT NOT NULL, chat TEXT NOT NULL, text TEXT NOT NULL,
-        answers INTEGER, state TEXT NOT NULL, rank INTEGER NOT NULL, cause TEXT,
-        created_at INTEGER NOT NULL, updated_at INTEGER NOT NULL, UNIQUE(account, id)) STRICT;
-    CREATE INDEX outbox_open ON outbox(account, seq) WHERE state IN ('queued', 'sent');
-    CREATE INDEX outbox_answers ON outbox(answers);
-    CREATE INDEX outbox_id ON outbox(id);
-    CREATE TABLE facts(key TEXT PRIMARY KEY, value TEXT NOT NULL, updated_at INTEGER NOT NULL) STRICT, WITHOUT ROWID;
-", "
-    CREATE INDEX inbound_chat ON inbound(account, chat, seq);
-", "
-    ALTER TABLE outbox RENAME COLUMN text TO content;
-    UPDATE outbox SET content = json_object('type', 'text', 'text', content, 'quote', NULL);
-    ALTER TABLE outbox ADD COLUMN first_contact INTEGER NOT NULL DEFAULT 0;
-    ALTER TABLE outbox ADD COLUMN attempts INTEGER NOT NULL DEFAULT 0;
-    ALTER TABLE outbox ADD COLUMN resent_at INTEGER;
-"];
-
-pub(super) fn open_connection(path: &Path) -> Result<Connection, StoreError> {
-    let broken = |e: rusqlite::Error| match e.sqlite_error_code() {
-        Some(rusqlite::ErrorCode::NotADatabase | rusqlite::ErrorCode::DatabaseCorrupt) => {
-            StoreError::Damaged { path: path.to_path_buf(), cause: e.to_string() }
-        }
-        _ => StoreError::Io { what: "open", path: path.to_path_buf(), cause: std::io::Error::other(e.to_string()) },
-    };
-    let db = Connection::open(path).map_err(broken)?;
-    {
-        use std::os::unix::fs::PermissionsExt;
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
-            .map_err(StoreError::io("protect", path))?;
-    }
-    db.busy_timeout(std::time::Duration::from_secs(5)).map_err(broken)?;
-    db.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;")
-        .map_err(broken)?;
-    let version: u32 = db.query_row("PRAGMA user_version", [], |r| r.get(0)).map_err(broken)?;
-    let version = version as usize;
-    if version > MIGRATIONS.len() {
-        return Err(StoreError::Damaged {
-            path: path.to_path_buf(),
-            cause: format!("it was written by a newer Verso (schema {version}, this one knows {})", MIGRATIONS.len()),
-        });
-    }
-    for (index, step) in MIGRATIONS.iter().enumerate().skip(version) {
-        db.execute_batch(&format!("BEGIN; {step} PRAGMA user_version = {}; COMMIT;", index + 1)).map_err(broken)?;
-    }
-    Ok(db)
 }
