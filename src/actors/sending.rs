@@ -269,7 +269,7 @@ async fn prepare(draft: &Draft, job: &SendJob, loader: &Loader) -> Result<(Vec<M
                     {
                         "; the limit is agents.defaults.mediaMaxMb"
                     }
-                    MediaError::Unusable { .. } => {
+                    MediaError::Unusable { .. } | MediaError::Overloaded { .. } => {
                         "; as a document (--force-document, in the API forceDocument) it is sent as it is"
                     }
                     _ => "",

@@ -68,6 +68,16 @@ pub enum MediaError {
         /// What is wrong with it.
         why: String,
     },
+    /// Conversions that never ended hold too many threads.
+    #[error(
+        "{name} is not converted: {stuck} conversions before it hang (see the log), so no more are begun; restart Verso"
+    )]
+    Overloaded {
+        /// As it was named.
+        name: String,
+        /// Threads that hang.
+        stuck: usize,
+    },
     /// The copy that is to be sent cannot be written.
     #[error("cannot write media into {}: {cause}; check that the user running Verso owns it and the disk is not full", path.display())]
     Disk {

@@ -27,6 +27,8 @@ pub struct Patience {
     pub whole: Duration,
     /// For one run of ffmpeg: minutes of sound take seconds, whatever takes longer hangs.
     pub tool: Duration,
+    /// For one conversion by what is built in, once it has its turn: large pictures and hours of sound take seconds.
+    pub conversion: Duration,
 }
 
 impl Default for Patience {
@@ -36,6 +38,7 @@ impl Default for Patience {
             idle: Duration::from_secs(30),
             whole: Duration::from_secs(300),
             tool: Duration::from_secs(120),
+            conversion: Duration::from_secs(30),
         }
     }
 }

@@ -6,6 +6,7 @@
 //! ```
 //! The outbox owns the files from then on: it deletes one when its part is done, and calls [`Loader::sweep`] at the start.
 
+mod conversions;
 mod error;
 mod fetch;
 mod ffmpeg;
@@ -26,14 +27,14 @@ mod voice;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-use tokio::sync::Semaphore;
+use std::time::Duration;
 
 pub use error::MediaError;
 pub use fetch::Patience;
 pub use unsent::Unsent;
 
 use crate::outgoing::MediaFile;
+use conversions::{Conversions, Failed, MOST_STUCK, Product};
 use fetch::Fetcher;
 use ffmpeg::Ffmpeg;
 use intake::{Cap, Copy};
@@ -41,8 +42,6 @@ use shape::Shaped;
 
 /// Pictures and sounds that can be made smaller may have this size at first.
 const LARGEST_SOURCE: u64 = 100 * 1024 * 1024;
-/// Conversions at a time: each may take a quarter of a gigabyte and a whole core.
-const CONVERSIONS: usize = 2;
 
 /// Makes files ready to send. Cheap to clone; all clones share connections and limits.
 #[derive(Clone, Debug)]
@@ -50,7 +49,9 @@ pub struct Loader {
     folder: Arc<Path>,
     fetcher: Fetcher,
     ffmpeg: Option<Ffmpeg>,
-    conversions: Arc<Semaphore>,
+    conversions: Conversions,
+    /// For one conversion by what is built in.
+    limit: Duration,
 }
 
 /// What a loader may connect to.
@@ -134,7 +135,8 @@ impl Loader {
             folder: folder.into(),
             fetcher: Fetcher::new(reach, patience)?,
             ffmpeg: ffmpeg.map(|program| Ffmpeg::new(program, patience.tool)),
-            conversions: Arc::new(Semaphore::new(CONVERSIONS)),
+            conversions: Conversions::new(),
+            limit: patience.conversion,
         })
     }
 
@@ -179,22 +181,32 @@ impl Loader {
         copied.await.unwrap_or_else(|e| Err(MediaError::Read { name: wish.shown(), why: e.to_string() }))
     }
 
-    /// Runs a conversion on a blocking thread, two at a time. A decoder that panics costs this file only.
-    async fn convert<T: Send + 'static>(
+    /// Runs a conversion by what is built in. A decoder that panics or loops costs this file only.
+    async fn convert<T>(
         &self,
         wish: &Wish,
         work: impl FnOnce(&Wish, &Path) -> Result<T, MediaError> + Send + 'static,
-    ) -> Result<T, MediaError> {
-        let permit = Arc::clone(&self.conversions).acquire_owned().await.expect("the semaphore is never closed");
+    ) -> Result<T, MediaError>
+    where
+        Result<T, MediaError>: Product,
+    {
         let (own, folder) = (wish.clone(), Arc::clone(&self.folder));
-        let done = tokio::task::spawn_blocking(move || {
-            let result = work(&own, &folder);
-            drop(permit);
-            result
-        });
-        done.await.unwrap_or_else(|_| {
-            Err(MediaError::Unusable { name: wish.shown(), what: "file", why: "its decoder failed".into() })
+        // A document passes no decoder.
+        let most_stuck = if wish.as_document { usize::MAX } else { MOST_STUCK };
+        let done = self.conversions.run(self.limit, most_stuck, move || work(&own, &folder)).await;
+        let unusable = |why| MediaError::Unusable { name: wish.shown(), what: "file", why };
+        done.unwrap_or_else(|failed| {
+            Err(match failed {
+                Failed::Panicked => unusable("its decoder failed".into()),
+                Failed::TooSlow => unusable(format!("it was not converted within {} s", self.limit.as_secs_f32())),
+                Failed::NoThread(stuck) => MediaError::Overloaded { name: wish.shown(), stuck },
+            })
         })
+    }
+
+    /// Conversions that ran into their time limit and hold their threads still.
+    pub fn stuck_conversions(&self) -> usize {
+        self.conversions.stuck()
     }
 
     /// Audio that nothing here reads: through ffmpeg, or as it is.
@@ -215,7 +227,7 @@ impl Loader {
     ) -> Result<MediaFile, MediaError> {
         let (mut frame, mut made) = (None, None);
         if let Some(ffmpeg) = &self.ffmpeg {
-            let permit = self.conversions.acquire().await;
+            let permit = self.conversions.permit().await;
             match ffmpeg.look(copy.file.path()).await {
                 Ok(look) => {
                     if !matches!(mime.as_str(), "video/mp4" | "video/3gpp") {
@@ -247,7 +259,7 @@ impl Loader {
     async fn note(&self, wish: &Wish, copy: &Copy) -> Result<Option<MediaFile>, MediaError> {
         let Some(ffmpeg) = &self.ffmpeg else { return Ok(None) };
         let made = intake::temporary(&self.folder)?;
-        let permit = self.conversions.acquire().await;
+        let permit = self.conversions.permit().await;
         let ran = ffmpeg.to_opus(copy.file.path(), made.path(), wish.max_bytes).await;
         drop(permit);
         if let Err(why) = ran {

@@ -19,6 +19,7 @@ use tokio::net::TcpListener;
 use super::*;
 use crate::event::MediaKind;
 
+mod conversions;
 mod servers;
 mod sound;
 mod stickers;
@@ -45,6 +46,7 @@ fn place_within(ffmpeg: Option<PathBuf>, tool: Duration) -> Place {
         idle: Duration::from_millis(300),
         whole: Duration::from_secs(20),
         tool,
+        ..Patience::default()
     };
     let loader = Loader::with(dir.path().join("out"), Reach::Loopback, patience, ffmpeg).expect("a loader");
     Place { dir, loader }

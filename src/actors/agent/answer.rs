@@ -64,7 +64,9 @@ impl Files<'_> {
             tracing::warn!(target: "agent", %error, "a file of an answer is not sent");
             match error {
                 // The chat need not know how this machine is set up.
-                MediaError::Disk { .. } | MediaError::Tls(_) => "the gateway could not prepare the file".to_owned(),
+                MediaError::Disk { .. } | MediaError::Tls(_) | MediaError::Overloaded { .. } => {
+                    "the gateway could not prepare the file".to_owned()
+                }
                 error => error.to_string(),
             }
         })
