@@ -66,7 +66,6 @@ pub struct Gateway {
     /// The configuration at the start.
     pub config: Arc<Config>,
     addr: Addr<GatewayActor>,
-    #[cfg(feature = "demo")]
     journal: Journal,
 }
 
@@ -146,13 +145,7 @@ impl Gateway {
         }
         .start();
         router_addr.do_send(ReloadBy(addr.clone().recipient()));
-        Ok(Self {
-            port: GatewayPort::of(&addr),
-            config,
-            addr,
-            #[cfg(feature = "demo")]
-            journal,
-        })
+        Ok(Self { port: GatewayPort::of(&addr), config, addr, journal })
     }
 
     /// Makes an actor of `account` panic: the fault hook of the tests. Only in demo builds.
@@ -165,6 +158,21 @@ impl Gateway {
     #[cfg(feature = "demo")]
     pub fn journal(&self) -> Journal {
         self.journal.clone()
+    }
+
+    /// Notes a small fact in the state folder; true when it was another one before, or none.
+    pub async fn is_news(&self, fact: &str, value: &str) -> bool {
+        let noted = async {
+            let news = self.journal.get(fact).await?.is_none_or(|known| known != value);
+            if news {
+                self.journal.put(fact, value).await?;
+            }
+            Ok::<_, crate::store::StoreError>(news)
+        };
+        noted.await.unwrap_or_else(|error| {
+            tracing::error!(target: "gateway", fact, %error, "a fact could not be noted");
+            false
+        })
     }
 
     /// Closes every link and lets running agents finish, within `grace`.

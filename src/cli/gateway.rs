@@ -11,6 +11,7 @@ use super::Connection;
 use super::channels::account_id;
 use super::output::{Failure, Printer};
 use super::place::{Place, Reach};
+use super::upgrade::{self, Notice};
 use crate::actors::gateway::{Boot, Gateway};
 use crate::actors::messages::{GatewayEvent, GatewayPort, GetStatus, Reload, Subscribe};
 use crate::api::{AgentFacts, ApiHandle, ApiOptions, Bind, Settings, SettingsSource};
@@ -116,6 +117,13 @@ pub(super) fn run(args: &GatewayArgs, connection: &Connection, p: &mut Printer<'
     tracing::info!(target: telemetry::target::GATEWAY, %address, version = env!("CARGO_PKG_VERSION"), "gateway started");
     p.line(format!("Verso {} listens on ws://{address}", env!("CARGO_PKG_VERSION")));
     p.line(format!("Log file: {}", logs.current_file().display()));
+    if let Some(notice) = served.news.as_ref() {
+        p.line("Verso was updated. What changes for you (shown once; it stays in the changelog):");
+        for line in &notice.lines {
+            tracing::info!(target: telemetry::target::GATEWAY, "what changes for you: {line}");
+            p.line(format!("  {line}"));
+        }
+    }
     for account in unlinked {
         p.line(format!("WhatsApp {account} is not linked yet; link it with: verso channels login --account {account}"));
     }
@@ -164,6 +172,8 @@ pub(super) fn alone(
 struct Served {
     gateway: Gateway,
     api: ApiHandle,
+    /// What an upgrade changes, when nobody was told yet.
+    news: Option<Notice>,
 }
 
 impl Served {
@@ -192,7 +202,15 @@ async fn start(
         clock: Clock::System,
         only,
     };
+    // Nothing changes for somebody who begins.
+    let (begins, gateway_proper) = (!place.paths.state_db().exists(), boot.only.is_none());
     let gateway = Gateway::start(boot).await.map_err(|e| Failure::new(e.to_string()))?;
+    let mut news = upgrade::notice().filter(|_| begins || gateway_proper);
+    if let Some(notice) = &news
+        && (!gateway.is_news(upgrade::TOLD, &notice.id).await || begins)
+    {
+        news = None;
+    }
     let in_force = Arc::new(RwLock::new(Arc::clone(&gateway.config)));
     follow_reloads(&gateway.port, place.location.clone(), Arc::clone(&in_force)).await;
     let mut options = ApiOptions::new(settings(place.clone(), in_force, token));
@@ -201,7 +219,7 @@ async fn start(
         options.log_file = logs.file_source();
     }
     let api = crate::api::serve(options, listeners, gateway.port.clone()).map_err(|e| Failure::new(e.to_string()))?;
-    Ok(Served { gateway, api })
+    Ok(Served { gateway, api, news })
 }
 
 #[cfg(feature = "demo")]

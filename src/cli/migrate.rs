@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use super::output::{Failure, Printer};
 use super::place::Place;
-use super::{show, transfer};
+use super::{show, transfer, upgrade};
 use crate::actors::ACTIVATION_FACTS;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -296,7 +296,12 @@ impl Migration<'_> {
             }
         }
         if !self.dry_run && !fresh.is_empty() {
+            let begins = !database.exists();
             let journal = Journal::open(&database, Clock::System)?;
+            // Whoever comes from another program has no earlier Verso that something changes from.
+            if let Some(notice) = upgrade::notice().filter(|_| begins) {
+                journal.put(upgrade::TOLD, &notice.id).await?;
+            }
             let transcripts = Transcripts::new(self.place.paths.clone());
             for session in &fresh {
                 let Some(key) = session_key::parse(&session.key) else { continue };

@@ -17,6 +17,7 @@ pub mod output;
 mod pairing;
 pub mod place;
 mod transfer;
+mod upgrade;
 mod why;
 
 use std::ffi::OsString;

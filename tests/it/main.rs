@@ -38,6 +38,7 @@ mod support;
 mod tool;
 mod transfer;
 mod unsaved;
+mod upgrade;
 mod vectors;
 mod why;
 mod windows;

@@ -67,12 +67,9 @@ impl Process {
     pub async fn start_at(world: &World, state: &Path) -> Self {
         // A pipe that nobody reads would stop the gateway when it is full.
         let said = std::fs::File::create(state.join("console")).expect("a file for what it says");
-        let mut child = verso(state, &world.ws_url())
-            .arg("gateway")
-            .stdout(Stdio::null())
-            .stderr(said)
-            .spawn()
-            .expect("the program starts");
+        let told = std::fs::File::create(state.join("stdout")).expect("a file for what it tells");
+        let mut child =
+            verso(state, &world.ws_url()).arg("gateway").stdout(told).stderr(said).spawn().expect("the program starts");
         let lock = state.join("gateway.lock");
         let began = Instant::now();
         loop {
@@ -121,6 +118,15 @@ impl Process {
                 return;
             }
             assert!(began.elapsed() < DEADLINE, "not connected: {status:#}");
+        }
+    }
+
+    /// Waits until its output says these words.
+    pub async fn wait_said(&self, words: &str) {
+        let began = Instant::now();
+        while !std::fs::read_to_string(self.folder().join("stdout")).unwrap_or_default().contains(words) {
+            assert!(began.elapsed() < DEADLINE, "it does not say {words}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
 
