@@ -133,9 +133,9 @@ impl AgentActor {
         let host_zone = zoneinfo::load(None).and_then(|file| Zone::parse(&file)).unwrap_or_default();
         Ok(Self {
             tools: Tools {
-                journal,
                 transcripts: Transcripts::new(paths.clone()),
-                fetcher: Fetcher::new(Inbox::new(paths.media_inbound())),
+                fetcher: Fetcher::new(Inbox::new(paths.media_inbound()), journal.clone()),
+                journal,
                 paths,
                 clock,
                 loader,

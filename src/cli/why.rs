@@ -126,6 +126,7 @@ fn inbound(message: &Value, now: UnixMs, colour: bool, out: &mut Vec<String>) {
     for run in message["runs"].as_array().into_iter().flatten() {
         out.push(fact("agent", format!("{} in session {}", text(run, "agent"), text(run, "session"))));
     }
+    out.extend(message["mediaMissing"].as_str().map(|why| fact("media", format!("not saved: {why}"))));
     for part in message["parts"].as_array().into_iter().flatten() {
         out.push(fact("sent", format!("{}  {}", text(part, "id"), part_state(part, colour))));
     }
@@ -219,12 +220,13 @@ mod tests {
         let found = json!({"messageId": "A", "messages": [{
             "direction": "in", "account": "work", "chat": "c", "sender": "s", "state": "answered", "answered": true,
             "receivedAt": 0, "gates": [], "runs": [{"agent": "main", "session": "agent:main:main"}],
-            "parts": [{"id": "B", "state": "delivered", "cause": null}],
+            "parts": [{"id": "B", "state": "delivered", "cause": null}], "mediaMissing": "no room",
         }]});
         let told = lines(&found, 0, false);
         for line in [
             "  result    ✓ the message was answered",
             "  agent     main in session agent:main:main",
+            "  media     not saved: no room",
             "  sent      B  delivered",
         ] {
             assert!(told.iter().any(|l| l == line), "{line}: {told:#?}");

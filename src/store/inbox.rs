@@ -2,17 +2,21 @@
 //!
 //! A file's name is made from what identifies the attachment, so that a run that is repeated after a crash finds it, and so that the
 //! sweep knows which files messages still need.
+//!
+//! The folder never holds more than its quota: a file is begun only when its bytes fit beside what lies there and what is set aside for
+//! the files that are being written.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
 
-use crate::event::MediaSource;
+use crate::event::{InboundMessage, MediaSource};
 use crate::ids::AccountId;
 use crate::store::StoreError;
 use crate::store::atomic::private_dir;
@@ -24,10 +28,21 @@ const HEAD: u64 = 8 * 1024;
 /// A file this young is in use, whatever else is known of it.
 const YOUNG: Duration = Duration::from_secs(10 * 60);
 
-/// The folder.
+/// A sweep for room leaves this part of the quota free, so that not every file has to ask for one.
+const SPARE: u64 = 10;
+
+/// The folder. Only one inbox and its clones may begin files in it: they know of one another's.
 #[derive(Clone, Debug)]
 pub struct Inbox {
     folder: PathBuf,
+    /// Bytes set aside, by the name of the file that is being written.
+    aside: Aside,
+}
+
+type Aside = Arc<Mutex<HashMap<String, u64>>>;
+
+fn locked(aside: &Aside) -> MutexGuard<'_, HashMap<String, u64>> {
+    aside.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What may stay.
@@ -58,14 +73,40 @@ pub fn name(account: &AccountId, source: &MediaSource) -> Option<String> {
     Some(uuid::Builder::from_random_bytes(bytes).into_uuid().to_string())
 }
 
+/// The names of the files that messages bring along, their own and quoted ones.
+pub fn names(messages: &[InboundMessage]) -> HashSet<String> {
+    let named = messages.iter().flat_map(|message| {
+        let (own, quoted) = message.media();
+        own.into_iter().chain(quoted).filter_map(|source| name(&message.account, &source))
+    });
+    named.collect()
+}
+
 /// A file that is being written. It is deleted when it is dropped before [`Partial::keep`].
 #[derive(Debug)]
-pub struct Partial(NamedTempFile);
+pub struct Partial {
+    file: NamedTempFile,
+    /// Given back after the file is deleted or has its name.
+    _room: Room,
+}
+
+/// Bytes set aside.
+#[derive(Debug)]
+struct Room {
+    name: String,
+    aside: Aside,
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        locked(&self.aside).remove(&self.name);
+    }
+}
 
 impl Inbox {
     /// Files lie in `folder`, which is made when it is needed.
     pub fn new(folder: impl Into<PathBuf>) -> Self {
-        Self { folder: folder.into() }
+        Self { folder: folder.into(), aside: Arc::default() }
     }
 
     /// The file of this name and its size, when it was saved before; it counts as used now.
@@ -76,14 +117,59 @@ impl Inbox {
         Some((found.path, found.bytes))
     }
 
-    /// Begins a file, mode 0600 in a folder of mode 0700.
+    /// Begins a file of at most `bytes`, mode 0600 in a folder of mode 0700; `None` when the folder would then exceed `quota` bytes.
     ///
     /// # Errors
     /// When the folder or file cannot be made.
-    pub fn begin(&self) -> Result<Partial, StoreError> {
+    pub fn begin(&self, bytes: u64, quota: u64) -> Result<Option<Partial>, StoreError> {
         private_dir(&self.folder)?;
+        let mut aside = locked(&self.aside);
+        if self.taken(&aside)?.saturating_add(bytes) > quota {
+            return Ok(None);
+        }
         let file = tempfile::Builder::new().prefix(PARTIAL).tempfile_in(&self.folder);
-        file.map(Partial).map_err(StoreError::io("write into", &self.folder))
+        let file = file.map_err(StoreError::io("write into", &self.folder))?;
+        let name = file.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
+        aside.insert(name.clone(), bytes);
+        Ok(Some(Partial { file, _room: Room { name, aside: Arc::clone(&self.aside) } }))
+    }
+
+    /// Makes room for a file of `bytes`: deletes files that are not `needed`, the longest unused first, until it fits with something to
+    /// spare; gives how many. Whoever used a file after `asked` may need it.
+    ///
+    /// # Errors
+    /// When the folder cannot be read. A file that cannot be deleted is left.
+    pub fn make_room(
+        &self,
+        bytes: u64,
+        quota: u64,
+        needed: &HashSet<String>,
+        asked: SystemTime,
+    ) -> Result<usize, StoreError> {
+        let aside = locked(&self.aside);
+        let wanted = (quota - quota / SPARE).saturating_sub(bytes);
+        let mut taken = self.taken(&aside)?;
+        let mut files = self.files().map_err(StoreError::io("list", &self.folder))?;
+        files.retain(|file| !needed.contains(&file.name) && !aside.contains_key(&file.name) && file.used < asked);
+        files.sort_by_key(|file| file.used);
+        let mut gone = 0;
+        for file in files {
+            if taken <= wanted {
+                break;
+            }
+            if fs::remove_file(&file.path).is_ok() {
+                taken = taken.saturating_sub(file.bytes);
+                gone += 1;
+            }
+        }
+        Ok(gone)
+    }
+
+    /// Bytes that lie there or are set aside.
+    fn taken(&self, aside: &HashMap<String, u64>) -> Result<u64, StoreError> {
+        let files = self.files().map_err(StoreError::io("list", &self.folder))?;
+        let lies: u64 = files.iter().filter(|file| !aside.contains_key(&file.name)).map(|file| file.bytes).sum();
+        Ok(lies + aside.values().sum::<u64>())
     }
 
     /// Deletes files that are neither needed nor young; gives how many.
@@ -152,7 +238,7 @@ impl Partial {
     /// # Errors
     /// When there are no more handles.
     pub fn writer(&self) -> Result<File, StoreError> {
-        self.0.as_file().try_clone().map_err(StoreError::io("write", self.0.path()))
+        self.file.as_file().try_clone().map_err(StoreError::io("write", self.file.path()))
     }
 
     /// The first bytes.
@@ -161,8 +247,8 @@ impl Partial {
     /// When it cannot be read.
     pub fn head(&self) -> Result<Vec<u8>, StoreError> {
         let mut head = Vec::new();
-        let read = self.0.reopen().and_then(|file| file.take(HEAD).read_to_end(&mut head));
-        read.map(|_| head).map_err(StoreError::io("read", self.0.path()))
+        let read = self.file.reopen().and_then(|file| file.take(HEAD).read_to_end(&mut head));
+        read.map(|_| head).map_err(StoreError::io("read", self.file.path()))
     }
 
     /// Gives the complete file its name. `extension` is without the dot and may be empty.
@@ -171,10 +257,10 @@ impl Partial {
     /// When it cannot be written; nothing is left of it then.
     pub fn keep(self, name: &str, extension: &str) -> Result<PathBuf, StoreError> {
         let file = if extension.is_empty() { name.to_owned() } else { format!("{name}.{extension}") };
-        let path = self.0.path().with_file_name(file);
-        self.0.as_file().sync_all().map_err(StoreError::io("write", &path))?;
+        let path = self.file.path().with_file_name(file);
+        self.file.as_file().sync_all().map_err(StoreError::io("write", &path))?;
         let what = "write";
-        self.0.persist(&path).map_err(|e| StoreError::Io { what, path: path.clone(), cause: e.error })?;
+        self.file.persist(&path).map_err(|e| StoreError::Io { what, path: path.clone(), cause: e.error })?;
         Ok(path)
     }
 }
@@ -204,7 +290,7 @@ mod tests {
     }
 
     fn save(inbox: &Inbox, name: &str, bytes: &[u8], age_hours: u64) -> PathBuf {
-        let partial = inbox.begin().expect("begun");
+        let partial = inbox.begin(10, 1000).expect("begun").expect("room");
         partial.writer().expect("a handle").write_all(bytes).expect("written");
         assert_eq!(partial.head().expect("readable"), bytes);
         let path = partial.keep(name, "jpg").expect("kept");
@@ -228,8 +314,43 @@ mod tests {
         assert_eq!(fs::metadata(&path).expect("exists").permissions().mode() & 0o777, 0o600);
         let folder = path.parent().expect("in a folder");
         assert_eq!(fs::metadata(folder).expect("exists").permissions().mode() & 0o777, 0o700);
-        drop(inbox.begin().expect("begun"));
+        drop(inbox.begin(10, 1000).expect("begun"));
         assert_eq!(fs::read_dir(folder).expect("listed").count(), 1, "what is not kept is deleted");
+    }
+
+    #[test]
+    fn the_quota_holds_also_while_files_are_written_and_what_is_unused_makes_room() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let inbox = Inbox::new(dir.path());
+        let begin = |bytes| inbox.begin(bytes, 100).expect("asked");
+        let first = begin(60).expect("room");
+        assert!(begin(50).is_none(), "60 bytes are set aside");
+        let second = begin(40).expect("exactly full");
+        first.writer().expect("a handle").write_all(&[0; 20]).expect("written");
+        assert!(begin(1).is_none(), "what is written of them already changes nothing");
+        drop(second);
+        let path = first.keep("a", "jpg").expect("kept");
+        let second = begin(80).expect("only the 20 bytes that were written are taken");
+        assert!(begin(1).is_none());
+        let past = |path: &Path, hours: u64| {
+            let used = SystemTime::now() - Duration::from_secs(hours * 3600);
+            File::open(path).and_then(|f| f.set_modified(used)).expect("aged");
+        };
+        past(&path, 2);
+        past(&save(&Inbox::new(dir.path()), "b", &[0; 10], 1), 1);
+        let room = |bytes, needed: &[&str], asked| {
+            let needed = needed.iter().map(|n| (*n).to_owned()).collect();
+            inbox.make_room(bytes, 100, &needed, asked).expect("asked")
+        };
+        let now = SystemTime::now();
+        assert_eq!(room(10, &["a", "b"], now), 0, "what is needed stays, and what is being written");
+        assert_eq!(room(10, &[], now - Duration::from_secs(3 * 3600)), 0, "both were used since");
+        assert_eq!(room(1, &["a"], now), 1);
+        drop(second);
+        assert_eq!(room(70, &[], now), 0, "there is room, and some to spare");
+        assert_eq!(room(71, &[], now), 1, "a tenth stays free");
+        assert_eq!(inbox.files().expect("listed").len(), 0);
+        assert!(begin(101).is_none(), "never");
     }
 
     #[test]
@@ -250,7 +371,7 @@ mod tests {
         for (name, age) in [("a", 50), ("b", 40), ("c", 30), ("d", 20), ("e", 0)] {
             save(&inbox, name, &[0; 10], age);
         }
-        let stale = inbox.begin().expect("begun").0.keep().expect("left behind by a crash").0;
+        let stale = inbox.begin(10, 1000).expect("begun").expect("room").file.keep().expect("left behind by a crash").0;
         stale.set_modified(SystemTime::now() - Duration::from_secs(3600)).expect("aged");
         assert_eq!(sweep(100, 50, &[]), 1, "only the file that a crash cut off");
         assert_eq!(sweep(45, 1000, &["a"]), 0);

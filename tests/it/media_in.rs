@@ -292,3 +292,44 @@ async fn a_large_file_is_never_in_memory_as_a_whole() {
     let grown = most_memory(gateway.folder()) - before;
     assert!(grown < 20 * 1024, "{grown} kB more for a file of 45 MB");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn received_files_never_take_more_than_their_quota_and_what_does_not_fit_is_told() {
+    let world = World::start().await.expect("world");
+    let (work, ann) = (world.phone("+15550001111"), world.contact("+15557654321", "Ann"));
+    let mut model = Model::held("fine").await;
+    let config = format!(
+        "{{ {}, retention: {{ mediaMaxMb: 2 }}, channels: {{ whatsapp: {{ dmPolicy: 'open', allowFrom: ['*'], accounts: {{ work: {{}} }} }} }} }}",
+        model.config()
+    );
+    let gateway = GatewayFixture::start(&world, &config).await;
+    gateway.link("work", &work).await;
+    let media = world.media().clone();
+    let send = |n: u8, bytes: usize| {
+        ann.sends(&work, media.attach(&Attachment::new(Kind::Image, vec![n; bytes]), 1).expect("encrypted"))
+    };
+    let lies = || -> usize {
+        let files = saved(&gateway.state);
+        files.iter().map(|file| std::fs::metadata(file).map_or(0, |facts| facts.len() as usize)).sum()
+    };
+    for n in 0..5 {
+        send(n, 900_000);
+        let asked = model.asked().await;
+        let (path, _) = one(asked.lines().last().expect("a line"));
+        assert!(std::fs::read(&path).expect("saved") == vec![n; 900_000], "the newest is there");
+        assert!(lies() <= 2 * MIB, "{} bytes", lies());
+        model.release(1);
+        ann.expect_text("fine").await.expect("answered");
+    }
+
+    // Larger than all of it, though within what the channel takes: nothing is fetched, nothing else goes.
+    let (before, fetched) = (saved(&gateway.state).len(), media.downloads());
+    let id = send(9, 3 * MIB);
+    let asked = model.asked().await;
+    assert!(asked.ends_with("<media:image>\n[media not saved: the gateway has no room for more files]"), "{asked}");
+    assert_eq!((saved(&gateway.state).len(), media.downloads()), (before, fetched));
+    let why = gateway.why(&id).await["decision"]["mediaMissing"].as_str().expect("a cause").to_owned();
+    assert!(why.contains("may take 2 MB (retention.mediaMaxMb)"), "{why}");
+    model.release(1);
+    ann.expect_text("fine").await.expect("answered");
+}

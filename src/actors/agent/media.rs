@@ -1,11 +1,11 @@
 //! The media of a run: fetched after the verdict and before the agent is asked, each file once, a few at a time.
 //!
 //! Nobody else waits for it: it goes on in the run of its session, and the files come over the client runtime. What cannot be had
-//! leaves a line for the model in its place.
+//! leaves a line for the model in its place, and its cause for `verso why` beside the message.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use actix::Addr;
 use tokio::sync::Semaphore;
@@ -18,7 +18,9 @@ use crate::event::{MediaSource, SavedMedia};
 use crate::ids::AccountId;
 use crate::media::kind;
 use crate::session::pending::PendingMessage;
+use crate::store::StoreError;
 use crate::store::inbox::{self, Inbox};
+use crate::store::journal::Journal;
 use crate::text::attached;
 use crate::whatsapp::{DownloadError, LinkError};
 
@@ -39,6 +41,9 @@ const FROM_HISTORY: usize = 10;
 #[derive(Clone)]
 pub(super) struct Fetcher {
     inbox: Inbox,
+    journal: Journal,
+    /// One at a time looks for files that can go.
+    sweep: Arc<tokio::sync::Mutex<()>>,
     slots: Arc<Semaphore>,
     /// By file: who fetches it, so that two runs do not fetch it twice.
     busy: Arc<Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>>,
@@ -60,23 +65,42 @@ pub(super) struct Brought {
 /// Why a file is not there, in words for the model.
 struct NotSaved(String);
 
+/// Why a file is not there.
+#[derive(Debug, thiserror::Error)]
+enum Missing {
+    #[error("{0}")]
+    Download(#[from] DownloadError),
+    /// The folder is full of what is still needed.
+    #[error(
+        "received files may take {} MB (retention.mediaMaxMb); what lies there is still needed, and beside it this one of up to {} MB does not fit",
+        quota >> 20, bytes.div_ceil(1 << 20)
+    )]
+    NoRoom { bytes: u64, quota: u64 },
+}
+
+impl From<LinkError> for Missing {
+    fn from(error: LinkError) -> Self {
+        Self::Download(error.into())
+    }
+}
+
 impl Fetcher {
-    pub fn new(inbox: Inbox) -> Self {
-        Self { inbox, slots: Arc::new(Semaphore::new(AT_ONCE)), busy: Arc::default() }
+    pub fn new(inbox: Inbox, journal: Journal) -> Self {
+        Self { inbox, journal, sweep: Arc::default(), slots: Arc::new(Semaphore::new(AT_ONCE)), busy: Arc::default() }
     }
 
-    /// Fetches everything that one order brings along.
-    pub async fn bring(&self, order: &RunAgents) -> Brought {
+    /// Fetches everything that one order brings along. All received files together take at most `quota` bytes.
+    pub async fn bring(&self, order: &RunAgents, quota: u64) -> Brought {
         let (own, quoted) = order.message.media();
         let mut history = order.history.clone();
         let newest = history.iter_mut().rev().filter(|kept| kept.media.is_some()).take(FROM_HISTORY);
         let fetched = futures::future::join_all(newest.map(|kept| async {
             let source = kept.media.clone()?;
-            let (line, file) = told(self.get(order, source).await);
+            let (line, file) = told(self.get(order, source, quota).await);
             kept.attached = Some(line);
             file
         }));
-        let one = |source: Option<MediaSource>| async { Some(self.get(order, source?).await) };
+        let one = |source: Option<MediaSource>| async { Some(self.get(order, source?, quota).await) };
         // A quote that does not say where its media lies is no loss: its placeholder stands there.
         let quoted = quoted.filter(|source| source.media.file.is_some());
         let (fetched, quoted, own) = tokio::join!(fetched, one(quoted), one(own));
@@ -92,13 +116,14 @@ impl Fetcher {
         Brought { own, quoted, history, files }
     }
 
-    async fn get(&self, order: &RunAgents, source: MediaSource) -> Result<SavedMedia, NotSaved> {
+    async fn get(&self, order: &RunAgents, source: MediaSource, quota: u64) -> Result<SavedMedia, NotSaved> {
         let account = &order.message.account;
         let max_bytes = order.account.rules.media_max_bytes;
         let id = source.id.clone();
-        self.fetch(account, source, max_bytes, &order.supervisor).await.map_err(|error| {
+        self.fetch(account, source, (max_bytes, quota), &order.supervisor).await.map_err(|error| {
             let id = id.as_ref().map(ToString::to_string);
             tracing::warn!(target: "whatsapp/inbound", %account, id, %error, "media was not saved");
+            self.journal.note_missing_media(&order.message.key(), &error.to_string());
             NotSaved(words(&error, max_bytes))
         })
     }
@@ -107,9 +132,9 @@ impl Fetcher {
         &self,
         account: &AccountId,
         source: MediaSource,
-        max_bytes: u64,
+        (max_bytes, quota): (u64, u64),
         supervisor: &Addr<SupervisorActor>,
-    ) -> Result<SavedMedia, DownloadError> {
+    ) -> Result<SavedMedia, Missing> {
         let name = inbox::name(account, &source).ok_or(DownloadError::Incomplete)?;
         let alone = self.alone(&name);
         let _alone = alone.lock().await;
@@ -127,7 +152,7 @@ impl Fetcher {
         if let Some((path, bytes)) = found {
             return Ok(saved((path, bytes, None)));
         }
-        let (partial, bytes) = self.download(&source, max_bytes, supervisor).await?;
+        let (partial, bytes) = self.download(&source, max_bytes, quota, supervisor).await?;
         let declared = declared.clone();
         let (path, sniffed) = on_disk(move || {
             let sniffed = kind::sniff(&partial.head()?);
@@ -145,31 +170,68 @@ impl Fetcher {
         &self,
         source: &MediaSource,
         max_bytes: u64,
+        quota: u64,
         supervisor: &Addr<SupervisorActor>,
-    ) -> Result<(inbox::Partial, u64), DownloadError> {
+    ) -> Result<(inbox::Partial, u64), Missing> {
         let until = Instant::now() + PATIENCE;
-        let mut broken = 0;
+        let declared = source.media.bytes.unwrap_or(max_bytes);
+        if declared > max_bytes {
+            return Err(DownloadError::TooLarge(max_bytes).into());
+        }
+        // No more is set aside than the message says, and no more is taken.
+        let (mut most, mut broken) = (declared, 0);
         loop {
-            let inbox = self.inbox.clone();
-            let (partial, into) = on_disk(move || {
-                let partial = inbox.begin()?;
-                let into = partial.writer()?;
-                Ok((partial, into))
-            })
-            .await?;
-            let answer = {
+            let (partial, answer) = {
                 let _slot = self.slots.acquire().await;
-                supervisor.send(FetchMedia { source: source.clone(), max_bytes, into }).await
+                let partial = self.begin(most, quota).await?;
+                let into = partial.writer().map_err(|e| DownloadError::Disk(e.to_string()))?;
+                (partial, supervisor.send(FetchMedia { source: source.clone(), max_bytes: most, into }).await)
             };
             match answer.unwrap_or(Err(DownloadError::Link(LinkError::NotConnected))) {
                 Ok(bytes) => return Ok((partial, bytes)),
+                // The message understates it, but it may be within the limit.
+                Err(DownloadError::TooLarge(_)) if most < max_bytes => {
+                    most = max_bytes;
+                    continue;
+                }
                 Err(DownloadError::Link(LinkError::NotConnected)) if Instant::now() < until => {}
                 Err(DownloadError::Link(LinkError::Internal(_))) if broken + 1 < ATTEMPTS => broken += 1,
-                Err(error) => return Err(error),
+                Err(error) => return Err(error.into()),
             }
             drop(partial);
             tokio::time::sleep(PAUSE).await;
         }
+    }
+
+    /// Begins a file of at most `bytes`. What no message needs any more makes room for it.
+    async fn begin(&self, bytes: u64, quota: u64) -> Result<inbox::Partial, Missing> {
+        if let Some(partial) = self.try_begin(bytes, quota).await? {
+            return Ok(partial);
+        }
+        let no_room = Missing::NoRoom { bytes, quota };
+        if bytes > quota {
+            return Err(no_room);
+        }
+        let _alone = self.sweep.lock().await;
+        if let Some(partial) = self.try_begin(bytes, quota).await? {
+            return Ok(partial);
+        }
+        let asked = SystemTime::now();
+        let needed = self.journal.in_need_of_media().await.map_err(|e| DownloadError::Disk(e.to_string()))?;
+        let inbox = self.inbox.clone();
+        let gone = on_disk(move || inbox.make_room(bytes, quota, &inbox::names(&needed), asked)).await?;
+        if gone > 0 {
+            tracing::info!(
+                target: "whatsapp/inbound", files = gone,
+                "received files reached retention.mediaMaxMb; those unused for the longest time were deleted"
+            );
+        }
+        self.try_begin(bytes, quota).await?.ok_or(no_room)
+    }
+
+    async fn try_begin(&self, bytes: u64, quota: u64) -> Result<Option<inbox::Partial>, DownloadError> {
+        let inbox = self.inbox.clone();
+        on_disk(move || inbox.begin(bytes, quota)).await
     }
 
     fn alone(&self, name: &str) -> Arc<tokio::sync::Mutex<()>> {
@@ -199,14 +261,18 @@ fn told_of(file: SavedMedia, files: &mut Vec<SavedMedia>) -> String {
 
 /// Files are touched off the async threads.
 async fn on_disk<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, crate::store::StoreError> + Send + 'static,
+    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, DownloadError> {
     let done = tokio::task::spawn_blocking(work).await;
     done.map_err(|e| DownloadError::Disk(e.to_string()))?.map_err(|e| DownloadError::Disk(e.to_string()))
 }
 
 /// The reason in words for the model.
-fn words(error: &DownloadError, max_bytes: u64) -> String {
+fn words(missing: &Missing, max_bytes: u64) -> String {
+    let error = match missing {
+        Missing::NoRoom { .. } => return "the gateway has no room for more files".to_owned(),
+        Missing::Download(error) => error,
+    };
     match error {
         DownloadError::TooLarge(_) => format!("exceeds {} MB", max_bytes >> 20),
         DownloadError::Gone(_) => "no longer available".to_owned(),
@@ -222,14 +288,21 @@ mod tests {
 
     #[test]
     fn reasons_are_told_in_few_words() {
-        assert_eq!(words(&DownloadError::TooLarge(50 << 20), 50 << 20), "exceeds 50 MB");
-        assert_eq!(words(&DownloadError::Gone("HTTP 404".into()), 1), "no longer available");
-        assert_eq!(words(&DownloadError::Link(LinkError::NotConnected), 1), "could not be fetched");
+        let check = |missing: Missing, told: &str| assert_eq!(words(&missing, 50 << 20), told);
+        check(DownloadError::TooLarge(50 << 20).into(), "exceeds 50 MB");
+        check(DownloadError::Gone("HTTP 404".into()).into(), "no longer available");
+        check(LinkError::NotConnected.into(), "could not be fetched");
+        let full = Missing::NoRoom { bytes: 3 << 19, quota: 10 << 20 };
+        assert!(full.to_string().starts_with("received files may take 10 MB (retention.mediaMaxMb)"), "{full}");
+        assert!(full.to_string().ends_with("this one of up to 2 MB does not fit"), "{full}");
+        check(full, "the gateway has no room for more files");
     }
 
     #[tokio::test]
     async fn two_runs_do_not_fetch_one_file_at_the_same_time() {
-        let fetcher = Fetcher::new(Inbox::new("/nowhere"));
+        let dir = tempfile::tempdir().expect("temp dir");
+        let journal = Journal::open(&dir.path().join("state.db"), crate::clock::Clock::System).expect("opens");
+        let fetcher = Fetcher::new(Inbox::new("/nowhere"), journal);
         let first = fetcher.alone("a");
         let _held = first.lock().await;
         assert!(fetcher.alone("a").try_lock().is_err());

@@ -163,7 +163,7 @@ impl AgentRun {
         }
         let (mut prompts, mut media) = (Vec::new(), Vec::new());
         for (n, item) in self.work.items.iter().enumerate() {
-            let brought = self.tools.fetcher.bring(&item.order).await;
+            let brought = self.tools.fetcher.bring(&item.order, self.config.retention.media_max_bytes).await;
             prompts.push(self.prompt(item, &agent, previous.filter(|_| n == 0), &brought));
             media.extend(brought.files);
         }

@@ -1,6 +1,5 @@
 //! How long received media stay on disk.
 
-use std::collections::HashSet;
 use std::time::{Duration, SystemTime};
 
 use crate::clock::UnixMs;
@@ -17,15 +16,11 @@ pub(super) async fn sweep(journal: Journal, inbox: Inbox, retention: RetentionCo
             return;
         }
     };
-    let names = needed.iter().flat_map(|message| {
-        let (own, quoted) = message.media();
-        own.into_iter().chain(quoted).filter_map(|source| inbox::name(&message.account, &source))
-    });
     let now = SystemTime::UNIX_EPOCH + Duration::from_millis(u64::try_from(now).unwrap_or_default());
     let keep = Keep {
         since: now.checked_sub(retention.media).unwrap_or(SystemTime::UNIX_EPOCH),
         max_bytes: retention.media_max_bytes,
-        needed: names.collect::<HashSet<_>>(),
+        needed: inbox::names(&needed),
     };
     match tokio::task::spawn_blocking(move || inbox.sweep(&keep, now)).await {
         Ok(Ok(0)) => {}
