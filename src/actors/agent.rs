@@ -10,6 +10,7 @@ mod answer;
 mod history;
 mod media;
 mod run;
+mod take_back;
 mod tool;
 mod work;
 
@@ -44,6 +45,7 @@ use crate::text::zone::Zone;
 
 use media::Fetcher;
 use run::{AgentRun, Tools};
+pub use take_back::TakeBack;
 use work::{Ended, Item, Work, settle_silently};
 
 /// A message was admitted. Sent by the router.
@@ -112,6 +114,8 @@ pub struct AgentActor {
     backlogs: HashMap<SessionKey, Backlog<Item>>,
     /// Of every session with a run: tells it to end.
     aborts: HashMap<SessionKey, watch::Sender<bool>>,
+    /// Of every session with a run: what it answers.
+    running: HashMap<SessionKey, Vec<Arc<RunAgents>>>,
     roster: Roster,
     stopping: Vec<tokio::sync::oneshot::Sender<()>>,
     stopped: bool,
@@ -145,6 +149,7 @@ impl AgentActor {
             lanes: Lanes::new(config.agents.max_concurrent),
             backlogs: HashMap::new(),
             aborts: HashMap::new(),
+            running: HashMap::new(),
             roster: Roster::default(),
             options: Arc::new(envelope_options(&config)),
             config,
@@ -172,6 +177,7 @@ impl AgentActor {
 
     fn start(&mut self, session: SessionKey, work: Work) {
         self.aborts.insert(session.clone(), work.abort.clone());
+        self.running.insert(session.clone(), work.orders());
         self.lanes.push(session, work);
     }
 
@@ -249,6 +255,7 @@ impl AgentActor {
                 }
                 me.lanes.done(&session);
                 me.aborts.remove(&session);
+                me.running.remove(&session);
                 if !matches!(ended, Ok(Ended::Aborted)) {
                     next.into_iter().for_each(|item| me.accept(item));
                 }

@@ -59,6 +59,8 @@ pub struct GatewayStatus {
     pub default_account: AccountId,
     /// Every configured account, sorted by id.
     pub accounts: Vec<AccountStatus>,
+    /// Conversions of files that ran into their time limit and hold a thread each until the process ends.
+    pub stuck_conversions: usize,
 }
 
 /// State of one account (field names of behaviour.md 16.1).
@@ -125,6 +127,10 @@ pub struct AccountStatus {
     pub outbox: crate::store::journal::OutboxCounts,
     /// Messages answered, held and dropped by reason code since the start.
     pub counters: std::collections::BTreeMap<String, u64>,
+    /// Chats in which the agent keeps silent because the owner takes part.
+    pub handover: crate::policy::handover::HandoverCount,
+    /// Nothing leaves the account.
+    pub listen_only: bool,
 }
 
 /// How the last connection ended.

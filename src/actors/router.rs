@@ -4,6 +4,7 @@
 //! noted in the journal beside the message, which is what `verso why` tells later.
 
 mod batches;
+mod handover;
 pub(in crate::actors) mod pairing;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -25,7 +26,8 @@ use crate::event::{Identity, InboundMessage, MessageKey};
 use crate::ids::{AccountId, Jid};
 use crate::policy::allowlist::parse_approved;
 use crate::policy::decide::{View, decide};
-use crate::policy::decision::{ChatKind, Decision, Dispatch, Effect, Hold, Verdict};
+use crate::policy::decision::{ChatKind, Decision, Dispatch, Effect, Verdict};
+use crate::policy::handover::Handovers;
 use crate::policy::mention::MentionTable;
 use crate::policy::reason::IgnoreReason;
 use crate::routing::session_key;
@@ -35,10 +37,10 @@ use crate::store::StoreError;
 use crate::store::journal::{InboundState, Journal, Left};
 use crate::store::pairing::{PairingFiles, Stamp};
 use crate::store::paths::StatePaths;
-use crate::text::turn;
 
 pub use batches::FlushBatches;
 use batches::Waiting;
+pub use handover::GetHandovers;
 use pairing::{PairingAsked, Verdicted};
 
 /// A message is on disk and waits for judgement. Sent by the sink of a socket.
@@ -117,8 +119,10 @@ pub struct RouterActor {
     known: HashMap<AccountId, Known>,
     /// Accounts whose messages of earlier processes were taken up.
     introduced: HashSet<AccountId>,
-    /// Group messages that woke nobody, until the group's next answer.
+    /// Messages that woke nobody, until their chat's next answer.
     pending: Pending,
+    /// Direct chats that their owner takes part in.
+    handovers: Handovers,
     /// Admitted messages that wait for what else their writer says.
     batches: Debounce<Key, Waiting>,
     counters: Counters,
@@ -160,6 +164,7 @@ impl RouterActor {
             known: HashMap::new(),
             introduced: HashSet::new(),
             pending: Pending::default(),
+            handovers: Handovers::default(),
             batches: Debounce::default(),
             counters: HashMap::new(),
             _exit: LoudExit("router"),
@@ -224,6 +229,7 @@ impl RouterActor {
                 mentions: &self.mentions,
                 activation: &|session| self.commands.activation(session),
                 sent_by_us: received.ours,
+                owner_wrote: self.handovers.last(message).filter(|_| !message.chat.is_group()),
             },
         );
         let mut decision = self.in_batch(decision, message, &account);
@@ -248,6 +254,11 @@ impl RouterActor {
                 "messages of a chat are not answered: {reason}; see verso why {}", message.id
             );
         }
+    }
+
+    /// Nothing leaves the account.
+    fn listens_only(&self, account: &AccountId) -> bool {
+        self.config.account(account).is_some_and(|account| account.rules.listen_only)
     }
 
     fn count(&mut self, account: &AccountId, what: &str) {
@@ -289,11 +300,12 @@ impl RouterActor {
         }
         // What was said since the last answer goes with this one, to every agent of a broadcast the same.
         let mut history = Vec::new();
-        if dispatch.chat == ChatKind::Group {
-            let key = session_key::history_key(&message.account, &dispatch.peer);
-            history.extend(self.pending.peek(&key).cloned());
-            self.pending.clear(&key);
-        }
+        let key = match dispatch.chat {
+            ChatKind::Group => session_key::history_key(&message.account, &dispatch.peer),
+            ChatKind::Direct => session_key::direct_history_key(&message.account, &dispatch.peer),
+        };
+        history.extend(self.pending.peek(&key).cloned());
+        self.pending.clear(&key);
         self.agents.do_send(RunAgents {
             message,
             also,
@@ -305,11 +317,11 @@ impl RouterActor {
         });
     }
 
-    /// Keeps a group message as context for the group's next answer.
-    fn hold(&mut self, message: &InboundMessage, hold: &Hold) {
-        let Some(kept) = turn::kept(message) else { return };
-        self.pending.hold(&hold.history_key, kept, hold.limit);
-        if let (Some(number), Some(name)) = (message.sender_number.clone(), message.push_name.clone()) {
+    /// The group knows the names of those who wrote in it.
+    fn saw(&self, message: &InboundMessage) {
+        if let (true, Some(number), Some(name)) =
+            (message.chat.is_group(), message.sender_number.clone(), message.push_name.clone())
+        {
             self.agents.do_send(SawMember {
                 account: message.account.clone(),
                 group: message.chat.clone(),
@@ -332,9 +344,11 @@ impl RouterActor {
         }
         let Left { mut row, ours } = left;
         match (verdict, self.config.account(&row.message.account).cloned()) {
-            (Some(Verdict::Hold(hold)), _) => self.hold(&row.message, &hold),
+            (Some(Verdict::Hold(hold)), _) => self.hold_again(&row.message, &hold),
             (Some(Verdict::Dispatch(mut dispatch)), Some(account))
-                if dispatch.command.is_none() || carried.is_some() =>
+                if (dispatch.command.is_none() || carried.is_some())
+                    && !account.rules.listen_only
+                    && !self.is_silenced(&row.message) =>
             {
                 // Who has answered part of it, or a command before it, would have a second turn in a batch.
                 let alone = begun || carried.is_some();
@@ -379,7 +393,8 @@ impl RouterActor {
         }
         match decision.verdict {
             Verdict::Dispatch(dispatch) => self.admit(message, dispatch, account, false, ctx),
-            Verdict::Hold(hold) => self.hold(&message, &hold),
+            Verdict::Hold(hold) => self.hold(&message, &hold, ctx),
+            Verdict::Drop { .. } if account.rules.listen_only => {}
             Verdict::Drop { .. } => self.owner_reacted(&message, ctx),
         }
     }
@@ -416,7 +431,13 @@ impl Handler<ConfigChanged> for RouterActor {
 
     fn handle(&mut self, changed: ConfigChanged, _: &mut Self::Context) {
         self.places = changed.places;
+        let before = std::mem::replace(&mut self.config, changed.config.clone());
         self.take_config(changed.config, changed.revision);
+        let listens = |config: &Config, id: &AccountId| config.account(id).is_some_and(|a| a.rules.listen_only);
+        let config = self.config.clone();
+        for id in config.accounts.keys().filter(|id| listens(&config, id) && !listens(&before, id)) {
+            self.only_listens(id);
+        }
     }
 }
 
@@ -443,6 +464,9 @@ impl Handler<AccountOnline> for RouterActor {
         let AccountOnline { account, identity, supervisor } = online;
         self.known.insert(account.clone(), Known { identity, supervisor, approved: AllowList::default(), stamp: None });
         self.refresh_approved(&account);
+        if self.listens_only(&account) {
+            self.journal.withhold_all(&account, handover::NOT_SENT);
+        }
         if !self.introduced.insert(account.clone()) {
             return;
         }
@@ -450,7 +474,11 @@ impl Handler<AccountOnline> for RouterActor {
         let left = async move { (journal.left(&account).await, account) };
         // Before any later message is judged: it comes behind them.
         ctx.wait(actix::fut::wrap_future(left).map(|(left, account), me: &mut Self, ctx| match left {
-            Ok(left) => left.into_iter().for_each(|left| me.recover(left, ctx)),
+            Ok(left) => {
+                // The owner's words come behind what they keep from being answered.
+                left.iter().filter_map(Left::own_words).for_each(|message| me.note_handover(message));
+                left.into_iter().for_each(|left| me.recover(left, ctx));
+            }
             Err(error) => {
                 tracing::error!(target: "whatsapp/inbound", %account, %error, "what an earlier process left cannot be read; the next connection tries again");
                 me.introduced.remove(&account);

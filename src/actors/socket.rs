@@ -107,6 +107,16 @@ pub struct UnlinkDevice;
 #[rtype(result = "()")]
 pub struct DrainOutbox(pub PacingConfig);
 
+/// Nothing leaves until the next [`DrainOutbox`]; what is under way ends. Sent by the supervisor.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct HoldOutbox;
+
+/// Show the account as online, or not. Sent by the supervisor.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct ShowOnline(pub bool);
+
 /// Ask for an eight-character code. Sent by the supervisor.
 #[derive(Message)]
 #[rtype(result = "Result<String, LinkError>")]
@@ -421,6 +431,27 @@ impl Handler<DrainOutbox> for SocketActor {
 
     fn handle(&mut self, DrainOutbox(pacing): DrainOutbox, _: &mut Self::Context) {
         self.drain.send_replace(Some(pacing));
+    }
+}
+
+impl Handler<HoldOutbox> for SocketActor {
+    type Result = ();
+
+    fn handle(&mut self, _: HoldOutbox, _: &mut Self::Context) {
+        self.drain.send_replace(None);
+    }
+}
+
+impl Handler<ShowOnline> for SocketActor {
+    type Result = ();
+
+    fn handle(&mut self, ShowOnline(online): ShowOnline, _: &mut Self::Context) {
+        let Some(link) = self.link.clone() else { return };
+        self.cx.pool.spawn(async move {
+            if let Err(error) = link.set_available(online).await {
+                tracing::debug!(target: "web-session", %error, "presence not set");
+            }
+        });
     }
 }
 

@@ -317,8 +317,12 @@ impl Handler<ApplyAccount> for SupervisorActor {
         // The device's name counts only when it is linked, so a new one waits for that.
         let (new, old) = (&apply.account.link, &self.account.link);
         let moved = new.auth_dir != old.auth_dir || new.encryption != old.encryption;
+        let listening = apply.account.rules.listen_only != self.account.rules.listen_only;
         self.account = apply.account;
         self.web = apply.web;
+        if listening {
+            self.listening_changed();
+        }
         if !relink {
             self.publish();
             return;

@@ -16,6 +16,7 @@
 
 use serde_json::{Value, json};
 
+use super::iso_time;
 use crate::config::SetIn;
 use crate::event::InboundMessage;
 use crate::ids::{Jid, MessageId};
@@ -78,7 +79,8 @@ fn inbound(row: &Value) -> Value {
         Verdict::Dispatch(dispatch) => Some(dispatch),
         _ => None,
     });
-    out["answered"] = json!(!parts.is_empty());
+    let withheld = |part: &Value| part["state"] == "expired" && !part["cause"].is_null();
+    out["answered"] = json!(parts.iter().any(|part| !withheld(part)));
     out["reason"] = reason.map_or(Value::Null, |r| json!({"code": r.code(), "text": r.sentence()}));
     out["revision"] = json!(decision.as_ref().map(|d| d.revision));
     out["runs"] = json!(dispatch.map(|d| d.runs.as_slice()).unwrap_or_default());
@@ -90,6 +92,7 @@ fn inbound(row: &Value) -> Value {
     let effects = decision.iter().flat_map(|d| &d.effects).map(effect);
     out["effects"] = effects.collect();
     out["nextStep"] = json!(match (reason, &message) {
+        (Some(reason @ (IgnoreReason::Handover | IgnoreReason::OwnMessageToOther)), _) => taken_over(reason, &decision),
         (Some(reason), Some(message)) => step(reason, trace, message, sender.as_deref().unwrap_or("the sender")),
         _ => parts.iter().find_map(part_step).or_else(|| waiting(&row["state"], parts.is_empty())),
     });
@@ -150,9 +153,33 @@ fn part_step(part: &Value) -> Option<String> {
                 .to_owned(),
         ),
         Some("failed") => Some("it could not be sent; the cause is above, more is in: verso logs".to_owned()),
+        // Held back on purpose, and the cause says why.
+        Some("expired") if !part["cause"].is_null() => None,
         Some("expired") => Some("it waited longer than retention.outbox allows and was given up".to_owned()),
         _ => None,
     }
+}
+
+/// How long the agent keeps silent in a chat that its owner wrote in.
+fn taken_over(reason: IgnoreReason, decision: &Option<Decision>) -> Option<String> {
+    let decision = decision.as_ref()?;
+    let Verdict::Hold(hold) = &decision.verdict else { return None };
+    let key = decision.trace.iter().rfind(|gate| gate.gate == "handover").and_then(|gate| gate.key.as_deref());
+    let key = key.unwrap_or(crate::policy::handover::KEY);
+    let silence = hold.until.map(|until| format!("the agent answers in this chat again after {}", iso_time(until)));
+    Some(match (reason, silence) {
+        (IgnoreReason::Handover, silence) => {
+            let silence =
+                silence.map(|silence| format!("{silence}, and sees then what was said; ")).unwrap_or_default();
+            format!("{silence}{key} sets for how long it keeps silent, 0 is off")
+        }
+        (_, Some(silence)) => {
+            format!("{silence} and knows these words then; {key} sets for how long it keeps silent, 0 is off")
+        }
+        (_, None) => {
+            format!("the agent knows these words at the next message of the chat; it is not silent, because {key} is 0")
+        }
+    })
 }
 
 /// What to change so that the next message like it is answered; `None` where nothing can be changed.
@@ -189,7 +216,9 @@ fn step(reason: IgnoreReason, trace: &[Gate], message: &InboundMessage, who: &st
             "ask {who} to write again; verso backup restore --resume answers what was open, if the old gateway stopped right at the backup"
         ),
         R::ActivationNotOwner | R::CommandNotAuthorized => format!("add \"{who}\" to {key}; who is listed may command"),
-        R::StatusOrBroadcast
+        R::ListenOnly => format!("set {key} to false"),
+        R::Handover
+        | R::StatusOrBroadcast
         | R::Newsletter
         | R::UnknownChat
         | R::OwnEcho
@@ -224,6 +253,18 @@ mod tests {
         let message = &told["messages"][0];
         assert_eq!((&message["direction"], &message["cause"]), (&json!("out"), &json!("no such number")));
         assert!(message["nextStep"].as_str().expect("a step").contains("could not be sent"));
+    }
+
+    #[test]
+    fn an_answer_that_was_held_back_did_not_expire() {
+        let part =
+            json!({"id": "B", "state": "expired", "cause": "the account's owner took the chat over", "resentAt": null});
+        assert_eq!(part_step(&part), None);
+        let row = json!({"inbound": {"state": "answered", "message": {}, "parts": [part]}});
+        let told = answer(&MessageId::new("A"), &[row]);
+        assert_eq!(told["messages"][0]["answered"], json!(false));
+        let late = json!({"state": "expired", "cause": null, "resentAt": null});
+        assert!(part_step(&late).expect("a step").contains("waited longer"));
     }
 
     #[test]

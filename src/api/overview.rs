@@ -52,6 +52,8 @@ pub fn account(status: &AccountStatus) -> ChannelAccount {
         unsaved: status.unsaved.clone(),
         phone: status.phone.clone(),
         outbox: status.outbox,
+        handover: status.handover,
+        listen_only: status.listen_only,
     }
 }
 
@@ -154,7 +156,8 @@ pub(super) async fn channels_status(api: &Api, params: &Params) -> Result<Value,
     params.number("timeoutMs")?;
     let status = gateway(api).await?;
     let accounts: Vec<ChannelAccount> = status.accounts.iter().map(account).collect();
-    let issues: Vec<StatusIssue> = accounts.iter().flat_map(|a| issue(a).into_iter().chain(unsaved(a))).collect();
+    let mut issues: Vec<StatusIssue> = accounts.iter().flat_map(|a| issue(a).into_iter().chain(unsaved(a))).collect();
+    issues.extend(stuck(&status));
     Ok(json!({
         "ts": api.clock.now(),
         "channelOrder": [CHANNEL],
@@ -170,6 +173,20 @@ pub(super) async fn channels_status(api: &Api, params: &Params) -> Result<Value,
         "lastReload": status.last_reload,
         "configProblems": status.config_problems,
     }))
+}
+
+/// Conversions that never end.
+fn stuck(status: &GatewayStatus) -> Option<StatusIssue> {
+    let stuck = status.stuck_conversions;
+    (stuck > 0).then(|| StatusIssue {
+        channel: CHANNEL.to_owned(),
+        account_id: status.default_account.to_string(),
+        kind: "media".to_owned(),
+        message: format!(
+            "{stuck} conversions of files to send hang (see the log); at 4 of them no file is converted any more."
+        ),
+        fix: "Restart Verso.".to_owned(),
+    })
 }
 
 /// What is wrong with an account and how to mend it; `None` when nothing is.

@@ -407,6 +407,10 @@ pub struct ChannelAccount {
     pub phone: crate::policy::phone_watch::PhoneSeen,
     /// Verso: what waits in the outbox (`waiting`), and what failed and expired since the start.
     pub outbox: crate::store::journal::OutboxCounts,
+    /// Verso: direct chats in which the agent keeps silent because the owner takes part (`chats`), and until when at the latest (`until`).
+    pub handover: crate::policy::handover::HandoverCount,
+    /// Verso: nothing leaves the account (`channels.whatsapp.listenOnly`).
+    pub listen_only: bool,
 }
 
 /// Who an account is on WhatsApp.

@@ -83,6 +83,8 @@ impl Script {
             phone: crate::policy::phone_watch::PhoneSeen::default(),
             outbox: crate::store::journal::OutboxCounts { waiting: 2, failed: 1, expired: 0 },
             counters: std::collections::BTreeMap::default(),
+            handover: crate::policy::handover::HandoverCount::default(),
+            listen_only: false,
         }
     }
 
@@ -109,6 +111,7 @@ impl Handler<GetStatus> for Script {
             config_problems: Vec::new(),
             default_account: AccountId::new("work"),
             accounts: vec![self.account("home"), self.account("work")],
+            stuck_conversions: 0,
         }
     }
 }

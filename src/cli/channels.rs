@@ -16,6 +16,7 @@ use crate::api::protocol::{CHANNEL, CHANNEL_LABEL, ChannelAccount, StatusIssue};
 use crate::clock::{Clock, UnixMs};
 use crate::config::Config;
 use crate::ids::AccountId;
+use crate::policy::handover::HandoverCount;
 use crate::policy::phone_watch::{PhoneSeen, PhoneState};
 use crate::policy::reason::ignored;
 use crate::store::credentials::{LinkFiles, auth_dir, link_state, remove};
@@ -253,6 +254,9 @@ pub(super) fn account_line(account: &ChannelAccount, now: UnixMs, colour: bool) 
         words.push(format!("out:{}", ago(at, now)));
     }
     words.extend(phone_word(&account.phone, now));
+    if account.listen_only {
+        words.push("listen-only".into());
+    }
     if !account.dm_policy.is_empty() {
         words.push(format!("dm:{}", account.dm_policy));
     }
@@ -292,6 +296,17 @@ fn outbox_line(account: &ChannelAccount) -> Option<String> {
     (!words.is_empty()).then(|| format!("  outbox: {}", words.join(", ")))
 }
 
+/// Where the owner takes part: `  handover: the agent keeps silent in 2 chats that you wrote in, for 8 min at most (..)`.
+fn handover_line(account: &ChannelAccount, now: UnixMs) -> Option<String> {
+    let HandoverCount { chats, until } = account.handover;
+    let until = until.filter(|_| chats > 0)?;
+    let minutes = (until - now).max(0).div_euclid(60_000) + 1;
+    let chats = if chats == 1 { "1 chat".to_owned() } else { format!("{chats} chats") };
+    Some(format!(
+        "  handover: the agent keeps silent in {chats} that you wrote in, for {minutes} min at most (channels.whatsapp.handover.minutes)"
+    ))
+}
+
 /// Everything below `Gateway reachable.`
 pub(super) fn status_lines(answer: &Value, now: UnixMs, colour: bool) -> Vec<String> {
     let accounts = accounts_of(answer);
@@ -301,6 +316,7 @@ pub(super) fn status_lines(answer: &Value, now: UnixMs, colour: bool) -> Vec<Str
         let unsent = account.outbox.failed + account.outbox.expired > 0;
         let tone = if unsent { Tone::Bad } else { Tone::Faint };
         lines.extend(outbox_line(account).map(|line| paint(colour, tone, &line)));
+        lines.extend(handover_line(account, now).map(|line| paint(colour, Tone::Faint, &line)));
         lines.extend(ignored_line(account).map(|line| paint(colour, Tone::Faint, &line)));
     }
     if lines.is_empty() {

@@ -1,7 +1,7 @@
 //! One inbound message, judged: the only place where the rules are put together (behaviour.md 6 and 8).
 //!
 //! ```text
-//! source ─► kind ─► echo ─► admission (dm | group) ─► groups map ─► receipt ─► age ─► route ─► activation, mention ─► ack ─► Dispatch
+//! source ─► kind ─► echo ─► listen ─► admission (dm | group) ─► groups map ─► receipt ─► age ─► route ─► activation, mention ─► ack ─► Dispatch
 //!    └───────┴───────┴──────────┴───────────┴────────────────────────────┴──► Drop          └──► Hold (group context)
 //! ```
 //! Nothing is done here: what is to be done comes back as [`Effect`]s, and why, gate by gate, as [`Gate`]s.
@@ -12,6 +12,7 @@ use super::allowlist::{Listed, Person, lid_text, listed, named, owners};
 pub use super::decision::{ChatKind, CommandCall, Decision, Dispatch, Effect, Gate, Hold, Run, Verdict};
 use super::dm::{self, Admitted, DirectChat, DirectVerdict};
 use super::group::{self, ActivationSource, GroupAdmitted};
+use super::handover;
 use super::mention::{self, Mention, MentionTable};
 pub use super::reason::IgnoreReason;
 use super::receipts::{self, Accepted};
@@ -48,6 +49,8 @@ pub struct View<'a> {
     pub activation: &'a dyn Fn(&SessionKey) -> Option<Activation>,
     /// Verso itself sent a message with this id through this account.
     pub sent_by_us: bool,
+    /// When the owner last wrote into this direct chat from the phone.
+    pub owner_wrote: Option<UnixMs>,
 }
 
 /// Judges one message.
@@ -70,6 +73,7 @@ impl<'a> Judge<'a> {
         let kind = self.source()?;
         let body = self.kind()?;
         self.echo()?;
+        self.listen_only()?;
         match kind {
             ChatKind::Direct => self.direct(body),
             ChatKind::Group => self.group(body),
@@ -128,6 +132,13 @@ impl<'a> Judge<'a> {
         Ok(())
     }
 
+    fn listen_only(&mut self) -> Result<(), IgnoreReason> {
+        if self.view.account.rules.listen_only {
+            return self.drop("listen", IgnoreReason::ListenOnly, Some(LISTEN_ONLY), Some("true".into()));
+        }
+        Ok(())
+    }
+
     fn direct(&mut self, body: &Body) -> Result<Verdict, IgnoreReason> {
         let (message, view) = (self.message, self.view);
         let rules = &view.account.rules;
@@ -154,6 +165,11 @@ impl<'a> Judge<'a> {
                 self.pass("dm", outcome, key, value);
             }
             DirectVerdict::Deny(reason) => {
+                if reason == IgnoreReason::OwnMessageToOther
+                    && let Some(held) = self.own_words(&peer)
+                {
+                    return Ok(held);
+                }
                 if reason == IgnoreReason::DmNotAllowlisted {
                     self.pass("allowFrom", NOT_LISTED, Some(ALLOW_FROM), Some(list_text(&rules.allow_from)));
                 }
@@ -167,8 +183,11 @@ impl<'a> Judge<'a> {
                 return self.drop("dm", IgnoreReason::PairingRequired, Some(DM_POLICY), policy);
             }
         }
-        self.receipt(PeerKind::Direct, own_chat);
-        self.age()?;
+        let silence = self.silence(own_chat);
+        if silence.is_none() {
+            self.receipt(PeerKind::Direct, own_chat);
+            self.age()?;
+        }
         let Some(id) = peer.id() else {
             return self.drop("route", IgnoreReason::SenderUnknown, None, None);
         };
@@ -184,6 +203,15 @@ impl<'a> Judge<'a> {
             || (rules.allow_from.is_empty() && view.approved.is_empty() && view.me.is_some_and(|me| sender.is(me)));
         let text = body.text.as_deref().unwrap_or_default().trim();
         let command = self.command(text, &route, &sender, owner, direct_list)?;
+        if let Some(until) = silence {
+            // The owner reads and answers: neither a tick nor an emoji by the agent.
+            self.effects.clear();
+            if command.is_none() {
+                self.handover_gate(IgnoreReason::Handover.code());
+                return Ok(self.hold_direct(IgnoreReason::Handover, &id, Some(until)));
+            }
+            self.age()?;
+        }
         Ok(self.dispatch(Chosen {
             kind: ChatKind::Direct,
             peer: id,
@@ -196,6 +224,48 @@ impl<'a> Judge<'a> {
             owner,
             commands: direct_list,
         }))
+    }
+
+    /// What the owner writes to somebody whom the agent answers is context there, and the agent keeps silent for a while.
+    fn own_words(&mut self, peer: &Person) -> Option<Verdict> {
+        let (message, view) = (self.message, self.view);
+        let rules = &view.account.rules;
+        let theirs = DirectChat {
+            rules,
+            me: view.me,
+            approved: view.approved,
+            peer,
+            from_me: false,
+            timestamp: message.timestamp,
+            connected_at: view.connected_at.unwrap_or(view.now),
+        };
+        if !matches!(dm::judge(theirs), DirectVerdict::Admit(_)) {
+            return None;
+        }
+        let id = peer.id()?;
+        let until = handover::until(handover::sent(message.timestamp, view.now), rules.handover);
+        self.handover_gate(if until.is_some() { "taken-over" } else { "off" });
+        self.pass("dm", IgnoreReason::OwnMessageToOther.code(), None, None);
+        Some(self.hold_direct(IgnoreReason::OwnMessageToOther, &id, until))
+    }
+
+    /// Until when the agent keeps silent about the message because the owner takes part in the chat.
+    fn silence(&self, own_chat: bool) -> Option<UnixMs> {
+        let (message, view) = (self.message, self.view);
+        if own_chat || message.from_me {
+            return None;
+        }
+        handover::silence(view.owner_wrote, view.account.rules.handover, message.timestamp, view.now)
+    }
+
+    fn handover_gate(&mut self, outcome: &'static str) {
+        let minutes = self.view.account.rules.handover.as_secs() / 60;
+        self.pass("handover", outcome, Some(handover::KEY), Some(minutes.to_string()));
+    }
+
+    fn hold_direct(&self, reason: IgnoreReason, peer: &str, until: Option<UnixMs>) -> Verdict {
+        let history_key = session_key::direct_history_key(&self.message.account, peer);
+        Verdict::Hold(Hold { reason, history_key, limit: handover::CONTEXT, until })
     }
 
     fn ask_pairing(&mut self, peer: &Person) {
@@ -399,7 +469,7 @@ impl<'a> Judge<'a> {
 
     fn hold(&self, reason: IgnoreReason, group: &str) -> Verdict {
         let history_key = session_key::history_key(&self.message.account, group);
-        Verdict::Hold(Hold { reason, history_key, limit: self.view.account.rules.history_limit })
+        Verdict::Hold(Hold { reason, history_key, limit: self.view.account.rules.history_limit, until: None })
     }
 
     fn dispatch(&mut self, chosen: Chosen) -> Verdict {
@@ -449,6 +519,8 @@ struct Chosen {
 
 const DM_POLICY: &str = "channels.whatsapp.dmPolicy";
 const ALLOW_FROM: &str = "channels.whatsapp.allowFrom";
+/// The key of accounts that answer nobody.
+pub const LISTEN_ONLY: &str = "channels.whatsapp.listenOnly";
 const GROUP_POLICY: &str = "channels.whatsapp.groupPolicy";
 const GROUP_ALLOW_FROM: &str = "channels.whatsapp.groupAllowFrom";
 

@@ -18,6 +18,7 @@ struct Case {
     message: InboundMessage,
     activation: Option<Activation>,
     connected_at: Option<UnixMs>,
+    owner_wrote: Option<UnixMs>,
 }
 
 fn jid(text: &str) -> Jid {
@@ -45,7 +46,7 @@ impl Case {
             content: Content::Body(Body { text: Some("hello".into()), ..Body::default() }),
         };
         let config = format!("{{ channels: {{ whatsapp: {{ {whatsapp} }} }} }}");
-        Self { config, approved: vec![], message, activation: None, connected_at: Some(T0) }
+        Self { config, approved: vec![], message, activation: None, connected_at: Some(T0), owner_wrote: None }
     }
 
     fn group(whatsapp: &str) -> Self {
@@ -94,6 +95,7 @@ impl Case {
                 now: T0 + 1000,
                 mentions: &mentions,
                 activation: &activation,
+                owner_wrote: self.owner_wrote,
                 sent_by_us: false,
             },
         )
@@ -166,7 +168,7 @@ fn own_chat_is_trusted_and_never_marked_read() {
 #[test]
 fn the_owners_messages_to_others_wake_nobody() {
     Case::dm("").own().check("drop own-message-to-other");
-    Case::dm("allowFrom: ['+15551234567']").own().check("drop own-message-to-other");
+    Case::dm("allowFrom: ['+15551234567']").own().check("hold own-message-to-other");
 }
 
 #[test]
@@ -227,6 +229,72 @@ fn reactions_broadcasts_and_other_kinds_are_dropped_before_admission() {
             b.media = Some(MediaRef::new(MediaKind::Image));
         })
         .check("dispatch, read");
+}
+
+#[test]
+fn what_the_owner_writes_to_somebody_is_context_and_silences_the_agent_there() {
+    let open = "dmPolicy: 'open', allowFrom: ['*'], ackReaction: { emoji: '+' }";
+    let own = |config: &str| Case::dm(config).own();
+    own(open).check("hold own-message-to-other");
+    own("dmPolicy: 'open', allowFrom: ['*'], handover: { minutes: 0 }").check("hold own-message-to-other");
+    own("dmPolicy: 'pairing'").check("drop own-message-to-other");
+    own("dmPolicy: 'disabled', allowFrom: ['+15551234567']").check("drop own-message-to-other");
+    own("dmPolicy: 'pairing'").with(|c| c.approved = vec!["+15551234567"]).check("hold own-message-to-other");
+    let until = |case: &Case| match case.decide().verdict {
+        Verdict::Hold(hold) => (hold.until, hold.limit, hold.history_key),
+        other => panic!("{other:?}"),
+    };
+    let key = "whatsapp:default:direct:+15551234567".to_owned();
+    assert_eq!(until(&own(open)), (Some(T0 + 600_000), 50, key.clone()));
+    let off = own("dmPolicy: 'open', allowFrom: ['*'], handover: { minutes: 0 }, historyLimit: 0");
+    assert_eq!(until(&off), (None, 50, key.clone()));
+    // A clock that is ahead silences nobody for longer.
+    assert_eq!(until(&own(open).with(|c| c.message.timestamp = i64::MAX)).0, Some(T0 + 1000 + 600_000));
+
+    let theirs = |wrote: UnixMs| Case::dm(open).with(|c| c.owner_wrote = Some(wrote));
+    theirs(T0 - 599_999).check("hold handover");
+    theirs(T0 - 600_000).check("dispatch, read, ack +");
+    theirs(T0 - 599_999).text("/help").check("dispatch");
+    assert_eq!(until(&theirs(T0 - 1000)), (Some(T0 - 1000 + 600_000), 50, key));
+    let gate = theirs(T0 - 1000).decide().trace.pop().expect("a gate");
+    assert_eq!(
+        (&*gate.gate, gate.key.as_deref(), gate.value.as_deref()),
+        ("handover", Some(handover::KEY), Some("10"))
+    );
+    // Also what waited for longer than the catch-up window is kept; strangers stay strangers, groups and the own chat are no such chats.
+    let late = |c: &mut Case| {
+        c.message.offline = true;
+        c.message.timestamp = T0 - 3_600_000;
+        c.owner_wrote = Some(T0 - 3_500_000);
+    };
+    Case::dm(open).with(late).check("hold handover");
+    Case::dm("dmPolicy: 'allowlist'").with(|c| c.owner_wrote = Some(T0)).check("drop dm-not-allowlisted");
+    Case::dm(open).own().with(|c| (c.message.chat, c.owner_wrote) = (jid(SELF), Some(T0))).check("dispatch, ack +");
+    let quick = "dmPolicy: 'open', allowFrom: ['*'], handover: { minutes: 1 }, sendReadReceipts: false";
+    Case::dm(quick).with(|c| c.owner_wrote = Some(T0 - 60_000)).check("dispatch");
+    // A reaction of the owner's is not writing.
+    let reaction = Content::Reaction {
+        target: MessageId::new("X"),
+        target_sender: None,
+        target_from_me: false,
+        emoji: "+".into(),
+    };
+    own(open).with(|c| c.message.content = reaction).check("drop reaction");
+}
+
+#[test]
+fn an_account_that_only_listens_answers_nothing_of_any_kind() {
+    let rules =
+        "listenOnly: true, dmPolicy: 'pairing', groupPolicy: 'open', ackReaction: { emoji: '+', group: 'always' }";
+    Case::dm(rules).check("drop listen-only");
+    Case::dm(rules).with(|c| c.approved = vec!["+15551234567"]).text("/status").check("drop listen-only");
+    Case::dm(rules).own().check("drop listen-only");
+    Case::dm(rules).own().with(|c| c.message.chat = jid(SELF)).text("/status").check("drop listen-only");
+    Case::group(rules).check("drop listen-only");
+    let gate = Case::dm(rules).decide().trace.pop().expect("a gate");
+    assert_eq!((gate.key.as_deref(), gate.value.as_deref()), (Some("channels.whatsapp.listenOnly"), Some("true")));
+    Case::dm("listenOnly: true, accounts: { default: { listenOnly: false, dmPolicy: 'disabled' } }")
+        .check("drop dm-disabled");
 }
 
 #[test]
@@ -416,7 +484,10 @@ proptest! {
                 let codes: Vec<String> = decision.trace.iter().map(|gate| gate.outcome.to_string()).collect();
                 prop_assert!(codes.contains(&reason.code().to_owned()), "{codes:?}");
             }
-            Verdict::Hold(hold) => prop_assert!(chat.ends_with("@g.us") && hold.limit > 0),
+            Verdict::Hold(hold) => {
+                let own_words = hold.reason == IgnoreReason::OwnMessageToOther && case.message.from_me;
+                prop_assert!((chat.ends_with("@g.us") || own_words) && hold.limit > 0);
+            }
             Verdict::Dispatch(dispatch) => prop_assert!(!dispatch.runs.is_empty() && last.is_some()),
         }
     }

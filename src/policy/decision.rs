@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 
 use super::reason::IgnoreReason;
+use crate::clock::UnixMs;
 use crate::command::Activation;
 use crate::config::model::PeerKind;
 use crate::config::{Places, SetIn};
@@ -43,7 +44,7 @@ impl Decision {
 pub enum Verdict {
     /// Agents answer it.
     Dispatch(Dispatch),
-    /// Nobody answers, but it is kept as context for the group's next answer.
+    /// Nobody answers, but it is kept as context for the chat's next answer.
     Hold(Hold),
     /// Nothing more happens with it.
     Drop {
@@ -110,7 +111,7 @@ pub struct Run {
     pub session: SessionKey,
 }
 
-/// A group message that is kept as context.
+/// A message that is kept as context: of a group, or of a direct chat that its owner took over.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Hold {
@@ -120,6 +121,9 @@ pub struct Hold {
     pub history_key: String,
     /// Most messages kept there; 0 keeps none.
     pub limit: usize,
+    /// Until when the agent keeps silent in this chat because its owner wrote there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<UnixMs>,
 }
 
 /// Direct chat or group.

@@ -7,6 +7,7 @@ pub mod decide;
 pub mod decision;
 pub mod dm;
 pub mod group;
+pub mod handover;
 pub mod link_state;
 pub mod mention;
 pub mod pairing;

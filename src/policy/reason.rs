@@ -47,6 +47,10 @@ reasons! {
     Empty = "empty", "the message holds neither text nor media";
     /// The owner wrote to somebody else.
     OwnMessageToOther = "own-message-to-other", "the account's owner wrote this to somebody else";
+    /// The owner takes part in the chat.
+    Handover = "handover", "the account's owner wrote into this chat from the phone a while ago, and the agent keeps silent there";
+    /// The account answers nobody.
+    ListenOnly = "listen-only", "the account only listens: it answers nobody and sends nothing";
     /// dmPolicy disabled.
     DmDisabled = "dm-disabled", "direct messages are switched off (dmPolicy is \"disabled\")";
     /// Not on the list.
@@ -91,6 +95,8 @@ impl IgnoreReason {
             | R::GroupNotListed
             | R::TooOld
             | R::CommandNotAuthorized => true,
+            // Both are meant, and `channels status` shows them.
+            R::Handover | R::ListenOnly => false,
             R::StatusOrBroadcast
             | R::Newsletter
             | R::UnknownChat

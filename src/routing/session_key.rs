@@ -115,6 +115,11 @@ pub fn history_key(account: &AccountId, group: &str) -> String {
     format!("{CHANNEL}:{account}:group:{}", group.trim().to_lowercase())
 }
 
+/// The same for a direct chat that its owner takes part in.
+pub fn direct_history_key(account: &AccountId, peer: &str) -> String {
+    format!("{CHANNEL}:{account}:direct:{}", peer.trim().to_lowercase())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

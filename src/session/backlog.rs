@@ -74,6 +74,15 @@ impl<T> Backlog<T> {
         self.waiting.front()
     }
 
+    /// Takes out what `wanted` says, in order.
+    pub fn take_if(&mut self, wanted: impl Fn(&T) -> bool) -> Vec<T> {
+        let (mut taken, dropped): (Vec<T>, Vec<T>) = std::mem::take(&mut self.dropped).into_iter().partition(&wanted);
+        let (more, waiting): (Vec<T>, Vec<T>) = std::mem::take(&mut self.waiting).into_iter().partition(&wanted);
+        taken.extend(more);
+        (self.dropped, self.waiting) = (dropped, waiting.into());
+        taken
+    }
+
     /// Everything, for a session that is stopped.
     pub fn into_all(self) -> Vec<T> {
         self.dropped.into_iter().chain(self.waiting).collect()

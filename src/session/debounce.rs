@@ -122,6 +122,16 @@ impl<K: Hash + Eq, T> Debounce<K, T> {
         self.waiting.shift_remove(key).map(|batch| batch.items)
     }
 
+    /// Takes out the items that `wanted` says, in order; what is left of a batch waits on.
+    pub fn take_if(&mut self, wanted: impl Fn(&T) -> bool) -> Vec<T> {
+        let mut taken = Vec::new();
+        for batch in self.waiting.values_mut() {
+            taken.extend(batch.items.extract_if(.., |item| wanted(item)));
+        }
+        self.waiting.retain(|_, batch| !batch.items.is_empty());
+        taken
+    }
+
     /// Everything, the batch begun first in front.
     pub fn flush_all(&mut self) -> Vec<Vec<T>> {
         std::mem::take(&mut self.waiting).into_values().map(|batch| batch.items).collect()

@@ -56,6 +56,25 @@ impl Pending {
         }
     }
 
+    /// The same by the time when it was sent, for what comes late; one that is kept already is not kept twice.
+    pub fn hold_in_time(&mut self, chat: &str, message: PendingMessage, limit: usize) {
+        let Some(messages) = self.groups.get_mut(chat).filter(|_| limit > 0) else {
+            return self.hold(chat, message, limit);
+        };
+        if message.id.is_some() && messages.iter().any(|kept| kept.id == message.id) {
+            return;
+        }
+        let before = messages.iter().rposition(|kept| kept.timestamp <= message.timestamp);
+        let at = before.map_or(0, |at| at + 1);
+        if at == messages.len() {
+            return self.hold(chat, message, limit);
+        }
+        messages.insert(at, message);
+        while messages.len() > limit {
+            messages.pop_front();
+        }
+    }
+
     /// The kept messages of a group, oldest first.
     pub fn peek(&self, group: &str) -> impl Iterator<Item = &PendingMessage> {
         self.groups.get(group).into_iter().flatten()
@@ -95,6 +114,19 @@ mod tests {
         assert_eq!(bodies(&pending, "g"), ["b3", "b4"]);
         pending.clear("g");
         assert_eq!(bodies(&pending, "g"), [] as [String; 0]);
+    }
+
+    #[test]
+    fn what_comes_late_stands_where_it_was_said_and_only_once() {
+        let mut pending = Pending::default();
+        let said =
+            |at: UnixMs, id: &str| PendingMessage { timestamp: Some(at), id: Some(MessageId::new(id)), ..message(id) };
+        for (at, id) in [(3, "c"), (1, "a"), (5, "e"), (3, "d"), (2, "b"), (3, "c")] {
+            pending.hold_in_time("k", said(at, id), 5);
+        }
+        assert_eq!(bodies(&pending, "k"), ["a", "b", "c", "d", "e"]);
+        pending.hold_in_time("k", said(4, "x"), 5);
+        assert_eq!(bodies(&pending, "k"), ["b", "c", "d", "x", "e"]);
     }
 
     #[test]

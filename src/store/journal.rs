@@ -18,6 +18,7 @@ mod rows;
 mod schema;
 mod sessions;
 mod settle;
+mod take_back;
 mod writer;
 
 use std::path::Path;

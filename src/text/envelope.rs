@@ -51,7 +51,7 @@ pub fn envelope(
         head.push(' ');
         head.push_str(from);
         if let (true, Some(now), Some(then)) = (options.elapsed, timestamp, previous)
-            && let Some(text) = elapsed(now - then)
+            && let Some(text) = elapsed(now.saturating_sub(then))
         {
             head.push_str(" +");
             head.push_str(&text);
@@ -69,7 +69,7 @@ fn elapsed(ms: i64) -> Option<String> {
     if ms < 0 {
         return None;
     }
-    let rounded = |value: i64, unit: i64| (value + unit / 2) / unit;
+    let rounded = |value: i64, unit: i64| value.saturating_add(unit / 2) / unit;
     let seconds = rounded(ms, 1000);
     if seconds < 30 {
         return Some(format!("{seconds}s"));
@@ -148,6 +148,7 @@ const MARKERS: &[&str] = &[
     "[currentmessage-respondtothis",
     "[medianotsaved:",
     "[mediaattached",
+    "[theaccount'sowner",
     "[queuedmessageswhileagent",
     "[queueoverflow]",
 ];

@@ -80,12 +80,18 @@ pub fn sender<'a>(message: &'a InboundMessage, id: &'a str) -> envelope::Sender<
     }
 }
 
-/// A message as it is kept for its group's next answer; `None` when it says nothing.
+/// In the place of a name: the account's owner wrote it to the other person, not the agent. Nobody else can be called so
+/// ([`envelope::neutralise`]).
+const OWNER: &str = "[the account's owner, from the phone]";
+
+/// A message as it is kept for its chat's next answer; `None` when it says nothing.
 pub fn kept(message: &InboundMessage) -> Option<PendingMessage> {
     let Content::Body(body) = &message.content else { return None };
     let id = message.sender.without_device().to_string();
+    let own_words = message.from_me && !message.chat.is_group();
+    let label = if own_words { Some(OWNER.to_owned()) } else { sender(message, &id).label() };
     Some(PendingMessage {
-        sender: sender(message, &id).label().unwrap_or_else(|| "Unknown".to_owned()),
+        sender: label.unwrap_or_else(|| "Unknown".to_owned()),
         body: body.text_or_placeholder(),
         timestamp: Some(message.timestamp).filter(|at| *at > 0),
         id: Some(message.id.clone()),

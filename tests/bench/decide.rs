@@ -65,6 +65,7 @@ fn main() {
         now: 1_768_487_406_000,
         mentions: &mentions,
         activation: &|_| None,
+        owner_wrote: None,
         sent_by_us: false,
     };
     let mut slowest = 0;

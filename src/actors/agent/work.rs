@@ -75,6 +75,10 @@ impl Work {
     }
 
     /// The newest message: the answer goes there.
+    pub fn orders(&self) -> Vec<Arc<RunAgents>> {
+        self.items.iter().chain(&self.dropped).map(|item| item.order.clone()).collect()
+    }
+
     pub fn last(&self) -> &Item {
         self.items.last().expect("a run has a message")
     }

@@ -48,6 +48,7 @@ impl Author {
             now: self.now,
             mentions: &MentionTable::compile(config).0,
             activation: &|_| activation,
+            owner_wrote: None,
             sent_by_us: false,
         };
         matches!(decide(message, &view).verdict, Verdict::Dispatch(d) if d.command.is_some())

@@ -8,10 +8,12 @@ use crate::actors::messages::{
     LoginStarted, LoginWait, Logout, PairingDecided, PairingRequest, Refusal, SendOut, Sent, StartAccount, StopAccount,
     Subscribe,
 };
-use crate::actors::router::GetCounters;
+use crate::actors::router::{GetCounters, GetHandovers};
 use crate::actors::supervisor::{BeginLogin, FollowLogin, Resume, SendNow, SupervisorActor, Suspend, Unlink};
+use crate::config::SetIn;
 use crate::ids::{AccountId, MessageId};
 use crate::media::Trust;
+use crate::policy::decide::LISTEN_ONLY;
 use crate::routing::target::Target;
 use crate::store::journal::Journal;
 
@@ -27,6 +29,23 @@ impl GatewayActor {
             Some(addr) => Ok((id, addr.clone())),
             None => Err(self.unknown_account(asked.unwrap_or(id.as_str()))),
         }
+    }
+
+    /// Why nothing can be sent through an account that only listens.
+    fn only_listens(&self, asked: Option<&str>) -> Option<Refusal> {
+        let (id, _) = self.resolve(asked).ok()?;
+        if !self.config.account(&id)?.rules.listen_only {
+            return None;
+        }
+        let cited = self.places.cite(&id, LISTEN_ONLY);
+        let (key, place) = match cited {
+            Some((key, SetIn::File { file, line })) => (key, format!(" ({}:{line})", file.display())),
+            Some((key, SetIn::Default)) => (key, String::new()),
+            None => (LISTEN_ONLY.to_owned(), String::new()),
+        };
+        Some(Refusal::Invalid(format!(
+            "account \"{id}\" only listens, nothing was sent: {key}{place} is true; set it to false to send"
+        )))
     }
 
     fn unknown_account(&self, asked: &str) -> Refusal {
@@ -61,12 +80,19 @@ impl Handler<GetStatus> for GatewayActor {
             config_problems: self.problems.clone(),
             default_account: self.config.default_account.clone(),
             accounts: self.statuses.values().cloned().collect(),
+            stuck_conversions: self.cx.loader.stuck_conversions(),
         };
         for account in &mut status.accounts {
             account.outbox = self.cx.socket.journal.outbox_counts(&account.account_id);
         }
         let router = self.router.clone();
         Box::pin(async move {
+            if let Ok(handovers) = router.send(GetHandovers).await {
+                for account in &mut status.accounts {
+                    let found = handovers.iter().find(|(id, _)| *id == account.account_id);
+                    account.handover = found.map(|(_, count)| *count).unwrap_or_default();
+                }
+            }
             if let Ok(mut counters) = router.send(GetCounters).await {
                 for account in &mut status.accounts {
                     account.counters = counters.remove(&account.account_id).unwrap_or_default();
@@ -129,6 +155,9 @@ impl Handler<SendOut> for GatewayActor {
             Err(error) => return Box::pin(async move { Err(Refusal::Invalid(error.to_string())) }),
         };
         let SendOut { account, what, idempotency_key, .. } = send;
+        if let Some(refusal) = self.only_listens(account.as_deref()) {
+            return Box::pin(async move { Err(refusal) });
+        }
         let max_bytes = self.config.agents.media_max_bytes;
         self.forward(account.as_deref(), SendNow { target, what, by: Trust::Owner, max_bytes, idempotency_key })
     }

@@ -22,6 +22,18 @@ pub(super) struct Waiting {
     account: Arc<AccountConfig>,
 }
 
+impl Waiting {
+    /// The message.
+    pub(super) fn message(&self) -> &InboundMessage {
+        &self.message
+    }
+
+    /// It is for an agent, not for Verso itself.
+    pub(super) fn is_question(&self) -> bool {
+        self.dispatch.command.is_none()
+    }
+}
+
 /// Give everything that waits to the agents. Sent by the gateway before it stops.
 #[derive(Message)]
 #[rtype(result = "()")]

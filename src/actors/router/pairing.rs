@@ -235,8 +235,8 @@ impl Handler<DecidePairing> for RouterActor {
                 Ok(result) => result,
                 Err(e) => Err(Refusal::Unavailable(e.to_string())),
             };
-            let supervisor =
-                record.as_ref().ok().and_then(|r| me.known.get(&r.account)).map(|known| known.supervisor.clone());
+            let told = |account: &AccountId| me.known.get(account).filter(|_| !me.listens_only(account));
+            let supervisor = record.as_ref().ok().and_then(|r| told(&r.account)).map(|known| known.supervisor.clone());
             actix::fut::wrap_future(async move {
                 let record = record?;
                 let mut notified = false;

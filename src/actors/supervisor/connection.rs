@@ -43,12 +43,13 @@ impl SupervisorActor {
     }
 
     /// A personal number stays unavailable, so that the phone goes on ringing (behaviour.md 5.1).
-    fn marks_online(&self) -> bool {
+    pub(super) fn marks_online(&self) -> bool {
         let rules = &self.account.rules;
-        rules.mark_online.unwrap_or_else(|| {
-            let own = self.identity.as_ref().and_then(Identity::number);
-            !crate::policy::dm::is_self_chat_mode(rules, own.as_ref())
-        })
+        !rules.listen_only
+            && rules.mark_online.unwrap_or_else(|| {
+                let own = self.identity.as_ref().and_then(Identity::number);
+                !crate::policy::dm::is_self_chat_mode(rules, own.as_ref())
+            })
     }
 
     /// The socket could not even be made. Fed to the machine in a turn of its own, as an end would be.
@@ -222,7 +223,7 @@ impl SupervisorActor {
                 }
                 if !self.linking_only {
                     self.introduce(ctx);
-                    if let Some(socket) = &self.socket {
+                    if let Some(socket) = self.socket.as_ref().filter(|_| !self.account.rules.listen_only) {
                         for gesture in self.later.drain(..) {
                             socket.do_send(gesture);
                         }

@@ -66,6 +66,8 @@ impl SupervisorActor {
             phone: self.phone.shown(now),
             outbox: self.cx.socket.journal.outbox_counts(self.id()),
             counters: std::collections::BTreeMap::new(),
+            handover: crate::policy::handover::HandoverCount::default(),
+            listen_only: rules.listen_only,
         }
     }
 }

@@ -95,6 +95,10 @@ pub struct RulesConfig {
     pub capabilities: Vec<String>,
     /// How fast messages leave that answer nobody.
     pub pacing: PacingConfig,
+    /// How long agents keep silent in a direct chat after the owner wrote there; zero switches it off.
+    pub handover: Duration,
+    /// Nothing leaves the account.
+    pub listen_only: bool,
 }
 
 /// `pacing`: how fast messages leave that answer nobody.

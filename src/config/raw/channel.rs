@@ -122,6 +122,20 @@ pub struct RulesRaw {
     pub catch_up_minutes: Option<u32>,
     /// How fast messages leave that answer nobody, against bans. Answers never wait.
     pub pacing: Option<PacingRaw>,
+    /// The owner takes part in a direct chat from the phone.
+    pub handover: Option<HandoverRaw>,
+    /// The account only listens: messages are journalled and shown, and nothing leaves, neither answers nor receipts, reactions, typing
+    /// or pairing texts. Default false.
+    pub listen_only: Option<bool>,
+}
+
+/// The owner takes part in a direct chat from the phone.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct HandoverRaw {
+    /// Minutes for which the agent keeps silent in a direct chat after the owner wrote there from the phone; 0 is off. Default 10.
+    #[schemars(extend("maximum" = 10080))]
+    pub minutes: Option<u32>,
 }
 
 /// How fast messages leave that answer nobody.

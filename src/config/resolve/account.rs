@@ -218,6 +218,10 @@ impl Merge<'_> {
             catch_up: Duration::from_secs(60 * u64::from(self.value(|r| r.catch_up_minutes.as_ref()).unwrap_or(20))),
             capabilities: self.value(|r| r.capabilities.as_ref()).unwrap_or_default(),
             pacing: pacing(&self.value(|r| r.pacing.as_ref()).unwrap_or_default()),
+            handover: Duration::from_secs(
+                60 * u64::from(self.value(|r| r.handover.as_ref()).and_then(|h| h.minutes).unwrap_or(10)),
+            ),
+            listen_only: self.value(|r| r.listen_only.as_ref()).unwrap_or(false),
         }
     }
 

@@ -60,7 +60,7 @@ impl Tally {
     }
 
     /// A part is over: it no longer waits and its prepared file is not needed.
-    fn settled(&self, settled: &[Settled]) {
+    pub(super) fn settled(&self, settled: &[Settled]) {
         for Settled { account, state, file } in settled {
             self.count(account, |counts| {
                 counts.waiting = counts.waiting.saturating_sub(1);
@@ -88,13 +88,13 @@ fn remove(file: &Path) {
 }
 
 /// A part that will not be sent any more.
-struct Settled {
-    account: AccountId,
-    state: OutboxState,
-    file: Option<PathBuf>,
+pub(super) struct Settled {
+    pub account: AccountId,
+    pub state: OutboxState,
+    pub file: Option<PathBuf>,
 }
 
-fn file_of(content: &str) -> Option<PathBuf> {
+pub(super) fn file_of(content: &str) -> Option<PathBuf> {
     let content: Outgoing = serde_json::from_str(content).ok()?;
     content.file().map(|file| file.path.clone())
 }

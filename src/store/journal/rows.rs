@@ -179,6 +179,13 @@ impl Left {
         self.row.decision.pointer("/verdict/carried").and_then(serde_json::Value::as_str)
     }
 
+    /// The owner wrote it into somebody's chat and took that over.
+    pub fn own_words(&self) -> Option<&InboundMessage> {
+        let verdict = self.row.decision.get("verdict")?;
+        let own = verdict.get("reason").and_then(serde_json::Value::as_str) == Some("own-message-to-other");
+        (own && verdict.get("until").is_some()).then_some(&self.row.message)
+    }
+
     /// Some agent had its turn already.
     pub fn begun(&self) -> bool {
         self.row.decision.pointer("/verdict/done").is_some()

@@ -116,12 +116,12 @@ fn queue(db: &Connection, parts: &[OutboxPart], now: UnixMs) -> rusqlite::Result
     Ok(accounts)
 }
 
-/// False when the message is answered already, or by all of these.
+/// False when the message is answered already, or by all of these, or was taken back.
 fn settle(db: &Connection, key: &MessageKey, turn: &Turn, now: UnixMs) -> rusqlite::Result<bool> {
     let found: Option<(i64, Option<String>)> = db
         .prepare_cached(
             "SELECT seq, json_extract(decision, '$.verdict.done') FROM inbound
-             WHERE account = ?1 AND chat = ?2 AND sender = ?3 AND id = ?4 AND state <> 'answered'",
+             WHERE account = ?1 AND chat = ?2 AND sender = ?3 AND id = ?4 AND state NOT IN ('answered', 'held', 'dropped')",
         )?
         .query_row(params![key.account.as_str(), key.chat.to_string(), key.sender.to_string(), key.id.as_str()], |r| {
             Ok((r.get(0)?, r.get(1)?))

@@ -29,7 +29,10 @@ fn access(input: &Value) -> Outcome {
         activation: Some(Activation::Always),
     };
     let decision = judge.decide(&config, &account, &message);
-    let allowed = !matches!(decision.verdict, Verdict::Drop { .. });
+    // 24.29: what the owner writes to somebody is context; nobody lets it in.
+    let own = |hold: &Hold| hold.reason == IgnoreReason::OwnMessageToOther;
+    let allowed = !matches!(&decision.verdict, Verdict::Drop { .. })
+        && !matches!(&decision.verdict, Verdict::Hold(hold) if own(hold));
     let mut rng = rand::rng();
     let mut book = PairingBook::new(account.id.clone());
     for id in strings(&input["pendingBefore"]) {

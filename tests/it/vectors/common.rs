@@ -13,7 +13,7 @@ pub use verso::delivery::{self, Delivery, Variables};
 pub use verso::event::{Body, Content, DownReason, Identity, InboundMessage, Quote};
 pub use verso::ids::{AccountId, AgentId, E164, Jid, MessageId, SessionKey};
 pub use verso::policy::allowlist::{Person, owners, parse_approved, parse_list};
-pub use verso::policy::decide::{Decision, Effect, Verdict, View, decide};
+pub use verso::policy::decide::{Decision, Effect, Hold, IgnoreReason, Verdict, View, decide};
 pub use verso::policy::decision::ChatKind;
 pub use verso::policy::link_state::{Action, Input, LinkMachine};
 pub use verso::policy::mention::{self, Mention, MentionTable, Patterns};
@@ -137,6 +137,7 @@ impl Judge<'_> {
                 now: self.connected_at,
                 mentions: &mentions,
                 activation: &activation,
+                owner_wrote: None,
                 sent_by_us: false,
             },
         )
