@@ -20,6 +20,7 @@ use super::*;
 use crate::event::MediaKind;
 
 mod conversions;
+mod fuzz;
 mod servers;
 mod sound;
 mod stickers;

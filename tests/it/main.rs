@@ -14,6 +14,7 @@ mod crash;
 mod debounce;
 mod encryption;
 mod faults;
+mod fuzz;
 mod groups;
 mod handover;
 mod hostile;

@@ -12,7 +12,7 @@ impl Place {
     }
 }
 
-fn gif(frames: impl IntoIterator<Item = RgbImage>) -> Vec<u8> {
+pub(super) fn gif(frames: impl IntoIterator<Item = RgbImage>) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut encoder = GifEncoder::new_with_speed(&mut bytes, 30);
     encoder.set_repeat(Repeat::Infinite).expect("a head");

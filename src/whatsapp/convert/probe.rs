@@ -8,6 +8,15 @@ use whatsapp_rust::waproto::whatsapp as wa;
 use super::{contact, content, context, location, media, quote, silent_kind, spoken};
 use crate::event::Content;
 
+/// The content of an encoded message.
+///
+/// # Errors
+/// When the bytes are no message.
+pub fn read(message: &[u8]) -> Result<Content, String> {
+    let message = wa::Message::decode_from_slice(message).map_err(|error| error.to_string())?;
+    Ok(content(&message))
+}
+
 /// Reads an encoded message; every part as if the others were not there.
 ///
 /// # Errors
