@@ -172,6 +172,9 @@ pub struct Quote {
     pub id: Option<MessageId>,
     /// Its author.
     pub sender: Option<Jid>,
+    /// Verso itself sent it through this account; noted as the message comes in.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub by_us: bool,
     /// Its text or placeholder.
     pub body: String,
     /// Its media, when the quote brings it along.

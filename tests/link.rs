@@ -179,7 +179,7 @@ fn ours(jid: &impl ToString) -> Jid {
 }
 
 fn number(phone: &Phone) -> Option<E164> {
-    E164::normalize(&phone.number())
+    E164::from_digits(&phone.number())
 }
 
 struct Stage {
@@ -472,7 +472,7 @@ async fn numbers_are_found_by_every_means() -> Result {
     assert_eq!(account.link.number_of(&"999999999999@lid".parse()?).await, None);
     let known = number(&s.ann).ok_or("no number")?;
     assert_eq!(account.link.lookup(&known).await?, Some(Jid::of_number(&known)));
-    let nobody = E164::normalize("+15559999999").ok_or("no number")?;
+    let nobody = E164::from_digits("+15559999999").ok_or("no number")?;
     assert_eq!(account.link.lookup(&nobody).await?, None);
     account.link.close().await;
     ended(run).await?;

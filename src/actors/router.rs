@@ -343,6 +343,13 @@ impl RouterActor {
             dispatch.runs.retain(|run| !left.done(&run.session));
         }
         let Left { mut row, ours } = left;
+        // Who was let in before the restart and is not any more gets no answer: the config or the approvals may have changed since.
+        if verdict.is_some() {
+            let received = InboundReceived { connected_at: Some(row.received_at), message: row.message.clone(), ours };
+            if self.is_shut_out(&received) {
+                return self.take(received, Seen::Judged, ctx);
+            }
+        }
         match (verdict, self.config.account(&row.message.account).cloned()) {
             (Some(Verdict::Hold(hold)), _) => self.hold_again(&row.message, &hold),
             (Some(Verdict::Dispatch(mut dispatch)), Some(account))
@@ -365,6 +372,12 @@ impl RouterActor {
                 self.take(received, if judged { Seen::Judged } else { Seen::Unjudged }, ctx);
             }
         }
+    }
+
+    /// The rules in force drop a message that was let in by earlier ones. Its age does not count: the pause of the restart made it older.
+    fn is_shut_out(&mut self, received: &InboundReceived) -> bool {
+        let decision = self.judge(received).map(|(decision, _)| decision.verdict);
+        matches!(decision, Some(Verdict::Drop { reason }) if reason != IgnoreReason::TooOld)
     }
 
     /// Judges a message and does what follows.

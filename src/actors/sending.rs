@@ -326,7 +326,8 @@ fn unavailable(error: impl std::fmt::Display) -> Refusal {
     Refusal::Unavailable(error.to_string())
 }
 
-/// The chat of a target; a number is looked up first, so that a message to nobody is an error and not a silence.
+/// The chat of a target; a number is looked up first, so that a message to nobody is an error and not a silence, and the spelling is the
+/// one that WhatsApp knows. When WhatsApp does not say, it goes to the number as it was written.
 async fn resolve(target: &Target, socket: &Addr<SocketActor>) -> Result<Jid, Refusal> {
     let Target::Number(number) = target else { return Ok(target.jid()) };
     match socket.send(LookUp(number.clone())).await {
@@ -335,7 +336,11 @@ async fn resolve(target: &Target, socket: &Addr<SocketActor>) -> Result<Jid, Ref
             Err(Refusal::Invalid(format!("{number} is not on WhatsApp; check the number and its country code")))
         }
         Ok(Err(LinkError::Invalid(text))) => Err(Refusal::Invalid(text)),
-        Ok(Err(error)) => Err(unavailable(error)),
+        Ok(Err(error @ (LinkError::NotLinked | LinkError::NotConnected))) => Err(unavailable(error)),
+        Ok(Err(error)) => {
+            tracing::warn!(target: "whatsapp/outbound", %error, "WhatsApp did not say whether a number exists; it is used as written");
+            Ok(target.jid())
+        }
         Err(_) => Err(Refusal::Unavailable("the connection was lost".to_owned())),
     }
 }

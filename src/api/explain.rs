@@ -7,19 +7,20 @@
 //!   "reason": {"code": "dm-not-allowlisted", "text": "…"}, "nextStep": "…", "command": false,
 //!   "gates": [{"gate": "dm", "outcome": "dm-not-allowlisted", "passed": false, "key": "channels.whatsapp.dmPolicy",
 //!              "value": "allowlist", "source": "file", "file": "/…/verso.json", "line": 5}],
-//!   "runs": [{"agent": "main", "session": "agent:main:main"}], "effects": ["mark-read"], "mediaMissing": null,
+//!   "runs": [{"agent": "main", "session": "agent:main:main"}], "effects": ["mark-read"],
 //!   "parts": [{"id": "3EB1…", "state": "delivered", "cause": null, "createdAt": 0, "updatedAt": 0, "resentAt": null}]
 //! }, {"direction": "out", "account": "work", "chat": "…", "id": "3EB1…", "state": "acked", "cause": null, …}]}
 //! ```
-//! `mediaMissing` says why a file that came with the message was not saved. `source` is `file`, `default` (no file sets the key) or `null` (no config key decided). Times are Unix milliseconds. The text of a
+//! `source` is `file`, `default` (no file sets the key) or `null` (no config key decided). Times are Unix milliseconds. The text of a
 //! message is not part of it.
 
 use serde_json::{Value, json};
 
 use super::iso_time;
 use crate::config::SetIn;
+use crate::config::edit::shown_path;
 use crate::event::InboundMessage;
-use crate::ids::{Jid, MessageId};
+use crate::ids::{AccountId, Jid, MessageId};
 use crate::policy::decide::NOT_LISTED;
 use crate::policy::decision::{Decision, Effect, Gate, Verdict};
 use crate::policy::reason::IgnoreReason;
@@ -96,7 +97,6 @@ fn inbound(row: &Value) -> Value {
         (Some(reason), Some(message)) => step(reason, trace, message, sender.as_deref().unwrap_or("the sender")),
         _ => parts.iter().find_map(part_step).or_else(|| waiting(&row["state"], parts.is_empty())),
     });
-    out["mediaMissing"] = row["decision"]["mediaMissing"].clone();
     out["parts"] = json!(parts);
     out
 }
@@ -182,40 +182,65 @@ fn taken_over(reason: IgnoreReason, decision: &Option<Decision>) -> Option<Strin
     })
 }
 
-/// What to change so that the next message like it is answered; `None` where nothing can be changed.
+/// What to change so that the next message like it is answered, and nothing else with it; `None` where nothing can be changed.
 fn step(reason: IgnoreReason, trace: &[Gate], message: &InboundMessage, who: &str) -> Option<String> {
     use IgnoreReason as R;
     let key_of = |name: &str| trace.iter().rfind(|g| g.gate == name).and_then(|g| g.key.as_deref());
     let key = trace.last().and_then(|g| g.key.as_deref()).unwrap_or("the configuration");
-    let list = key_of("allowFrom").unwrap_or("channels.whatsapp.allowFrom");
+    let written = matches!(trace.last().and_then(|g| g.set_in.as_ref()), Some(SetIn::File { .. }));
     let account = &message.account;
     let chat: &Jid = &message.chat;
     Some(match reason {
-        R::DmDisabled => format!("set {key} to \"pairing\", \"allowlist\" or \"open\""),
+        R::DmDisabled => format!(
+            "set {} to \"pairing\" and approve the request of {who}, or to \"allowlist\" to serve who was approved or is listed",
+            of_account(key, account)
+        ),
         R::DmNotAllowlisted => {
-            format!("add \"{who}\" to {list}, or write /allowlist add dm {who} as an owner")
+            let list = key_of("allowFrom").unwrap_or("channels.whatsapp.allowFrom");
+            format!(
+                "to let them in without commands, set {} to \"pairing\" and approve their request; \"{who}\" in {list} is let in as an owner, who may command",
+                of_account(key, account)
+            )
         }
         R::PairingRequired => format!(
             "let them in: verso pairing list whatsapp, then verso pairing approve whatsapp <code> --account {account}"
         ),
-        R::PairingTooOld => format!("the next message of {who} asks for approval; or add \"{who}\" to {list}"),
-        R::GroupDisabled => format!("set {key} to \"allowlist\" or \"open\""),
-        R::GroupNoSenders => {
-            format!("list the people in channels.whatsapp.groupAllowFrom, or set {key} to \"open\"")
+        R::PairingTooOld => {
+            format!(
+                "the next message of {who} asks for approval; then: verso pairing list whatsapp --account {account}"
+            )
         }
-        R::GroupSenderNotAllowlisted => {
-            format!("add \"{who}\" to {key}, or write /allowlist add group {who} as an owner")
+        R::GroupDisabled => {
+            format!("set {} to \"allowlist\", with \"{who}\" in groupAllowFrom", of_account(key, account))
         }
-        R::GroupNotListed => format!("add \"{chat}\": {{}} to {key}, or \"*\" for every group"),
+        R::GroupNoSenders => format!(
+            "add \"{who}\" to {}, which lets them speak to the agent in groups and command nothing",
+            of_account("channels.whatsapp.groupAllowFrom", account)
+        ),
+        R::GroupSenderNotAllowlisted => sender_step(key, who, account),
+        R::GroupNotListed => format!("add \"{chat}\": {{}} to {key}"),
         R::TooOld => format!("raise {key}, or ask {who} to write again"),
-        R::NotMentioned => match key {
-            "/activation" => "mention the agent, reply to it, or write /activation always in the group".to_owned(),
-            key => format!("mention the agent, reply to it, or set {key} to false"),
-        },
+        // Switched off for all groups, or by default: an entry of its own could change what holds for others.
+        R::NotMentioned if message.from_me => "mention the agent in it, or write a command".to_owned(),
+        R::NotMentioned if written && !key.contains("[\"*\"]") && key != "/activation" => {
+            format!("mention the agent, reply to it, or set {key} to false")
+        }
+        R::NotMentioned => {
+            "mention the agent, reply to it, or let an owner write /activation always in this group".to_owned()
+        }
+        R::OwnInGroup => "mention the agent in it, or write a command".to_owned(),
+        R::SelfChatOff => {
+            format!("remove {key}, or set it to true, to be answered in the own chat; commands work as it is")
+        }
         R::Restored => format!(
             "ask {who} to write again; verso backup restore --resume answers what was open, if the old gateway stopped right at the backup"
         ),
-        R::ActivationNotOwner | R::CommandNotAuthorized => format!("add \"{who}\" to {key}; who is listed may command"),
+        R::ActivationNotOwner | R::CommandNotAuthorized if key.starts_with("commands.") => {
+            format!("\"{who}\" in {key} may command every account, as an owner")
+        }
+        R::ActivationNotOwner | R::CommandNotAuthorized => {
+            format!("\"{who}\" in {key} may command, as an owner; let an owner do it instead, if that is too much")
+        }
         R::ListenOnly => format!("set {key} to false"),
         R::Handover
         | R::StatusOrBroadcast
@@ -230,6 +255,30 @@ fn step(reason: IgnoreReason, trace: &[Gate], message: &InboundMessage, who: &st
     })
 }
 
+/// The key as this account alone has it: the channel's holds for other accounts, too. Not for lists, which an own one would replace.
+fn of_account(key: &str, account: &AccountId) -> String {
+    match key.strip_prefix("channels.whatsapp.") {
+        Some(rest) if !rest.starts_with("accounts.") && account.as_str() != AccountId::DEFAULT => {
+            shown_path(&["channels", "whatsapp", "accounts", account.as_str()]) + "." + rest
+        }
+        _ => key.to_owned(),
+    }
+}
+
+/// How somebody is let in to groups, and to nothing else.
+fn sender_step(key: &str, who: &str, account: &AccountId) -> String {
+    match key.strip_suffix("allowFrom") {
+        // Where groupAllowFrom is absent, writing it takes the place of allowFrom.
+        Some(before) if before.ends_with('.') => format!(
+            "let an owner write /allowlist add group {who}, or write {}: the people of {key} and \"{who}\" (it takes the place of allowFrom in groups, and gives no commands)",
+            of_account(&format!("{before}groupAllowFrom"), account)
+        ),
+        _ => format!(
+            "add \"{who}\" to {key}, which lets them speak to the agent in groups and gives no owner's commands"
+        ),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -242,6 +291,78 @@ mod tests {
         let told = answer(&MessageId::new("A"), &rows);
         assert_eq!((&told["messageId"], &told["messages"][0]["state"]), (&json!("A"), &json!("dropped")));
         assert_eq!((&told["messages"][0]["gates"], &told["messages"][0]["receivedAt"]), (&json!([]), &json!(5)));
+    }
+
+    /// The step for a message of Bob's that ended so; the last gate has this key, written in a file or not.
+    fn hint(reason: IgnoreReason, key: &str, written: bool, account: &str, from_me: bool) -> String {
+        let set_in = Some(if written { SetIn::File { file: "verso.json".into(), line: 3 } } else { SetIn::Default });
+        let gate = Gate {
+            gate: "x".into(),
+            outcome: reason.code().into(),
+            key: Some(key.to_owned().into()),
+            value: None,
+            set_in,
+        };
+        let message: InboundMessage = serde_json::from_value(json!({
+            "account": account, "id": "M", "chat": "120363@g.us", "sender": "15557000002@s.whatsapp.net", "senderAlt": null,
+            "senderNumber": "+15557000002", "chatNumber": null, "fromMe": from_me, "pushName": null, "timestamp": 0, "offline": false,
+            "content": {"type": "body", "text": "hi", "media": null, "quote": null, "mentions": []},
+        }))
+        .expect("a message");
+        step(reason, &[gate], &message, "+15557000002").expect("a step")
+    }
+
+    #[test]
+    fn a_hint_gives_no_more_than_was_asked_for() {
+        use IgnoreReason as R;
+        let whatsapp = |key: &str| format!("channels.whatsapp.{key}");
+        let told = |reason, key: &str| hint(reason, &whatsapp(key), true, "work", false);
+        let dm = told(R::DmNotAllowlisted, "dmPolicy");
+        assert!(
+            dm.contains("channels.whatsapp.accounts.work.dmPolicy to \"pairing\"") && dm.contains("as an owner"),
+            "{dm}"
+        );
+        for (reason, key) in
+            [(R::DmDisabled, "dmPolicy"), (R::GroupDisabled, "groupPolicy"), (R::GroupNoSenders, "groupPolicy")]
+        {
+            let told = told(reason, key);
+            assert!(!told.contains("open"), "nobody else is let in: {told}");
+            assert!(told.contains("accounts.work."), "no other account is touched: {told}");
+        }
+        assert!(
+            hint(R::DmDisabled, "channels.whatsapp.dmPolicy", true, "default", false)
+                .contains("set channels.whatsapp.dmPolicy to")
+        );
+        let group = told(R::GroupSenderNotAllowlisted, "groupAllowFrom");
+        assert!(group.starts_with("add \"+15557000002\" to channels.whatsapp.groupAllowFrom"), "{group}");
+        let fallback = told(R::GroupSenderNotAllowlisted, "allowFrom");
+        assert!(
+            fallback.contains("/allowlist add group +15557000002")
+                && fallback.contains("accounts.work.groupAllowFrom: the people of channels.whatsapp.allowFrom and"),
+            "nobody of allowFrom is shut out: {fallback}"
+        );
+        for (reason, key) in [
+            (R::CommandNotAuthorized, "commands.ownerAllowFrom"),
+            (R::ActivationNotOwner, "channels.whatsapp.allowFrom"),
+        ] {
+            assert!(hint(reason, key, true, "work", false).contains("as an owner"));
+        }
+    }
+
+    #[test]
+    fn a_hint_for_a_mention_switches_no_other_group() {
+        let own = "channels.whatsapp.groups[\"120363@g.us\"].requireMention";
+        let told =
+            |key: &str, written: bool, from_me: bool| hint(IgnoreReason::NotMentioned, key, written, "work", from_me);
+        assert!(told(own, true, false).contains(&format!("set {own} to false")));
+        // Written for the first time it would be a list of the groups served; for "*" it would hold for all of them.
+        for (key, written) in
+            [(own, false), ("channels.whatsapp.groups[\"*\"].requireMention", true), ("/activation", false)]
+        {
+            let told = told(key, written, false);
+            assert!(told.contains("/activation always") && !told.contains("requireMention"), "{told}");
+        }
+        assert!(!told(own, true, true).contains("requireMention"), "own words stay context");
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::protocol::ErrorShape;
 use super::qr;
 use super::server::Api;
 use crate::actors::messages::{LoginProgress, LoginStart, LoginStarted, LoginWait, Refusal};
-use crate::ids::E164;
+use crate::ids::{E164, NUMBER_HINT};
 
 const SCAN: &str = "Scan this QR in WhatsApp → Linked Devices.";
 
@@ -49,9 +49,11 @@ pub(super) async fn start(api: &Api, params: &Params) -> Result<Value, ErrorShap
     params.channel()?;
     let phone = match params.text("phone")? {
         None => None,
-        Some(raw) => match E164::normalize(&raw) {
-            Some(number) if (7..=15).contains(&number.digits().len()) => Some(number),
-            _ => return Err(params.wrong("at /phone: must be a number such as +15551234567")),
+        Some(raw) => match E164::dialled(&raw) {
+            Ok(number) => Some(number),
+            Err(error) => {
+                return Err(params.wrong(format!("at /phone: {raw:?} is no phone number: {error}; {NUMBER_HINT}")));
+            }
         },
     };
     let request = LoginStart {

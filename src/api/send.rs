@@ -149,7 +149,9 @@ fn named(params: &Params) -> Result<Named, ErrorShape> {
     let participant = params.text("participant")?;
     let jid = |text: &String| {
         let parsed = crate::routing::target::Target::parse(text);
-        parsed.map(|t| t.jid()).map_err(|_| params.wrong("at /participant: must be a phone number or a JID"))
+        parsed
+            .map(|t| t.jid())
+            .map_err(|e| params.wrong(format!("at /participant: must be a phone number or a JID: {e}")))
     };
     Ok(Named {
         id: MessageId::new(params.required("messageId")?),

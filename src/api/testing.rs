@@ -75,7 +75,7 @@ impl Script {
             last_stop_at: None,
             dm_policy: "pairing".into(),
             allow_from: vec!["+15551230000".into()],
-            self_number: linked.then(|| E164::normalize("+15550001111").unwrap()),
+            self_number: linked.then(|| E164::from_digits("+15550001111").unwrap()),
             self_jid: linked.then(|| "15550001111@s.whatsapp.net".parse().unwrap()),
             self_lid: None,
             auth_age_ms: linked.then_some(720_000),
@@ -176,7 +176,7 @@ impl Handler<SendOut> for Script {
             }
             tokio::time::sleep(delay).await;
             let mut sent = sent.lock().unwrap();
-            let number = E164::normalize(&m.to);
+            let number = E164::parse(&m.to).ok();
             sent.push(m);
             let number = number.ok_or_else(|| Refusal::Invalid("not a target".into()))?;
             Ok(Sent {

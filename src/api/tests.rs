@@ -266,7 +266,7 @@ async fn scopes_limit_and_both_protocols_say_so_in_their_way() {
     for (protocol, code) in [(3, "INVALID_REQUEST"), (4, "FORBIDDEN")] {
         let mut client = Client::open(&api, &[]).await;
         client.connect(json!({"minProtocol": protocol, "maxProtocol": protocol, "scopes": ["operator.read"]})).await;
-        let refused = client.call("send", json!({"to": "+1", "message": "x", "idempotencyKey": "1"})).await;
+        let refused = client.call("send", json!({"to": "+1000000", "message": "x", "idempotencyKey": "1"})).await;
         assert_eq!(refused["error"]["code"], code);
         assert_eq!(refused["error"]["message"], "missing scope: operator.write");
         assert_eq!(client.call("no.such", json!({})).await["error"]["message"], "missing scope: operator.admin");
@@ -307,23 +307,29 @@ async fn send_needs_its_key_and_sends_once() {
     let api = served(&script, options());
     let mut client = hello(&api).await;
     for (params, said) in [
-        (json!({"to": "+1555", "message": "x"}), "invalid send params: must have required property 'idempotencyKey'"),
-        (json!({"to": "+1555", "idempotencyKey": "k"}), "invalid send params: must have required property 'message'"),
+        (
+            json!({"to": "+1555000", "message": "x"}),
+            "invalid send params: must have required property 'idempotencyKey'",
+        ),
+        (
+            json!({"to": "+1555000", "idempotencyKey": "k"}),
+            "invalid send params: must have required property 'message'",
+        ),
         (json!({"message": "x", "idempotencyKey": "k"}), "invalid send params: must have required property 'to'"),
         (
-            json!({"to": "+1555", "message": "x", "channel": "nochan", "idempotencyKey": "k"}),
+            json!({"to": "+1555000", "message": "x", "channel": "nochan", "idempotencyKey": "k"}),
             "unsupported channel: nochan",
         ),
         (
-            json!({"to": "+1555", "message": "x", "mediaUrls": ["/a", 5], "idempotencyKey": "k"}),
+            json!({"to": "+1555000", "message": "x", "mediaUrls": ["/a", 5], "idempotencyKey": "k"}),
             "invalid send params: at /mediaUrls: must be array of strings",
         ),
         (
-            json!({"to": "+1555", "message": "x", "accountId": "nope", "idempotencyKey": "k"}),
+            json!({"to": "+1555000", "message": "x", "accountId": "nope", "idempotencyKey": "k"}),
             "unknown account \"nope\"; configured: home, work",
         ),
         (
-            json!({"to": "+1555", "media": "/s.webp", "asSticker": true, "forceDocument": true, "idempotencyKey": "k"}),
+            json!({"to": "+1555000", "media": "/s.webp", "asSticker": true, "forceDocument": true, "idempotencyKey": "k"}),
             "invalid send params: forceDocument and asSticker exclude each other; give one of them",
         ),
     ] {
@@ -359,7 +365,7 @@ async fn everything_that_can_be_sent_reaches_the_gateway_as_meant() {
     let cases = [
         (
             "send",
-            json!({"to": "+1555", "message": "", "mediaUrl": "/a.mp4", "mediaUrls": ["/a.mp4", "/b.png"], "gifPlayback": true,
+            json!({"to": "+1555000", "message": "", "mediaUrl": "/a.mp4", "mediaUrls": ["/a.mp4", "/b.png"], "gifPlayback": true,
                 "replyToId": "Q"}),
             Wanted::Message(Draft {
                 media: vec!["/a.mp4".into(), "/b.png".into()],
@@ -370,12 +376,12 @@ async fn everything_that_can_be_sent_reaches_the_gateway_as_meant() {
         ),
         (
             "send",
-            json!({"to": "+1555", "message": "", "mediaUrl": "/s.webp", "asSticker": true}),
+            json!({"to": "+1555000", "message": "", "mediaUrl": "/s.webp", "asSticker": true}),
             Wanted::Message(Draft { media: vec!["/s.webp".into()], as_sticker: true, ..Draft::default() }),
         ),
         (
             "send",
-            json!({"to": "+1555", "message": "x", "buffer": "aGk=", "contentType": "text/plain", "filename": "hi.txt"}),
+            json!({"to": "+1555000", "message": "x", "buffer": "aGk=", "contentType": "text/plain", "filename": "hi.txt"}),
             Wanted::Message(Draft {
                 text: "x".into(),
                 media: vec!["data:text/plain;base64,aGk=".into()],
@@ -385,27 +391,27 @@ async fn everything_that_can_be_sent_reaches_the_gateway_as_meant() {
         ),
         (
             "poll",
-            json!({"to": "+1555", "question": "Q", "options": ["a", "b"], "maxSelections": 2}),
+            json!({"to": "+1555000", "question": "Q", "options": ["a", "b"], "maxSelections": 2}),
             Wanted::Poll { question: "Q".into(), options: vec!["a".into(), "b".into()], selections: Some(2) },
         ),
         (
             "message.action",
-            action("react", json!({"target": "+1555", "messageId": "M", "emoji": "👍", "fromMe": false})),
+            action("react", json!({"target": "+1555000", "messageId": "M", "emoji": "👍", "fromMe": false})),
             Wanted::React { target: named(Some(false)), emoji: "👍".into() },
         ),
         (
             "message.action",
-            action("react", json!({"chatJid": "+1555", "messageId": "M", "emoji": "👍", "remove": true})),
+            action("react", json!({"chatJid": "+1555000", "messageId": "M", "emoji": "👍", "remove": true})),
             Wanted::React { target: named(None), emoji: String::new() },
         ),
         (
             "message.action",
-            action("edit", json!({"to": "+1555", "messageId": "M", "message": "new"})),
+            action("edit", json!({"to": "+1555000", "messageId": "M", "message": "new"})),
             Wanted::Edit { id: MessageId::new("M"), text: "new".into() },
         ),
         (
             "message.action",
-            action("unsend", json!({"to": "+1555", "messageId": "M"})),
+            action("unsend", json!({"to": "+1555000", "messageId": "M"})),
             Wanted::Delete { target: named(None) },
         ),
     ];
@@ -416,10 +422,10 @@ async fn everything_that_can_be_sent_reaches_the_gateway_as_meant() {
         assert_eq!(script.sent.lock().unwrap().last().unwrap().what, want, "{params}");
     }
     let answer = |params: Value| json!({"idempotencyKey": params.to_string(), "action": "react", "params": params});
-    let added = client.call("message.action", answer(json!({"to": "+1", "messageId": "M", "emoji": "👍"}))).await;
+    let added = client.call("message.action", answer(json!({"to": "+1000000", "messageId": "M", "emoji": "👍"}))).await;
     assert_eq!(added["payload"], json!({"ok": true, "added": "👍"}));
     let removed = client
-        .call("message.action", answer(json!({"to": "+1", "messageId": "M", "emoji": "👍", "remove": true})))
+        .call("message.action", answer(json!({"to": "+1000000", "messageId": "M", "emoji": "👍", "remove": true})))
         .await;
     assert_eq!(removed["payload"]["removed"], true);
 }
@@ -439,17 +445,17 @@ async fn polls_and_actions_are_refused_in_the_words_of_the_original() {
         ),
         (
             "message.action",
-            json!({"action": "react", "params": {"to": "+1", "messageId": "M", "remove": true}}),
+            json!({"action": "react", "params": {"to": "+1000000", "messageId": "M", "remove": true}}),
             "invalid message.action params: Emoji is required to remove a WhatsApp reaction.",
         ),
         (
             "message.action",
-            json!({"action": "dance", "params": {"to": "+1"}}),
+            json!({"action": "dance", "params": {"to": "+1000000"}}),
             "invalid message.action params: unsupported action: dance; use send, react, poll, edit or delete",
         ),
     ] {
         let mut params = params;
-        params["to"] = json!("+1555");
+        params["to"] = json!("+1555000");
         params["idempotencyKey"] = json!("k");
         assert_eq!(client.call(method, params).await["error"]["message"], said);
     }
@@ -489,6 +495,12 @@ async fn linking_by_qr_rotates_and_ends() {
     assert_eq!(none["payload"]["message"], "No active WhatsApp login in progress.");
     let code = client.call("web.login.start", json!({"phone": "+1 555 000 1111"})).await["payload"].clone();
     assert_eq!(code["code"], "ABCD2345");
+    for (phone, says) in
+        [("+1555O001111", "\"O\" cannot stand in a phone number"), ("0555 000 1111", "begins with \"0\"")]
+    {
+        let bad = client.call("web.login.start", json!({"phone": phone})).await.to_string().replace("\\\"", "\"");
+        assert!(bad.contains("at /phone: ") && bad.contains(says) && bad.contains("such as +15551234567"), "{bad}");
+    }
     let bad = client.call("web.login.start", json!({"phone": "abc"})).await;
     assert!(bad["error"]["message"].as_str().unwrap().contains("+15551234567"));
 }

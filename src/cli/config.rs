@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::config::diff::{ConfigDiff, ReloadReceipt};
 use crate::config::file::{self, ConfigSource, Replaced};
-use crate::config::{Loaded, Rejected, ReloadMode, edit};
+use crate::config::{Loaded, Rejected, ReloadMode, edit, edit_notes};
 
 /// Arguments of `verso config`.
 #[derive(Debug, Args)]
@@ -150,9 +150,16 @@ fn write(source: &ConfigSource, before: &str, after: &str, done: &str, out: &mut
     })?;
     let replaced =
         file::replace(&source.path, after).with_context(|| format!("cannot write {}", source.path.display()))?;
-    let refused = match file::load_edited(source, if before.trim().is_empty() { "{}" } else { before }) {
-        Ok(old) => ConfigDiff::between(&old.config, &new.config).refused,
-        Err(_) => Vec::new(),
+    let (refused, notes) = match file::load_edited(source, if before.trim().is_empty() { "{}" } else { before }) {
+        Ok(old) => {
+            let news = new.warnings.iter().filter(|w| !old.warnings.iter().any(|known| known.message == w.message));
+            let notes = edit_notes::of(&old.config, &new.config).iter().map(ToString::to_string).collect::<Vec<_>>();
+            (
+                ConfigDiff::between(&old.config, &new.config).refused,
+                news.map(ToString::to_string).chain(notes).collect::<Vec<String>>(),
+            )
+        }
+        Err(_) => (Vec::new(), Vec::new()),
     };
     if !refused.is_empty() {
         writeln!(out, "{done} Restart the gateway to apply {}.", refused.join(", "))?;
@@ -160,6 +167,9 @@ fn write(source: &ConfigSource, before: &str, after: &str, done: &str, out: &mut
         writeln!(out, "{done} Restart the gateway to apply it (gateway.reload.mode is off).")?;
     } else {
         writeln!(out, "{done} A running gateway applies it at once.")?;
+    }
+    for note in notes {
+        writeln!(out, "warning: {note}")?;
     }
     if replaced == Replaced::InPlace {
         writeln!(out, "warning: the file is a mount point and was written in place; mount its folder instead")?;
@@ -282,10 +292,10 @@ mod tests {
         );
         assert_eq!(place.text(), "{\n  // mine\n  channels: { whatsapp: { dmPolicy: 'disabled' } },\n}\n");
         assert_eq!(place.run(&["get", "channels.whatsapp.dmPolicy"]), ("disabled\n".into(), 0));
-        assert_eq!(place.run(&["set", at, "['+1555']"]).1, 0);
-        assert_eq!(place.run(&["get", at, "--json"]), ("[\n  \"+1555\"\n]\n".into(), 0));
-        assert_eq!(place.run(&["set", "channels.whatsapp.allowFrom[0]", "+1777"]).1, 0);
-        assert_eq!(place.run(&["get", "channels.whatsapp.allowFrom.0"]), ("+1777\n".into(), 0));
+        assert_eq!(place.run(&["set", at, "['+1555000']"]).1, 0);
+        assert_eq!(place.run(&["get", at, "--json"]), ("[\n  \"+1555000\"\n]\n".into(), 0));
+        assert_eq!(place.run(&["set", "channels.whatsapp.allowFrom[0]", "+1777000"]).1, 0);
+        assert_eq!(place.run(&["get", "channels.whatsapp.allowFrom.0"]), ("+1777000\n".into(), 0));
         assert_eq!(place.run(&["unset", "channels"]).1, 0);
         assert_eq!(place.run(&["get", "channels"]), ("Config path not found: channels".into(), 1));
         assert_eq!(place.run(&["unset", "channels"]), ("Config path not found: channels".into(), 1));
@@ -293,6 +303,27 @@ mod tests {
             place.run(&["set", "gateway.port", "1"]).0,
             "Updated gateway.port. Restart the gateway to apply gateway.port.\n"
         );
+    }
+
+    #[test]
+    fn the_receipt_of_an_edit_says_what_it_changes_besides() {
+        let place = Place::with("{ channels: { whatsapp: { dmPolicy: 'open', allowFrom: ['*'] } } }");
+        let group = "channels.whatsapp.groups[\"120363@g.us\"]";
+        let (told, code) = place.run(&["set", group, "{}"]);
+        assert_eq!(code, 0);
+        assert!(
+            told.ends_with("warning: every other group is not served any more (account default); to serve them as before, add \"*\": {} to channels.whatsapp.groups\n"),
+            "{told}"
+        );
+        let (told, _) = place.run(&["unset", group]);
+        assert!(told.ends_with("warning: no group is served now (account default)\n"), "{told}");
+        assert!(place.text().contains("groups: {"), "{}", place.text());
+        let (told, _) = place.run(&["unset", "channels.whatsapp.groups"]);
+        assert!(told.contains("warning: every group is served now (account default)"), "{told}");
+        assert_eq!(place.run(&["set", "channels.whatsapp.accounts.work", "{}"]).1, 0);
+        let (told, _) = place.run(&["set", "channels.whatsapp.accounts.work.allowFrom", "['+15551234567']"]);
+        assert!(told.contains("served as \"allowlist\""), "a new remark of the config is told: {told}");
+        assert!(told.contains("the account's own allowFrom takes the place of channels.whatsapp.allowFrom"), "{told}");
     }
 
     #[test]
@@ -317,7 +348,7 @@ mod tests {
              DIR/verso.json:2:20: gateway.bind: the API may be reached from other machines but has no token (set gateway.auth.token (for example \"${VERSO_GATEWAY_TOKEN}\"), or gateway.bind to \"loopback\")\n\
              2 problems.\n"
         );
-        let good = Place::with("{ whatsapp: { allowFrom: ['+1555'] } }");
+        let good = Place::with("{ whatsapp: { allowFrom: ['+1555000'] } }");
         assert_eq!(
             good.run(&["validate"]),
             ("warning: DIR/verso.json:1:3: whatsapp: whatsapp config moved to channels.whatsapp (auto-migrated on load).\nDIR/verso.json is valid.\n".into(), 0)

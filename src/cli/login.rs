@@ -11,7 +11,7 @@ use super::place::{Place, Reach};
 use super::{Connection, gateway, on_client_runtime, only_whatsapp};
 use crate::api::protocol::CHANNEL;
 use crate::api::qr::Modules;
-use crate::ids::E164;
+use crate::ids::{E164, NUMBER_HINT};
 
 /// One wait for the phone; the gateway is asked again after it.
 const WAIT: Duration = Duration::from_secs(20);
@@ -56,13 +56,9 @@ pub(super) async fn through(args: &LoginArgs, reach: &Reach, p: &mut Printer<'_>
     only_whatsapp(&args.channel)?;
     let phone = match &args.phone {
         None => None,
-        Some(raw) => {
-            let number = E164::normalize(raw).filter(|n| (7..=15).contains(&n.digits().len()));
-            let bad = || {
-                Failure::usage(format!("--phone {raw}: this is no phone number")).hint("example: --phone +15551234567")
-            };
-            Some(number.ok_or_else(bad)?)
-        }
+        Some(raw) => Some(E164::dialled(raw).map_err(|error| {
+            Failure::usage(format!("--phone {raw}: this is no phone number: {error}")).hint(NUMBER_HINT)
+        })?),
     };
     match Client::connect(reach, TIMEOUT).await {
         Ok(client) => link(client, args, phone.as_ref(), p).await.map(|()| true),

@@ -13,6 +13,7 @@ use super::place::Place;
 use super::{Connection, only_whatsapp, show};
 use crate::api::protocol::CHANNEL;
 use crate::delivery::sending::{self, Mistake};
+use crate::ids::Jid;
 use crate::routing::target::Target;
 
 /// Arguments of `verso message`.
@@ -318,9 +319,12 @@ pub(super) async fn run(args: &MessageArgs, connection: &Connection, p: &mut Pri
 /// The line that says what happened.
 fn done(action: &str, sent: &Value) -> String {
     let id = sent["messageId"].as_str().unwrap_or("unknown");
+    // The number as WhatsApp has it: a country code that was left out is seen here.
+    let jid = sent["toJid"].as_str().and_then(|jid| jid.parse::<Jid>().ok());
+    let to = jid.and_then(|jid| jid.e164()).map(|number| format!(" to {number}")).unwrap_or_default();
     match action {
-        "send" => format!("✅ Sent via gateway ({CHANNEL}). Message ID: {id}"),
-        "poll" => format!("✅ Poll sent via gateway ({CHANNEL}). Message ID: {id}"),
+        "send" => format!("✅ Sent via gateway ({CHANNEL}){to}. Message ID: {id}"),
+        "poll" => format!("✅ Poll sent via gateway ({CHANNEL}){to}. Message ID: {id}"),
         "react" if sent["removed"] == true => "✅ Reaction removed.".to_owned(),
         "react" => format!("✅ Reaction added: {}", sent["added"].as_str().unwrap_or_default()),
         "edit" => "✅ Message edited.".to_owned(),

@@ -49,13 +49,13 @@ fn the_command_line_is_consistent() {
         &["gateway", "run", "--port", "1", "--bind", "lan", "--token", "t", "--verbose"],
         &["gateway", "--port", "1"],
         &["health", "--timeout", "5"],
-        &["channels", "login", "--channel", "whatsapp", "--account", "work", "--phone", "+1555", "--force"],
+        &["channels", "login", "--channel", "whatsapp", "--account", "work", "--phone", "+1555000", "--force"],
         &["channels", "status", "--json", "--probe", "--timeout", "1000"],
         &["channels", "list", "--no-usage"],
         &["pairing", "approve", "whatsapp", "ABCDEFGH", "--account", "work", "--notify"],
         &["pairing", "approve", "--channel", "whatsapp", "ABCDEFGH"],
         &["pairing", "list", "whatsapp", "--json"],
-        &["message", "send", "-t", "+1555", "-m", "hi", "--dry-run"],
+        &["message", "send", "-t", "+1555000", "-m", "hi", "--dry-run"],
         &["logs", "--follow", "--limit", "5", "--interval", "100", "--plain"],
         &["config", "get", "gateway.port"],
         &["--url", "ws://x", "why", "3EB0"],
@@ -133,7 +133,7 @@ async fn messages_are_sent_checked_and_tried_dry() {
     let api = served(&script, options());
     let url = format!("ws://{}", api.address());
     let sent = verso(&url, &["message", "send", "-t", "+1 555 123 4567", "-m", "hi", "--account", "work"]).await;
-    assert_eq!(sent.out, "✅ Sent via gateway (whatsapp). Message ID: 3EB01\n");
+    assert_eq!(sent.out, "✅ Sent via gateway (whatsapp) to +15551234567. Message ID: 3EB01\n");
     let json = verso(&url, &["message", "send", "-t", "+15551234567", "-m", "hi", "--json"]).await.out;
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!((&json["action"], &json["payload"]["result"]["messageId"]), (&"send".into(), &"3EB02".into()));
@@ -144,10 +144,10 @@ async fn messages_are_sent_checked_and_tried_dry() {
     assert_eq!(bad.code, 2);
     assert!(bad.message.contains("\"bob\""));
     let unknown =
-        verso(&url, &["message", "send", "-t", "+1555", "-m", "hi", "--account", "nope"]).await.result.unwrap_err();
+        verso(&url, &["message", "send", "-t", "+1555000", "-m", "hi", "--account", "nope"]).await.result.unwrap_err();
     assert_eq!((unknown.code, unknown.message.as_str()), (1, "unknown account \"nope\"; configured: home, work"));
     *script.linked.lock().unwrap() = false;
-    let none = verso(&url, &["message", "send", "-t", "+1555", "-m", "hi"]).await.result.unwrap_err();
+    let none = verso(&url, &["message", "send", "-t", "+1555000", "-m", "hi"]).await.result.unwrap_err();
     assert!(none.message.starts_with("No active WhatsApp Web listener (account: work)."), "{none}");
 }
 

@@ -1,6 +1,6 @@
 //! `/allowlist [list] | add|remove [dm|group] <entry>`: reading the command.
 
-use crate::policy::allowlist::{Entry, parse_entry};
+use crate::ids::{E164, Entry, InvalidEntry};
 
 /// Shown for anything that is no such command.
 const USAGE: &str = "⚙️ Usage: /allowlist [list] | add|remove dm|group <number>";
@@ -73,28 +73,23 @@ pub fn parse(rest: &str) -> AllowlistCommand {
     if who.is_empty() {
         return AllowlistCommand::Error(USAGE.to_owned());
     }
-    match parse_entry(who).filter(|entry| is_plausible(entry, who)) {
-        None => AllowlistCommand::Error(format!(
-            "⚠️ \"{who}\" names nobody. Use a phone number with country code such as +15551234567 or a WhatsApp id such as 123456@lid."
+    match read(who) {
+        Err(why) => AllowlistCommand::Error(format!(
+            "⚠️ \"{who}\" names nobody: {why}. Use a phone number with country code such as +15551234567 or a WhatsApp id such as 123456@lid."
         )),
-        Some(Entry::Everybody) if add => AllowlistCommand::Error(
+        Ok(Entry::Everybody) if add => AllowlistCommand::Error(
             "⚠️ \"*\" would let everybody in. If that is wanted, set it with /config set or in the file.".to_owned(),
         ),
-        Some(entry) if add => AllowlistCommand::Add { scope, entry },
-        Some(entry) => AllowlistCommand::Remove { scope, entry },
+        Ok(entry) if add => AllowlistCommand::Add { scope, entry },
+        Ok(entry) => AllowlistCommand::Remove { scope, entry },
     }
 }
 
-/// A number is written as one, and as long as numbers are: "room 5" is a slip, which the lists of the file would read as +5.
-fn is_plausible(entry: &Entry, written: &str) -> bool {
-    match entry {
-        Entry::Number(number) => {
-            let digits = number.as_str().len() - 1;
-            let bare = written.rsplit("whatsapp:").next().unwrap_or(written);
-            let plain = bare.contains('@') || bare.chars().all(|c| c.is_ascii_digit() || "+-(). ".contains(c));
-            (5..=15).contains(&digits) && plain
-        }
-        Entry::Everybody | Entry::Lid(_) => true,
+/// An entry that somebody types now: a national number would name nobody.
+fn read(who: &str) -> Result<Entry, InvalidEntry> {
+    match who.parse()? {
+        Entry::Number(number) => Ok(Entry::Number(E164::dialled(number.as_str())?)),
+        other => Ok(other),
     }
 }
 
@@ -106,11 +101,10 @@ fn word(text: &str) -> (&str, &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::E164;
 
     #[test]
     fn actions() {
-        let number = |n: &str| Entry::Number(E164::normalize(n).expect("digits"));
+        let number = |n: &str| Entry::Number(E164::parse(n).expect("a number"));
         let add = |scope, n: &str| AllowlistCommand::Add { scope, entry: number(n) };
         for (rest, want) in [
             ("", AllowlistCommand::List),
@@ -131,7 +125,8 @@ mod tests {
             ("drop dm +15551234567", "Usage"),
             ("list all", "Usage"),
             ("add dm bob", "\"bob\" names nobody"),
-            ("add dm room 51234", "names nobody"),
+            ("add dm room 51234", "\"r\" cannot stand in a phone number"),
+            ("add dm 0170 1234567", "it begins with \"0\""),
             ("add dm 5", "names nobody"),
             ("add dm 1234567890123456", "names nobody"),
             ("add group 120363@g.us", "names nobody"),

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::{Activation, SendSetting};
+use crate::config::edit_notes::EditNote;
 use crate::policy::pairing::PairingRecord;
 
 /// What a new session begins with when nothing follows the trigger.
@@ -53,6 +54,19 @@ pub const CONFIG_READ_ONLY: &str =
 pub const CONFIG_INVALID: &str = "⚠️ Config file is invalid; fix it before using /config.";
 /// The edit would shut its author out.
 pub const CONFIG_LOCKOUT: &str = "⚠️ Config not changed: after this edit you could no longer command Verso from this chat. Edit the file on the host instead.";
+
+/// An edit by chat that would close or open all groups at once.
+pub fn config_groups(note: &EditNote) -> String {
+    let what = match note {
+        EditNote::NoGroupServed { .. } => {
+            "after this edit no group would be served. To switch groups off, set groupPolicy to \"disabled\"; to edit the last entry of groups, use the file or verso config on the host."
+        }
+        _ => {
+            "after this edit every group would be served. To open all groups, add \"*\" to groups, or edit the file on the host."
+        }
+    };
+    format!("⚠️ Config not changed: {what}")
+}
 
 /// `/stop`.
 pub const ABORTED: &str = "⚙️ Agent was aborted.";

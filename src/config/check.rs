@@ -22,7 +22,13 @@ struct Checker<'a> {
 
 impl<'a> Checker<'a> {
     fn problem(&mut self, node: &Node, path: &KeyPath, message: String, hint: Option<String>) {
-        self.findings.problems.push(Finding { path: path.clone(), message, hint, at: node.at.or(node.key_at) });
+        self.findings.problems.push(Finding {
+            path: path.clone(),
+            message,
+            hint,
+            at: node.at.or(node.key_at),
+            other: None,
+        });
     }
 
     fn value(&mut self, node: &Node, schema: &'a Value, path: &KeyPath) {
@@ -101,6 +107,7 @@ impl<'a> Checker<'a> {
                     message,
                     hint: Some(hint),
                     at: value.key_at.or(value.at),
+                    other: None,
                 });
             }
             Some(other) => self.value(value, other, &at),

@@ -151,7 +151,8 @@ pub fn set(text: &str, path: &[String], value: &Value) -> Result<String, EditErr
     finish(bom, &root, &want)
 }
 
-/// Removes the value at a path, and the objects that become empty by it. `None` when there is nothing.
+/// Removes the value at a path, and the objects that become empty by it; but an emptied `groups` map and an entry of it stay, as they
+/// say which groups are served. `None` when there is nothing.
 ///
 /// # Errors
 /// The text is broken.
@@ -166,7 +167,7 @@ pub fn unset(text: &str, path: &[String]) -> Result<Option<String>, EditError> {
         remove_value(&mut want, &path[..depth]);
         let parent = &path[..depth - 1];
         let emptied = matches!(get(&want, parent), Some(Value::Object(m)) if m.is_empty());
-        if depth == 1 || !emptied {
+        if depth == 1 || !emptied || lists_groups(parent) {
             break;
         }
         depth -= 1;
@@ -190,6 +191,30 @@ pub fn unset(text: &str, path: &[String]) -> Result<Option<String>, EditError> {
         }
     }
     finish(bom, &root, &want).map(Some)
+}
+
+/// The path of a `groups` map or of an entry of it: absent, `groups` would serve every group, and without its entry a group is not served.
+fn lists_groups(path: &[String]) -> bool {
+    let path: Vec<&str> = path.iter().map(String::as_str).collect();
+    let channel = match path.as_slice() {
+        ["channels", "whatsapp", rest @ ..] | ["whatsapp", rest @ ..] => rest,
+        _ => return false,
+    };
+    matches!(channel, ["groups"] | ["groups", _] | ["accounts", _, "groups"] | ["accounts", _, "groups", _])
+}
+
+/// A path as people write it, with brackets around what is no plain key.
+pub fn shown_path(steps: &[&str]) -> String {
+    let mut out = String::new();
+    for step in steps {
+        let plain = !step.is_empty() && step.chars().all(|c| c.is_alphanumeric() || "_-$".contains(c));
+        match (plain, out.is_empty()) {
+            (true, true) => out.push_str(step),
+            (true, false) => out.push_str(&format!(".{step}")),
+            (false, _) => out.push_str(&format!("[{step:?}]")),
+        }
+    }
+    out
 }
 
 fn split_bom(text: &str) -> (&str, &str) {

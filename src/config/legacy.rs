@@ -25,6 +25,7 @@ pub(super) fn modernize(root: &mut Node, findings: &mut Findings) {
             message: format!("Verso does not serve these keys and leaves them alone: {}", names.join(", ")),
             hint: None,
             at: unserved.first().and_then(|(_, at)| *at),
+            other: None,
         });
     }
 }
@@ -68,6 +69,7 @@ fn top_level_whatsapp(root: &mut Node, findings: &mut Findings) {
         message: "whatsapp config moved to channels.whatsapp (auto-migrated on load).".to_owned(),
         hint: None,
         at: old.key_at,
+        other: None,
     });
     let (at, key_at) = (old.at, old.key_at);
     let Kind::Map(keys) = old.kind else { return };

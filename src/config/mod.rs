@@ -9,6 +9,7 @@
 mod check;
 pub mod diff;
 pub mod edit;
+pub mod edit_notes;
 pub mod file;
 mod include;
 mod legacy;
@@ -202,7 +203,12 @@ pub fn load(text: &str, context: Context<'_, '_>, env: &ResolveEnv) -> Result<Lo
             config.written = Written::new(tree.to_value());
             let warning = |f: Finding| {
                 let pos = f.at.or_else(|| tree.locate(&f.path));
-                sources.warning(f.path, pos, f.message)
+                let other = f.other.and_then(|path| tree.locate(&path));
+                let message = match other {
+                    Some(other) => f.message.replace("{line}", &sources.place(other)),
+                    None => f.message,
+                };
+                sources.warning(f.path, pos, message)
             };
             let warnings = findings.warnings.into_iter().map(warning).collect();
             Ok(Loaded {

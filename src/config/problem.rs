@@ -83,6 +83,8 @@ pub struct Finding {
     pub hint: Option<String>,
     /// Where it stands, when that is not simply the place of `path`.
     pub(super) at: Option<super::source::Pos>,
+    /// Another key that takes part in it; its place goes where the message has `{line}`.
+    pub(super) other: Option<KeyPath>,
 }
 
 /// Everything that the rules had to say about one config.
@@ -97,12 +99,17 @@ pub struct Findings {
 impl Findings {
     /// Adds a problem.
     pub fn problem(&mut self, path: KeyPath, message: impl Into<String>, hint: impl Into<String>) {
-        self.problems.push(Finding { path, message: message.into(), hint: Some(hint.into()), at: None });
+        self.problems.push(Finding { path, message: message.into(), hint: Some(hint.into()), at: None, other: None });
     }
 
     /// Adds a warning.
     pub fn warn(&mut self, path: KeyPath, message: impl Into<String>) {
-        self.warnings.push(Finding { path, message: message.into(), hint: None, at: None });
+        self.warnings.push(Finding { path, message: message.into(), hint: None, at: None, other: None });
+    }
+
+    /// Adds a warning about two keys; `{line}` in the message becomes the place of the other one.
+    pub(super) fn warn_of_both(&mut self, path: KeyPath, other: KeyPath, message: String) {
+        self.warnings.push(Finding { path, message, hint: None, at: None, other: Some(other) });
     }
 }
 

@@ -230,7 +230,7 @@ impl Sources {
             let line = |pos| self.line_column(pos).0;
             let message =
                 format!("the key is written twice (lines {} and {}); the last one counts", line(first), line(last));
-            findings.warnings.push(super::problem::Finding { path, message, hint: None, at: Some(last) });
+            findings.warnings.push(super::problem::Finding { path, message, hint: None, at: Some(last), other: None });
         }
         Ok(node)
     }
@@ -261,6 +261,15 @@ impl Sources {
     pub fn warning(&self, key_path: KeyPath, pos: Option<Pos>, message: String) -> Warning {
         let (line, column) = pos.map_or((0, 0), |p| self.line_column(p));
         Warning { key_path, file: self.file(pos), line, column, message }
+    }
+
+    /// A place as it is named within a sentence.
+    pub fn place(&self, pos: Pos) -> String {
+        let (line, _) = self.line_column(pos);
+        match self.file(Some(pos)) {
+            Some(file) => format!("{}:{line}", file.display()),
+            None => format!("line {line}"),
+        }
     }
 
     fn file(&self, pos: Option<Pos>) -> Option<PathBuf> {

@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::*;
-use crate::ids::AccountId;
+use crate::ids::{AccountId, E164};
 
 fn env() -> ResolveEnv {
     ResolveEnv::new("/home/u", "/home/u/.verso")
@@ -102,12 +102,12 @@ fn keys_written_twice_are_told() {
 
 #[test]
 fn both_spellings_of_the_samples_load() {
-    let old = ok("{ whatsapp: { dmPolicy: 'allowlist', allowFrom: ['+1 555'], accounts: { work: {} } } }").config;
+    let old = ok("{ whatsapp: { dmPolicy: 'allowlist', allowFrom: ['+1 555 000'], accounts: { work: {} } } }").config;
     let new =
-        ok("{ channels: { whatsapp: { dmPolicy: 'allowlist', allowFrom: ['+1 555'], accounts: { work: {} } } } }")
+        ok("{ channels: { whatsapp: { dmPolicy: 'allowlist', allowFrom: ['+1 555 000'], accounts: { work: {} } } } }")
             .config;
     assert_eq!(old, new);
-    assert_eq!(account(&old, "work").rules.allow_from.entries(), ["+1555"]);
+    assert_eq!(account(&old, "work").rules.allow_from.entries(), ["+1555000"]);
     let both = only(
         "{ whatsapp: { dmPolicy: 'disabled', historyLimit: 3 }, channels: { whatsapp: { dmPolicy: 'allowlist' } } }",
     );
@@ -118,19 +118,19 @@ fn both_spellings_of_the_samples_load() {
 
 #[test]
 fn older_shapes_are_moved() {
-    let text = "{ routing: { allowFrom: ['+1'], bindings: [{ agentId: 'a', match: { provider: 'whatsapp', accountID: 'w', peer: { kind: 'dm', id: '1 555' } } }],
+    let text = "{ routing: { allowFrom: ['+1000000'], bindings: [{ agentId: 'a', match: { provider: 'whatsapp', accountID: 'w', peer: { kind: 'dm', id: '1 555 000' } } }],
         queue: { mode: 'interrupt' }, groupChat: { requireMention: false, mentionPatterns: ['bot'] } } }";
     let loaded = ok(text);
     assert_eq!(loaded.warnings.len(), 1, "there is no account w: {:?}", loaded.warnings);
     let config = loaded.config;
     let rules = &account(&config, "default").rules;
-    assert_eq!(rules.allow_from.entries(), ["+1"]);
+    assert_eq!(rules.allow_from.entries(), ["+1000000"]);
     assert_eq!(rules.groups["*"].require_mention, Some(false));
     assert_eq!(config.messages.queue.mode, QueueMode::Interrupt);
     assert_eq!(config.agents.default_agent().mention_patterns.as_deref(), Some(&["bot".to_owned()][..]));
     let binding = &config.bindings[0];
     assert_eq!(binding.account, BindingAccount::Id(AccountId::new("w")));
-    assert_eq!(binding.peer, Some(BindingPeer { kind: PeerKind::Direct, id: "+1555".to_owned() }));
+    assert_eq!(binding.peer, Some(BindingPeer { kind: PeerKind::Direct, id: "+1555000".to_owned() }));
     assert_eq!(only("{ channels: { whatsapp: { groups: ['*'] } } }").groups.len(), 1);
 }
 
@@ -178,7 +178,7 @@ fn the_account_wins_over_the_channel_and_defaults_come_last() {
 #[test]
 fn open_needs_a_star() {
     problem(
-        "{ channels: { whatsapp: { dmPolicy: 'open', allowFrom: ['+1'] } } }",
+        "{ channels: { whatsapp: { dmPolicy: 'open', allowFrom: ['+1000000'] } } }",
         &[
             "channels.whatsapp.allowFrom: channels.whatsapp.dmPolicy=\"open\" requires channels.whatsapp.allowFrom to include \"*\"",
         ],
@@ -191,17 +191,176 @@ fn open_needs_a_star() {
 }
 
 #[test]
+fn open_and_a_list_are_held_against_each_other_after_both_are_resolved() {
+    let whatsapp = |keys: &str| format!("{{ channels: {{ whatsapp: {{\n{keys} }} }} }}");
+    // Inherited: it loads, the list counts, and the remark names both lines.
+    let text = whatsapp(
+        "dmPolicy: 'open', allowFrom: ['*'],\ngroupPolicy: 'open',\naccounts: {\n work: { allowFrom: ['+15551234567'],\n  groupAllowFrom: [] }, home: {} }",
+    );
+    let loaded = ok(&text);
+    let told: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(
+        told[0].starts_with("5:")
+            && told[0].contains(
+                "accounts.work.allowFrom: dmPolicy is inherited as \"open\" from channels.whatsapp.dmPolicy (line 2)"
+            ),
+        "{told:?}"
+    );
+    assert!(
+        told[1].starts_with("6:")
+            && told[1].contains("groupPolicy is inherited as \"open\" from channels.whatsapp.groupPolicy (line 3)"),
+        "{told:?}"
+    );
+    assert!(told.iter().all(|t| t.contains("served as \"allowlist\"") && t.contains("or add \"*\"")), "{told:?}");
+    let (work, home) = (&account(&loaded.config, "work").rules, &account(&loaded.config, "home").rules);
+    assert_eq!((work.dm_policy, work.group_policy), (DmPolicy::Allowlist, GroupPolicy::Allowlist));
+    assert_eq!((home.dm_policy, home.group_policy), (DmPolicy::Open, GroupPolicy::Open));
+    assert!(work.narrowed.dm && work.narrowed.group && home.narrowed == Narrowed::default());
+    // The channel's defaults are inherited by the channel itself, once for all its accounts.
+    let defaults = "{ channels: { defaults: {\n groupPolicy: 'open' }, whatsapp: {\n groupAllowFrom: ['+15551234567'], accounts: { a: {}, b: {} } } } }";
+    let told = warnings(defaults);
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].starts_with("3:") && told[0].contains("from channels.defaults.groupPolicy (line 2)"), "{told:?}");
+    // A list that names everybody contradicts nothing.
+    assert!(
+        warnings(&whatsapp("dmPolicy: 'open', allowFrom: ['*'], accounts: { w: { allowFrom: ['whatsapp:*'] } }"))
+            .is_empty()
+    );
+    assert!(warnings(&whatsapp("groupPolicy: 'open', groupAllowFrom: ['*', '+15551234567']")).is_empty());
+    // In one object it is a mistake.
+    problem(
+        &whatsapp("groupPolicy: 'open', groupAllowFrom: ['+15551234567']"),
+        &[
+            "2:",
+            "channels.whatsapp.groupAllowFrom: channels.whatsapp.groupPolicy=\"open\" requires groupAllowFrom to include \"*\"",
+            "choose groupPolicy \"allowlist\"",
+        ],
+    );
+    problem(
+        &whatsapp("accounts: { w: {\n groupPolicy: 'open', groupAllowFrom: [] } }"),
+        &[
+            "3:",
+            "channels.whatsapp.accounts.w.groupAllowFrom: channels.whatsapp.accounts.*.groupPolicy=\"open\" requires",
+        ],
+    );
+}
+
+#[test]
+fn groups_that_are_written_are_a_list_and_absent_ones_are_not() {
+    assert!(!only("{ channels: { whatsapp: {} } }").lists_groups);
+    assert!(only("{ channels: { whatsapp: { groups: {} } } }").lists_groups);
+    let config =
+        ok("{ channels: { whatsapp: { groups: { '*': {} }, accounts: { a: {}, b: { groups: {} } } } } }").config;
+    let groups = |id: &str| account(&config, id).rules.groups.len();
+    assert_eq!((groups("a"), groups("b")), (1, 0));
+}
+
+#[test]
 fn entries_that_name_nobody_are_refused() {
     for entry in ["bob", "", " ", "+", "12@g.us", "x@lid", "whatsapp:"] {
         problem(
-            &format!("{{ channels: {{ whatsapp: {{ allowFrom: ['+1', '{entry}'] }} }} }}"),
+            &format!("{{ channels: {{ whatsapp: {{ allowFrom: ['+1000000', '{entry}'] }} }} }}"),
             &["allowFrom.1", "names nobody"],
         );
     }
-    let list = only("{ channels: { whatsapp: { allowFrom: ['whatsapp:+1 (555) 2', '15552', '77@lid', '1555:3@s.whatsapp.net', '*'] } } }").allow_from;
-    assert_eq!(list.entries(), ["*", "+15552", "+1555", "77@lid"]);
+    let list = only("{ channels: { whatsapp: { allowFrom: ['whatsapp:+1 (555) 200', '1555200', '77@lid', '1555000:3@s.whatsapp.net', '*'] } } }").allow_from;
+    assert_eq!(list.entries(), ["*", "+1555200", "+1555000", "77@lid"]);
     // Once for the channel, however many accounts inherit it.
     problem("{ channels: { whatsapp: { allowFrom: ['bob'], accounts: { a: {}, b: {} } } } }", &["allowFrom.0"]);
+}
+
+#[test]
+fn every_key_that_takes_a_number_names_line_and_character() {
+    let whatsapp = |keys: &str| format!("{{ channels: {{ whatsapp: {{\n {keys} }} }} }}");
+    for (text, key, says) in [
+        (
+            whatsapp("allowFrom: ['+1555700O0009 (my wife)']"),
+            "channels.whatsapp.allowFrom.0",
+            "\"+1555700O0009 (my wife)\" names nobody: \"O\" cannot stand in a phone number (use a phone number with country code such as +15551234567",
+        ),
+        (
+            whatsapp("groupAllowFrom: ['+15557000001 ext 5']"),
+            "groupAllowFrom.0",
+            "\"e\" cannot stand in a phone number",
+        ),
+        (
+            whatsapp("accounts: { w: {\n allowFrom: ['+1555'] } }"),
+            "accounts.w.allowFrom.0",
+            "7 to 15 digits with its country code, and this has 4",
+        ),
+        (
+            whatsapp("dms: { '+1555x550001': {} }"),
+            "channels.whatsapp.dms.+1555x550001",
+            "\"x\" cannot stand in a phone number",
+        ),
+        (whatsapp("direct: { 'my wife': {} }"), "direct[\"my wife\"]", "\"m\" cannot stand in a phone number"),
+        (
+            "{ commands: {\n ownerAllowFrom: ['+1+5557000001'] } }".to_owned(),
+            "commands.ownerAllowFrom.0",
+            "one \"+\", before its first digit",
+        ),
+        (
+            "{ broadcast: {\n '+1555O000001': ['main'] } }".to_owned(),
+            "broadcast.+1555O000001",
+            "\"O\" cannot stand in a phone number",
+        ),
+        (
+            "{ session: {\n identityLinks: { ann: ['telegram:9', 'whatsapp:+1555l000001'] } } }".to_owned(),
+            "session.identityLinks.ann.1",
+            "\"l\" cannot stand in a phone number",
+        ),
+        (
+            "{ session: {\n identityLinks: { ann: ['+1555l000001'] } } }".to_owned(),
+            "session.identityLinks.ann.0",
+            "\"l\" cannot stand in a phone number",
+        ),
+        (
+            "{ session: {\n identityLinks: { ann: ['*'] } } }".to_owned(),
+            "session.identityLinks.ann.0",
+            "names everybody",
+        ),
+        (
+            "{ agents: { defaults: {\n heartbeat: { to: '+1555 O000001' } } } }".to_owned(),
+            "agents.defaults.heartbeat.to",
+            "\"O\" cannot stand in a phone number",
+        ),
+    ] {
+        let problems = load_text(&text, &env()).expect_err(&text);
+        let told: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(told[0].contains(key) && told[0].contains(says), "{text}\n{told:?}");
+        assert!((2..=3).contains(&problems[0].line), "the line is named: {told:?}");
+        assert!(told[0].contains("such as +15551234567"), "what to write instead: {told:?}");
+    }
+    // A binding that can never match loads with a remark, as in the original.
+    let stray = warnings(
+        "{ bindings: [{ agentId: 'main', match: { channel: 'whatsapp', peer: { kind: 'dm', id: '+1555O000001' } } }] }",
+    );
+    assert!(stray[0].contains("\"O\" cannot stand in a phone number"), "{stray:?}");
+    let national = warnings(&whatsapp("dmPolicy: 'allowlist', allowFrom: ['0170 1234567']"));
+    assert!(
+        national[0].starts_with("2:") && national[0].contains("begins with 0, which no country code does"),
+        "{national:?}"
+    );
+}
+
+#[test]
+fn two_spellings_are_one_entry_everywhere() {
+    let config = ok("{ channels: { whatsapp: { allowFrom: ['+52 1 55 1234 5678', '+52 55 1234 5678', '+55 11 98765-4321'],
+          dms: { '+54 11 1234 5678': { historyLimit: 3 } } } },
+        broadcast: { '+54 9 11 1234 5678': ['main'] },
+        bindings: [{ agentId: 'main', match: { channel: 'whatsapp', peer: { kind: 'dm', id: '+5215512345678@s.whatsapp.net' } } },
+                   { agentId: 'main', match: { channel: 'whatsapp', peer: { kind: 'dm', id: '5215512345678@c.us' } } }] }").config;
+    let number = |digits: &str| E164::from_digits(digits).expect("digits");
+    let rules = &account(&config, "default").rules;
+    assert_eq!(rules.allow_from.entries(), ["+5215512345678", "+5511987654321"], "once, as written");
+    assert!(
+        rules.allow_from.has_number(&number("525512345678")) && rules.allow_from.has_number(&number("551187654321"))
+    );
+    assert_eq!(rules.dm_history_limit_of(&number("5491112345678")), Some(3));
+    assert_eq!(config.broadcast.peers.keys().collect::<Vec<_>>(), ["+541112345678"]);
+    assert_eq!(config.bindings[1].peer.as_ref().expect("a peer").id, "+525512345678");
 }
 
 #[test]
@@ -256,7 +415,7 @@ fn agents_bindings_and_models_are_resolved() {
     problem("{ bindings: [{ match: { channel: 'whatsapp' } }] }", &["bindings.0.agentId: the key agentId is missing"]);
     // The original lets it stand, so a file that loads there loads here.
     let stray = warnings(
-        "{ bindings: [{ agentId: 'main', match: { channel: 'whatsapp', peer: { kind: 'group', id: '+1' } } }] }",
+        "{ bindings: [{ agentId: 'main', match: { channel: 'whatsapp', peer: { kind: 'group', id: '+1000000' } } }] }",
     );
     assert!(stray[0].contains("names no such chat, so this binding never matches"), "{stray:?}");
     let paths =
@@ -297,16 +456,18 @@ fn includes_and_environment() {
         let context = Context { path: Some(Path::new("/c/verso.json")), var: &var, read: &mut find };
         load(text, context, &env())
     };
-    let text =
-        "{ channels: { whatsapp: { $include: ['a.json', './sub/b.json'], allowFrom: ['+3'], historyLimit: 3 } } }";
+    let text = "{ channels: { whatsapp: { $include: ['a.json', './sub/b.json'], allowFrom: ['+3000000'], historyLimit: 3 } } }";
     let files = [
-        ("a.json", "{ allowFrom: ['+1'], historyLimit: 1, accounts: { w: { name: '${WHO} $${WHO} ${lower}' } } }"),
-        ("sub/b.json", "{ $include: '../c.json', allowFrom: ['+2'] }"),
+        (
+            "a.json",
+            "{ allowFrom: ['+1000000'], historyLimit: 1, accounts: { w: { name: '${WHO} $${WHO} ${lower}' } } }",
+        ),
+        ("sub/b.json", "{ $include: '../c.json', allowFrom: ['+2000000'] }"),
         ("c.json", "{ dmPolicy: 'allowlist' }"),
     ];
     let loaded = read(text, &files, &[("WHO", "me")]).unwrap();
     let rules = &account(&loaded.config, "w").rules;
-    assert_eq!(rules.allow_from.entries(), ["+1", "+2", "+3"]);
+    assert_eq!(rules.allow_from.entries(), ["+1000000", "+2000000", "+3000000"]);
     assert_eq!((rules.history_limit, rules.dm_policy), (3, DmPolicy::Allowlist));
     assert_eq!(rules.name.as_deref(), Some("me ${WHO} ${lower}"));
     assert_eq!(loaded.files.len(), 4);
@@ -314,7 +475,7 @@ fn includes_and_environment() {
     let lines = |r: Result<Loaded, Rejected>| r.unwrap_err().to_string();
     let unset = lines(read(text, &files, &[]));
     assert!(
-        unset.starts_with("/c/a.json:1:62: channels.whatsapp.accounts.w.name: the environment variable WHO is not set"),
+        unset.starts_with("/c/a.json:1:68: channels.whatsapp.accounts.w.name: the environment variable WHO is not set"),
         "{unset}"
     );
     let circle = lines(read("{ $include: 'a.json' }", &[("a.json", "{ $include: 'verso.json' }")], &[]));

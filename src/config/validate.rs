@@ -3,6 +3,8 @@
 use super::problem::{Findings, KeyPath};
 use super::raw::*;
 use super::resolve::{ResolveEnv, duration_text};
+use crate::ids::{Entry, NUMBER_HINT, PERSON_HINT};
+use crate::routing::target::{InvalidTarget, Target};
 
 /// Adds everything that is wrong with the keys themselves; what names other things is checked where it is resolved.
 pub(super) fn validate(raw: &RawConfig, env: &ResolveEnv, findings: &mut Findings) {
@@ -11,10 +13,11 @@ pub(super) fn validate(raw: &RawConfig, env: &ResolveEnv, findings: &mut Finding
     heartbeats(raw, findings);
     messages(raw, findings);
     patterns(raw, findings);
+    identity_links(raw, findings);
 }
 
 fn has_star(list: Option<&Vec<String>>) -> bool {
-    list.is_some_and(|l| l.iter().any(|e| e.trim() == "*"))
+    list.is_some_and(|l| l.iter().any(|e| e.parse() == Ok(Entry::Everybody)))
 }
 
 fn open_needs_star(raw: &RawConfig, findings: &mut Findings) {
@@ -27,6 +30,7 @@ fn open_needs_star(raw: &RawConfig, findings: &mut Findings) {
             "add \"*\" to allowFrom to let everybody in, or choose dmPolicy \"pairing\"",
         );
     }
+    open_groups(&channel.rules, &at, "channels.whatsapp", findings);
     for (id, account) in channel.accounts.iter().flatten() {
         // An account that inherits either half is held against the object that the half comes from.
         let policy = account.rules.dm_policy;
@@ -37,6 +41,19 @@ fn open_needs_star(raw: &RawConfig, findings: &mut Findings) {
                 "add \"*\" to the account's allowFrom to let everybody in, or choose dmPolicy \"pairing\"",
             );
         }
+        open_groups(&account.rules, &at.key("accounts").key(id), "channels.whatsapp.accounts.*", findings);
+    }
+}
+
+/// `groupAllowFrom` limits nobody under `open`: whoever writes both believes that it does.
+fn open_groups(rules: &RulesRaw, at: &KeyPath, object: &str, findings: &mut Findings) {
+    let list = rules.group_allow_from.as_ref();
+    if rules.group_policy == Some(GroupPolicyRaw::Open) && list.is_some() && !has_star(list) {
+        findings.problem(
+            at.key("groupAllowFrom"),
+            format!("{object}.groupPolicy=\"open\" requires groupAllowFrom to include \"*\""),
+            "choose groupPolicy \"allowlist\" to serve only these people in groups, or remove groupAllowFrom to serve everybody",
+        );
     }
 }
 
@@ -75,6 +92,16 @@ fn heartbeat(raw: &HeartbeatRaw, at: &KeyPath, findings: &mut Findings) {
             "write for example \"30m\", or \"0m\" to switch it off",
         );
     }
+    let here = raw.target.as_deref().map(str::trim).is_none_or(|t| matches!(t, "last" | "none" | "whatsapp"));
+    if let Some(to) = raw.to.as_deref().filter(|to| here && !to.trim().is_empty())
+        && let Err(error) = Target::parse(to)
+    {
+        let why = match error {
+            InvalidTarget::Number(_, why) => format!("{to:?} is no phone number: {why}"),
+            _ => format!("{to:?} is neither a phone number nor a group"),
+        };
+        findings.problem(at.key("to"), why, format!("{NUMBER_HINT}, or a group's JID such as 120363025246125486@g.us"));
+    }
     let Some(hours) = &raw.active_hours else { return };
     let at = at.key("activeHours");
     for (key, value, end) in [("start", &hours.start, false), ("end", &hours.end, true)] {
@@ -111,6 +138,27 @@ fn patterns(raw: &RawConfig, findings: &mut Findings) {
         if regex::Regex::new(pattern).is_err() {
             let hint = "correct it: what it should hide would be logged";
             findings.problem(at.index(i), format!("\"{pattern}\" is not a regular expression"), hint);
+        }
+    }
+}
+
+/// Ids of other services, `telegram:9`, are left alone.
+fn identity_links(raw: &RawConfig, findings: &mut Findings) {
+    let at = KeyPath::of(&["session", "identityLinks"]);
+    for (name, ids) in raw.session.iter().filter_map(|s| s.identity_links.as_ref()).flatten() {
+        for (i, id) in ids.iter().enumerate() {
+            let service = id.split_once(':').map(|(service, _)| service.trim().to_lowercase());
+            let ours = service
+                .is_none_or(|s| s == "whatsapp" || s == "tel" || s.bytes().all(|b| b.is_ascii_digit() || b == b'+'));
+            if !ours || id.trim().is_empty() {
+                continue;
+            }
+            let why = match id.parse() {
+                Ok(Entry::Everybody) => "it names everybody, and a link is about one person".to_owned(),
+                Ok(_) => continue,
+                Err(why) => why.to_string(),
+            };
+            findings.problem(at.key(name).index(i), format!("\"{id}\" names nobody: {why}"), PERSON_HINT);
         }
     }
 }

@@ -8,9 +8,10 @@
 
 use std::borrow::Cow;
 
-use super::allowlist::{Listed, Person, lid_text, listed, named, owners};
+use super::allowlist::{Person, listed, named, owners};
 pub use super::decision::{ChatKind, CommandCall, Decision, Dispatch, Effect, Gate, Hold, Run, Verdict};
 use super::dm::{self, Admitted, DirectChat, DirectVerdict};
+use super::gate_text::{count_text, entry_text, known_ids, list_text};
 use super::group::{self, ActivationSource, GroupAdmitted};
 use super::handover;
 use super::mention::{self, Mention, MentionTable};
@@ -20,7 +21,7 @@ use crate::clock::UnixMs;
 use crate::command::{self, Activation, Switches};
 use crate::config::model::{AccountConfig, AllowList, Config, PeerKind};
 use crate::event::{Body, Content, Identity, InboundMessage};
-use crate::ids::{AgentId, E164, Jid, Server, SessionKey};
+use crate::ids::{AgentId, Jid, Server, SessionKey, canonical_id};
 use crate::routing::bindings::{self, Chat, MatchedBy, Route};
 use crate::routing::session_key;
 
@@ -144,44 +145,8 @@ impl<'a> Judge<'a> {
         let rules = &view.account.rules;
         let peer = Person::peer(message);
         let own_chat = view.me.is_some_and(|me| peer.is(me));
-        let verdict = dm::judge(DirectChat {
-            rules,
-            me: view.me,
-            approved: view.approved,
-            peer: &peer,
-            from_me: message.from_me,
-            timestamp: message.timestamp,
-            connected_at: view.connected_at.unwrap_or(view.now),
-        });
-        let policy = Some(rules.dm_policy.word().to_owned());
-        match verdict {
-            DirectVerdict::Admit(why) => {
-                let (outcome, key, value) = match why {
-                    Admitted::OwnNumber => ("own-number", None, None),
-                    Admitted::Open => ("open", Some(DM_POLICY), policy),
-                    Admitted::Listed(entry) => ("allowlisted", Some(ALLOW_FROM), Some(entry_text(entry, &peer))),
-                    Admitted::Approved(entry) => ("approved", Some("pairing store"), Some(entry_text(entry, &peer))),
-                };
-                self.pass("dm", outcome, key, value);
-            }
-            DirectVerdict::Deny(reason) => {
-                if reason == IgnoreReason::OwnMessageToOther
-                    && let Some(held) = self.own_words(&peer)
-                {
-                    return Ok(held);
-                }
-                if reason == IgnoreReason::DmNotAllowlisted {
-                    self.pass("allowFrom", NOT_LISTED, Some(ALLOW_FROM), Some(list_text(&rules.allow_from)));
-                }
-                let fixed = matches!(reason, IgnoreReason::OwnMessageToOther | IgnoreReason::SenderUnknown);
-                let (key, value) = if fixed { (None, None) } else { (Some(DM_POLICY), policy) };
-                return self.drop("dm", reason, key, value);
-            }
-            DirectVerdict::AskPairing => {
-                self.pass("allowFrom", NOT_LISTED, Some(ALLOW_FROM), Some(list_text(&rules.allow_from)));
-                self.ask_pairing(&peer);
-                return self.drop("dm", IgnoreReason::PairingRequired, Some(DM_POLICY), policy);
-            }
+        if let Some(held) = self.dm_admits(&peer)? {
+            return Ok(held);
         }
         let silence = self.silence(own_chat);
         if silence.is_none() {
@@ -192,6 +157,11 @@ impl<'a> Judge<'a> {
             return self.drop("route", IgnoreReason::SenderUnknown, None, None);
         };
         let route = self.route(PeerKind::Direct, &known_ids(&peer));
+        let text = body.text.as_deref().unwrap_or_default().trim();
+        let is_command = command::parse(text, &view.config.session.reset_triggers).is_some();
+        if own_chat && rules.self_chat_mode == Some(false) && !is_command {
+            return self.drop("selfChat", IgnoreReason::SelfChatOff, Some(SELF_CHAT_MODE), Some("false".to_owned()));
+        }
         if let Some(emoji) = receipts::ack(rules.ack_reaction.as_ref(), PeerKind::Direct, true, Activation::Always) {
             self.effects.push(Effect::AckReact { emoji: emoji.to_owned() });
         }
@@ -201,7 +171,6 @@ impl<'a> Judge<'a> {
             || named(&rules.allow_from, &sender).is_some()
             || named(view.approved, &sender).is_some()
             || (rules.allow_from.is_empty() && view.approved.is_empty() && view.me.is_some_and(|me| sender.is(me)));
-        let text = body.text.as_deref().unwrap_or_default().trim();
         let command = self.command(text, &route, &sender, owner, direct_list)?;
         if let Some(until) = silence {
             // The owner reads and answers: neither a tick nor an emoji by the agent.
@@ -224,6 +193,52 @@ impl<'a> Judge<'a> {
             owner,
             commands: direct_list,
         }))
+    }
+
+    /// The other side of a direct chat. What the owner wrote to it is held.
+    fn dm_admits(&mut self, peer: &Person) -> Result<Option<Verdict>, IgnoreReason> {
+        let (message, view) = (self.message, self.view);
+        let rules = &view.account.rules;
+        let verdict = dm::judge(DirectChat {
+            rules,
+            me: view.me,
+            approved: view.approved,
+            peer,
+            from_me: message.from_me,
+            timestamp: message.timestamp,
+            connected_at: view.connected_at.unwrap_or(view.now),
+        });
+        let policy = Some(rules.dm_policy_text().to_owned());
+        match verdict {
+            DirectVerdict::Admit(why) => {
+                let (outcome, key, value) = match why {
+                    Admitted::OwnNumber => ("own-number", None, None),
+                    Admitted::Open => ("open", Some(DM_POLICY), policy),
+                    Admitted::Listed(entry) => ("allowlisted", Some(ALLOW_FROM), Some(entry_text(entry, peer))),
+                    Admitted::Approved(entry) => ("approved", Some("pairing store"), Some(entry_text(entry, peer))),
+                };
+                self.pass("dm", outcome, key, value);
+                Ok(None)
+            }
+            DirectVerdict::Deny(reason) => {
+                if reason == IgnoreReason::OwnMessageToOther
+                    && let Some(held) = self.own_words(peer)
+                {
+                    return Ok(Some(held));
+                }
+                if reason == IgnoreReason::DmNotAllowlisted {
+                    self.pass("allowFrom", NOT_LISTED, Some(ALLOW_FROM), Some(list_text(&rules.allow_from)));
+                }
+                let fixed = matches!(reason, IgnoreReason::OwnMessageToOther | IgnoreReason::SenderUnknown);
+                let (key, value) = if fixed { (None, None) } else { (Some(DM_POLICY), policy) };
+                self.drop("dm", reason, key, value)
+            }
+            DirectVerdict::AskPairing => {
+                self.pass("allowFrom", NOT_LISTED, Some(ALLOW_FROM), Some(list_text(&rules.allow_from)));
+                self.ask_pairing(peer);
+                self.drop("dm", IgnoreReason::PairingRequired, Some(DM_POLICY), policy)
+            }
+        }
     }
 
     /// What the owner writes to somebody whom the agent answers is context there, and the agent keeps silent for a while.
@@ -288,48 +303,12 @@ impl<'a> Judge<'a> {
         let (message, view) = (self.message, self.view);
         let rules = &view.account.rules;
         let sender = self.sender();
-        match group::judge_sender(rules, &sender) {
-            Ok(GroupAdmitted::Open) => self.pass("group", "open", Some(GROUP_POLICY), Some("open".into())),
-            Ok(GroupAdmitted::Listed(entry)) => {
-                let key = if rules.group_allow_from.is_some() { GROUP_ALLOW_FROM } else { ALLOW_FROM };
-                self.pass("group", "allowlisted", Some(key), Some(entry_text(entry, &sender)));
-            }
-            Err(reason) => {
-                let (key, value) = if reason == IgnoreReason::GroupSenderNotAllowlisted {
-                    let key = if rules.group_allow_from.is_some() { GROUP_ALLOW_FROM } else { ALLOW_FROM };
-                    (key, Some(list_text(rules.group_senders())))
-                } else {
-                    (GROUP_POLICY, Some(rules.group_policy.word().to_owned()))
-                };
-                return self.drop("group", reason, Some(key), value);
-            }
-        }
-        if !group::is_served(rules, &message.chat) {
-            return self.drop(
-                "groups",
-                IgnoreReason::GroupNotListed,
-                Some("channels.whatsapp.groups"),
-                Some(count_text(rules.groups.len())),
-            );
-        }
+        self.group_admits(&sender)?;
         self.receipt(PeerKind::Group, false);
         self.age()?;
         let id = message.chat.without_device().to_string().to_lowercase();
         let route = self.route(PeerKind::Group, std::slice::from_ref(&id));
-        let own_activation = (view.activation)(&route.session);
-        let (activation, source) = group::activation(rules, &message.chat, own_activation);
-        let key: Cow<'static, str> = match source {
-            ActivationSource::Session => "/activation".into(),
-            ActivationSource::AllGroups => "channels.whatsapp.groups[\"*\"].requireMention".into(),
-            ActivationSource::Group | ActivationSource::BuiltIn => {
-                format!("channels.whatsapp.groups[\"{id}\"].requireMention").into()
-            }
-        };
-        let (activation_key, outcome) =
-            (key.clone(), if activation == Activation::Always { "always" } else { "mention" });
-        let required = (activation == Activation::Mention).to_string();
-        self.note("activation", outcome, Some(key), Some(required.clone()).filter(|_| own_activation.is_none()));
-
+        let waking = self.activation(&route, &id);
         let patterns = view.mentions.of(&route.agent);
         let text = mention::strip_for_command(body.text.as_deref().unwrap_or_default(), patterns, view.me);
         let owner = is_owner(&rules.allow_from, view.me, &sender);
@@ -340,26 +319,15 @@ impl<'a> Judge<'a> {
         }
         let own = view.me.and_then(Identity::number);
         let self_chat_mode = dm::is_self_chat_mode(rules, own.as_ref());
-        let spoken = mention::mention(body, patterns, view.me, self_chat_mode);
-        let reply = mention::is_reply_to_us(body, view.me);
-        let switches = Switches { config: view.config.commands.config, debug: view.config.commands.debug };
-        let bypass = owner && command::is_command(&text, switches);
-        let outcome = match spoken {
-            Mention::Native => "native",
-            Mention::Pattern => "pattern",
-            Mention::Number => "number",
-            Mention::None if reply => "reply",
-            Mention::None if bypass => "owner-command",
-            Mention::None => "none",
-        };
-        let mentioned = outcome != "none";
+        let mentioned = self.mentioned(body, &text, &route.agent, self_chat_mode, owner, &waking);
+        let activation = waking.activation;
         let held = !mentioned && activation == Activation::Mention;
-        let key = match spoken {
-            Mention::Pattern => Some(format!("agents.list[\"{}\"].groupChat.mentionPatterns", route.agent).into()),
-            // What is held for want of a mention is held by the group's activation.
-            _ => held.then_some(activation_key),
-        };
-        self.note("mention", outcome, key, held.then_some(required).filter(|_| own_activation.is_none()));
+        let is_command = command::parse(&text, &view.config.session.reset_triggers).is_some();
+        // Between people the owner's words are words among people (24.10).
+        if message.from_me && !mentioned && !held && !self_chat_mode && !is_command {
+            self.pass("fromMe", IgnoreReason::OwnInGroup.code(), None, None);
+            return Ok(self.hold(IgnoreReason::OwnInGroup, &id));
+        }
         if let Some(emoji) = receipts::ack(rules.ack_reaction.as_ref(), PeerKind::Group, mentioned, activation) {
             self.effects.push(Effect::AckReact { emoji: emoji.to_owned() });
         }
@@ -383,6 +351,77 @@ impl<'a> Judge<'a> {
         }))
     }
 
+    /// The sender and the group itself.
+    fn group_admits(&mut self, sender: &Person) -> Result<(), IgnoreReason> {
+        let rules = &self.view.account.rules;
+        let list = if rules.group_allow_from.is_some() { GROUP_ALLOW_FROM } else { ALLOW_FROM };
+        match group::judge_sender(rules, sender) {
+            Ok(GroupAdmitted::Open) => self.pass("group", "open", Some(GROUP_POLICY), Some("open".into())),
+            Ok(GroupAdmitted::Listed(entry)) => {
+                self.pass("group", "allowlisted", Some(list), Some(entry_text(entry, sender)));
+            }
+            Err(reason @ IgnoreReason::GroupSenderNotAllowlisted) => {
+                return self.drop("group", reason, Some(list), Some(list_text(rules.group_senders())));
+            }
+            Err(reason) => {
+                return self.drop("group", reason, Some(GROUP_POLICY), Some(rules.group_policy_text().to_owned()));
+            }
+        }
+        if group::is_served(rules, &self.message.chat) {
+            return Ok(());
+        }
+        let value = Some(count_text(rules.groups.len()));
+        self.drop("groups", IgnoreReason::GroupNotListed, Some("channels.whatsapp.groups"), value)
+    }
+
+    /// What the group asks for to be answered.
+    fn activation(&mut self, route: &Route, group: &str) -> Waking {
+        let own = (self.view.activation)(&route.session);
+        let (activation, source) = group::activation(&self.view.account.rules, &self.message.chat, own);
+        let key: Cow<'static, str> = match source {
+            ActivationSource::Session => "/activation".into(),
+            ActivationSource::AllGroups => "channels.whatsapp.groups[\"*\"].requireMention".into(),
+            ActivationSource::Group | ActivationSource::BuiltIn => {
+                format!("channels.whatsapp.groups[\"{group}\"].requireMention").into()
+            }
+        };
+        let outcome = if activation == Activation::Always { "always" } else { "mention" };
+        let required = own.is_none().then(|| (activation == Activation::Mention).to_string());
+        self.note("activation", outcome, Some(key.clone()), required.clone());
+        Waking { activation, key, required }
+    }
+
+    /// The message speaks to the agent. What is held for want of that is held by the group's activation.
+    fn mentioned(
+        &mut self,
+        body: &Body,
+        text: &str,
+        agent: &AgentId,
+        self_chat_mode: bool,
+        owner: bool,
+        waking: &Waking,
+    ) -> bool {
+        let view = self.view;
+        let spoken = mention::mention(body, view.mentions.of(agent), view.me, self_chat_mode);
+        let switches = Switches { config: view.config.commands.config, debug: view.config.commands.debug };
+        let outcome = match spoken {
+            Mention::Native => "native",
+            Mention::Pattern => "pattern",
+            Mention::Number => "number",
+            Mention::None if mention::is_reply_to_us(body, view.me, self_chat_mode) => "reply",
+            Mention::None if owner && command::is_command(text, switches) => "owner-command",
+            Mention::None => "none",
+        };
+        let held = outcome == "none" && waking.activation == Activation::Mention;
+        let (key, value) = match spoken {
+            Mention::Pattern => (Some(format!("agents.list[\"{agent}\"].groupChat.mentionPatterns").into()), None),
+            _ if held => (Some(waking.key.clone()), waking.required.clone()),
+            _ => (None, None),
+        };
+        self.note("mention", outcome, key, value);
+        outcome != "none"
+    }
+
     /// The command that the text is. One that its writer may not use ends the message here, without a word (behaviour.md 10.2);
     /// words that are commands only here and there, such as a trigger without a slash, are then merely said.
     fn command(
@@ -395,9 +434,10 @@ impl<'a> Judge<'a> {
     ) -> Result<Option<CommandCall>, IgnoreReason> {
         let (config, rules) = (self.view.config, &self.view.account.rules);
         let Some(command) = command::parse(text, &config.session.reset_triggers) else { return Ok(None) };
-        let commanders = config.commands.owner_allow_from.as_ref().filter(|list| !list.is_empty());
+        // Written down, an empty list means nobody, as everywhere; only an absent one falls back to allowFrom.
+        let commanders = config.commands.owner_allow_from.as_ref();
         let list = commanders.unwrap_or(&rules.allow_from);
-        let enforced = list.is_empty() || listed(list, sender).is_some();
+        let enforced = listed(list, sender).is_some() || (commanders.is_none() && list.is_empty());
         let owner = commanders.map_or(owner, |list| named(list, sender).is_some());
         let allowed = (listed_here || owner || !config.commands.use_access_groups) && enforced;
         if allowed && (owner || !command.needs_owner()) {
@@ -474,7 +514,7 @@ impl<'a> Judge<'a> {
 
     fn dispatch(&mut self, chosen: Chosen) -> Verdict {
         let config = self.view.config;
-        let broadcast = config.broadcast.peers.get(&chosen.peer).filter(|agents| !agents.is_empty());
+        let broadcast = config.broadcast.peers.get(&*canonical_id(&chosen.peer)).filter(|agents| !agents.is_empty());
         let runs = match broadcast {
             None => vec![Run { agent: chosen.route.agent, session: chosen.route.session }],
             Some(agents) => {
@@ -517,48 +557,24 @@ struct Chosen {
     commands: bool,
 }
 
+/// What wakes the agent in a group, and which key says so.
+struct Waking {
+    activation: Activation,
+    key: Cow<'static, str>,
+    /// The key's value, unless `/activation` set it.
+    required: Option<String>,
+}
+
 const DM_POLICY: &str = "channels.whatsapp.dmPolicy";
 const ALLOW_FROM: &str = "channels.whatsapp.allowFrom";
 /// The key of accounts that answer nobody.
 pub const LISTEN_ONLY: &str = "channels.whatsapp.listenOnly";
 const GROUP_POLICY: &str = "channels.whatsapp.groupPolicy";
 const GROUP_ALLOW_FROM: &str = "channels.whatsapp.groupAllowFrom";
+const SELF_CHAT_MODE: &str = "channels.whatsapp.selfChatMode";
 
 /// Outcome of a gate that looked for somebody in a list in vain.
 pub const NOT_LISTED: &str = "not-listed";
-/// Entries of a list that are told.
-const SHOWN_ENTRIES: usize = 3;
-
-/// A list in short.
-fn list_text(list: &AllowList) -> String {
-    let any = list.any.then(|| "*".to_owned());
-    let people = list.numbers.iter().map(E164::to_string).chain(list.lids.iter().map(lid_text));
-    let shown: Vec<String> = any.into_iter().chain(people).take(SHOWN_ENTRIES).collect();
-    let more = (usize::from(list.any) + list.numbers.len() + list.lids.len()).saturating_sub(SHOWN_ENTRIES);
-    match (shown.is_empty(), more) {
-        (true, _) => "empty".to_owned(),
-        (_, 0) => shown.join(", "),
-        (_, more) => format!("{} and {more} more", shown.join(", ")),
-    }
-}
-
-fn count_text(entries: usize) -> String {
-    format!("{entries} {}", if entries == 1 { "entry" } else { "entries" })
-}
-
-fn entry_text(entry: Listed, person: &Person) -> String {
-    match entry {
-        Listed::Everybody => "*".to_owned(),
-        Listed::Number => person.number.as_ref().map(E164::to_string).unwrap_or_default(),
-        Listed::Lid => person.lid.as_ref().map(lid_text).unwrap_or_default(),
-    }
-}
-
-/// Every id a person is known under, the leading one first.
-fn known_ids(person: &Person) -> Vec<String> {
-    person.number.iter().map(E164::to_string).chain(person.lid.iter().map(lid_text)).collect()
-}
-
 /// The sender is an owner: named in `allowFrom`, or the account itself when that is empty.
 fn is_owner(allow_from: &AllowList, me: Option<&Identity>, person: &Person) -> bool {
     if allow_from.is_empty() {
@@ -568,6 +584,9 @@ fn is_owner(allow_from: &AllowList, me: Option<&Identity>, person: &Person) -> b
     }
 }
 
+#[cfg(test)]
+#[path = "decide_gate_tests.rs"]
+mod gate_tests;
 #[cfg(test)]
 #[path = "decide_tests.rs"]
 mod tests;

@@ -3,41 +3,43 @@ use proptest::prelude::*;
 use super::*;
 use crate::config::{ResolveEnv, load_text};
 use crate::event::{MediaKind, MediaRef, Quote};
-use crate::ids::{AccountId, Jid, MessageId};
+use crate::ids::{AccountId, E164, Jid, MessageId};
 use crate::policy::allowlist::parse_approved;
 
-const T0: UnixMs = 1_767_225_600_000;
-const ANN: &str = "15551234567@s.whatsapp.net";
-const SELF: &str = "15550001111@s.whatsapp.net";
-const GROUP: &str = "120363@g.us";
+pub(super) const T0: UnixMs = 1_767_225_600_000;
+pub(super) const ANN: &str = "15551234567@s.whatsapp.net";
+pub(super) const SELF: &str = "15550001111@s.whatsapp.net";
+pub(super) const GROUP: &str = "120363@g.us";
 
 /// One judged situation; the defaults are a fresh text from Ann to an account with the config.
-struct Case {
-    config: String,
-    approved: Vec<&'static str>,
-    message: InboundMessage,
-    activation: Option<Activation>,
-    connected_at: Option<UnixMs>,
-    owner_wrote: Option<UnixMs>,
+pub(super) struct Case {
+    pub config: String,
+    pub approved: Vec<&'static str>,
+    pub message: InboundMessage,
+    pub activation: Option<Activation>,
+    pub connected_at: Option<UnixMs>,
+    pub ours: bool,
+    pub me: Option<Identity>,
+    pub owner_wrote: Option<UnixMs>,
 }
 
-fn jid(text: &str) -> Jid {
+pub(super) fn jid(text: &str) -> Jid {
     text.parse().expect("a JID")
 }
 
-fn me() -> Identity {
+pub(super) fn me() -> Identity {
     Identity { jid: jid("15550001111:7@s.whatsapp.net"), lid: Some(jid("900:7@lid")), push_name: None }
 }
 
 impl Case {
-    fn dm(whatsapp: &str) -> Self {
+    pub fn dm(whatsapp: &str) -> Self {
         let message = InboundMessage {
             account: AccountId::new("default"),
             id: MessageId::new("M1"),
             chat: jid(ANN),
             sender: jid(ANN),
             sender_alt: None,
-            sender_number: E164::normalize("+15551234567"),
+            sender_number: E164::from_digits("+15551234567"),
             chat_number: None,
             from_me: false,
             push_name: Some("Ann".into()),
@@ -46,42 +48,50 @@ impl Case {
             content: Content::Body(Body { text: Some("hello".into()), ..Body::default() }),
         };
         let config = format!("{{ channels: {{ whatsapp: {{ {whatsapp} }} }} }}");
-        Self { config, approved: vec![], message, activation: None, connected_at: Some(T0), owner_wrote: None }
+        Self {
+            config,
+            approved: vec![],
+            message,
+            activation: None,
+            connected_at: Some(T0),
+            ours: false,
+            me: Some(me()),
+            owner_wrote: None,
+        }
     }
 
-    fn group(whatsapp: &str) -> Self {
+    pub fn group(whatsapp: &str) -> Self {
         let mut case = Self::dm(whatsapp);
         case.message.chat = jid(GROUP);
         case
     }
 
-    fn own(mut self) -> Self {
+    pub fn own(mut self) -> Self {
         self.message.from_me = true;
         self.message.sender = jid(SELF);
         self.message.sender_number = me().number();
         self
     }
 
-    fn body(mut self, change: impl FnOnce(&mut Body)) -> Self {
+    pub fn body(mut self, change: impl FnOnce(&mut Body)) -> Self {
         let Content::Body(body) = &mut self.message.content else { panic!("a body") };
         change(body);
         self
     }
 
-    fn text(self, text: &str) -> Self {
+    pub fn text(self, text: &str) -> Self {
         self.body(|b| b.text = Some(text.into()))
     }
 
-    fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
+    pub fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
         change(&mut self);
         self
     }
 
-    fn decide(&self) -> Decision {
+    pub fn decide(&self) -> Decision {
         let config = load_text(&self.config, &ResolveEnv::new("/home/u", "/home/u/.verso")).expect("a config").config;
         let (mentions, _) = MentionTable::compile(&config);
         let approved = parse_approved(self.approved.iter().copied());
-        let me = me();
         let activation = |_: &SessionKey| self.activation;
         decide(
             &self.message,
@@ -89,20 +99,20 @@ impl Case {
                 config: &config,
                 account: config.account(&self.message.account).expect("the account"),
                 revision: 3,
-                me: Some(&me),
+                me: self.me.as_ref(),
                 approved: &approved,
                 connected_at: self.connected_at,
                 now: T0 + 1000,
                 mentions: &mentions,
                 activation: &activation,
                 owner_wrote: self.owner_wrote,
-                sent_by_us: false,
+                sent_by_us: self.ours,
             },
         )
     }
 
     /// Outcome as `dispatch`, `hold <reason>` or `drop <reason>`, and the effects in short.
-    fn check(&self, want: &str) {
+    pub fn check(&self, want: &str) {
         let decision = self.decide();
         let mut got = match &decision.verdict {
             Verdict::Dispatch(_) => "dispatch".to_owned(),
@@ -132,7 +142,7 @@ impl Case {
         }
     }
 
-    fn dispatched(&self) -> Dispatch {
+    pub fn dispatched(&self) -> Dispatch {
         match self.decide().verdict {
             Verdict::Dispatch(dispatch) => dispatch,
             other => panic!("{other:?}"),
@@ -183,11 +193,11 @@ fn people_known_by_lid_only_are_served_by_it() {
     lid("").check("drop pairing-required, pair 77@lid true");
     lid("allowFrom: ['77@lid']").check("dispatch, read");
     lid("").with(|c| c.approved = vec!["77@lid"]).check("dispatch, read");
-    lid("allowFrom: ['+77']").check("drop pairing-required, pair 77@lid true");
+    lid("allowFrom: ['+7700000']").check("drop pairing-required, pair 77@lid true");
     assert_eq!(lid("allowFrom: ['77@lid']").dispatched().peer, "77@lid");
     lid("")
-        .with(|c| c.message.sender_number = E164::normalize("+1999"))
-        .check("drop pairing-required, pair +1999 true");
+        .with(|c| c.message.sender_number = E164::from_digits("+1999000"))
+        .check("drop pairing-required, pair +1999000 true");
 }
 
 #[test]
@@ -316,7 +326,7 @@ fn group_senders_by_policy() {
     Case::group("groupPolicy: 'disabled', groupAllowFrom: ['*']").check("drop group-disabled");
     Case::group("allowFrom: ['+15551234567']").check("hold not-mentioned, read");
     Case::group("allowFrom: ['+15551234567'], groupAllowFrom: []").check("drop group-no-senders");
-    Case::group("groupAllowFrom: ['+1999']").check("drop group-sender-not-allowlisted");
+    Case::group("groupAllowFrom: ['+1999000']").check("drop group-sender-not-allowlisted");
     Case::group("").with(|c| c.approved = vec!["+15551234567"]).check("drop group-no-senders");
     let unknown = |whatsapp: &str| {
         Case::group(whatsapp).with(|c| {
@@ -345,7 +355,8 @@ fn tags_and_replies_wake_the_agent_in_groups() {
     let open = "groupPolicy: 'open'";
     Case::group(open).body(|b| b.mentions = vec![jid("900@lid")]).check("dispatch, read");
     Case::group(open).body(|b| b.mentions = vec![jid("901@lid")]).check("hold not-mentioned, read");
-    let quote = |sender: &str| Some(Quote { id: None, sender: Some(jid(sender)), body: "x".into(), media: None });
+    let quote =
+        |sender: &str| Some(Quote { id: None, sender: Some(jid(sender)), by_us: false, body: "x".into(), media: None });
     Case::group(open).body(|b| b.quote = quote(SELF)).check("dispatch, read");
     Case::group(open).body(|b| b.quote = quote(ANN)).check("hold not-mentioned, read");
 }
@@ -353,13 +364,14 @@ fn tags_and_replies_wake_the_agent_in_groups() {
 #[test]
 fn owners_wake_the_agent_by_command_and_only_they_change_the_activation() {
     let ann = "groupPolicy: 'open', allowFrom: ['+15551234567']";
-    let bob = "groupPolicy: 'open', allowFrom: ['+1999']";
+    let bob = "groupPolicy: 'open', allowFrom: ['+1999000']";
     Case::group(ann).text("/status").check("dispatch, read");
     Case::group(ann).text("/activation always").check("dispatch, read");
     Case::group(bob).text("/status").check("hold not-mentioned, read");
     Case::group(bob).text("+15550001111 /activation always").check("hold activation-not-owner, read");
     Case::group("groupPolicy: 'open', allowFrom: ['*']").text("/new").check("hold not-mentioned, read");
     Case::group("groupPolicy: 'open'").own().text("/new").check("dispatch");
+    Case::group("groupPolicy: 'open'").own().text("lunch?").check("hold not-mentioned");
     let by_lid = |c: &mut Case| (c.message.sender, c.message.sender_number) = (jid("900:7@lid"), None);
     Case::group("allowFrom: ['+15550001111']").own().with(by_lid).text("/new").check("dispatch");
 }
@@ -375,11 +387,11 @@ fn commands_are_for_those_who_are_listed_and_the_config_for_owners() {
     };
     by("", "/status").check("dispatch, read");
     by("config: true", "/config show").check(DROP);
-    by("ownerAllowFrom: ['+1999']", "/status").check(DROP);
+    by("ownerAllowFrom: ['+1999000']", "/status").check(DROP);
     by("ownerAllowFrom: ['+15551234567']", "/config show").check("dispatch, read");
     by("ownerAllowFrom: ['*']", "/config show").check(DROP);
     let approved = |text: &str| {
-        let mut case = Case::dm("dmPolicy: 'pairing', allowFrom: ['+1999']").text(text);
+        let mut case = Case::dm("dmPolicy: 'pairing', allowFrom: ['+1999000']").text(text);
         case.approved = vec!["+15551234567"];
         case
     };
@@ -436,17 +448,17 @@ proptest! {
         sender_server in "(s.whatsapp.net|lid|hosted.lid|x)", from_me: bool, offline: bool, timestamp: i64,
         text in proptest::option::of("\\PC{0,40}"), known: bool,
     ) {
-        let case = Case::dm("dmPolicy: 'allowlist', allowFrom: ['+4912345678901234'], groupAllowFrom: ['+4912345678901234', '5@lid']").with(|c| {
+        let case = Case::dm("dmPolicy: 'allowlist', allowFrom: ['+491234567890123'], groupAllowFrom: ['+491234567890123', '5@lid']").with(|c| {
             c.message.chat = jid(&format!("{user}@{server}"));
             c.message.sender = jid(&format!("{user}:2@{sender_server}"));
-            c.message.sender_number = if known { E164::normalize(&user) } else { None };
+            c.message.sender_number = if known { E164::from_digits(&user) } else { None };
             c.message.from_me = from_me;
             c.message.offline = offline;
             c.message.timestamp = timestamp;
             c.message.content = Content::Body(Body { text, ..Body::default() });
         });
         let decision = case.decide();
-        let listed = user == "5" || user == "4912345678901234" || user == "15550001111" || user == "900";
+        let listed = user == "5" || user == "491234567890123" || user == "15550001111" || user == "900";
         prop_assert!(listed || matches!(decision.verdict, Verdict::Drop { .. }), "{:?}", decision.verdict);
     }
 
@@ -500,7 +512,7 @@ proptest! {
     ) {
         let list = crate::policy::allowlist::parse_list(entries.iter().map(String::as_str));
         let person = Person {
-            number: number.and_then(|n| E164::normalize(&n)),
+            number: number.and_then(|n| E164::from_digits(&n)),
             lid: lid.map(|lid| jid(&format!("{lid}@lid"))),
         };
         prop_assert!(list.is_empty());

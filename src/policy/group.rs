@@ -33,10 +33,10 @@ pub fn judge_sender(rules: &RulesConfig, sender: &Person) -> Result<GroupAdmitte
     }
 }
 
-/// A `groups` map that is not empty is also the list of groups served.
+/// A `groups` map that is written is also the list of groups served.
 pub fn is_served(rules: &RulesConfig, group: &Jid) -> bool {
     let (own, all) = rules.group(group);
-    rules.groups.is_empty() || own.is_some() || all.is_some()
+    !rules.lists_groups || own.is_some() || all.is_some()
 }
 
 /// When messages of this group wake the agent, and which key says so: the session's own setting (`/activation`), the group's entry, `groups["*"]`,

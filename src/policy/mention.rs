@@ -130,11 +130,10 @@ pub enum Mention {
 
 /// The tag, pattern or number that speaks to the agent (steps 6); replies are [`is_reply_to_us`].
 ///
-/// When somebody is tagged, the text does not count; in self-chat mode the tags do not.
+/// In self-chat mode the tags do not count: they mean the owner. Tags of others cancel nothing (24.10).
 pub fn mention(body: &Body, patterns: Option<&Patterns>, me: Option<&Identity>, self_chat_mode: bool) -> Mention {
-    if !body.mentions.is_empty() && !self_chat_mode {
-        let tagged = me.is_some_and(|me| body.mentions.iter().any(|jid| me.is_self(jid)));
-        return if tagged { Mention::Native } else { Mention::None };
+    if !self_chat_mode && me.is_some_and(|me| body.mentions.iter().any(|jid| me.is_self(jid))) {
+        return Mention::Native;
     }
     let Some(text) = &body.text else { return Mention::None };
     let text = clean(text);
@@ -145,10 +144,11 @@ pub fn mention(body: &Body, patterns: Option<&Patterns>, me: Option<&Identity>, 
     if number.is_some_and(|n| has_number(&text, n.digits())) { Mention::Number } else { Mention::None }
 }
 
-/// The quoted message is this account's own, on whatever device and in either address family.
-pub fn is_reply_to_us(body: &Body, me: Option<&Identity>) -> bool {
-    let quoted = body.quote.as_ref().and_then(|q| q.sender.as_ref());
-    quoted.zip(me).is_some_and(|(sender, me)| me.is_self(sender))
+/// The quoted message is this account's own, on whatever device and in either address family. On a personal number what the owner
+/// typed is no word of the agent's: there Verso must have sent it (24.10).
+pub fn is_reply_to_us(body: &Body, me: Option<&Identity>, self_chat_mode: bool) -> bool {
+    let Some(quote) = &body.quote else { return false };
+    quote.by_us || (!self_chat_mode && quote.sender.as_ref().zip(me).is_some_and(|(sender, me)| me.is_self(sender)))
 }
 
 /// `digits` stand in `text` as one phone number: in order, with nothing but the usual separators between, and not inside a longer number.
@@ -221,7 +221,10 @@ mod tests {
     fn tags_patterns_and_numbers() {
         check("hi", &["15550001111@s.whatsapp.net"], &[], false, Mention::Native);
         check("hi", &["900:2@lid"], &[], false, Mention::Native);
-        check("@verso", &["19@s.whatsapp.net"], &["verso"], false, Mention::None);
+        check("verso, ask @19", &["19@s.whatsapp.net"], &["verso"], false, Mention::Pattern);
+        check("ask @19", &["19@s.whatsapp.net"], &["verso"], false, Mention::None);
+        check("+1 555 000 1111 ask @19", &["19@lid"], &["verso"], false, Mention::Number);
+        check("verso @19 @900", &["19@lid", "900@lid"], &["verso"], false, Mention::Native);
         check("@verso", &["19@s.whatsapp.net"], &["verso"], true, Mention::Pattern);
         check("hi", &["900@lid"], &[], true, Mention::None);
         check("hey @ver\u{200b}SO", &[], &["@?verso"], false, Mention::Pattern);
@@ -261,11 +264,25 @@ mod tests {
 
     #[test]
     fn replies_to_any_of_our_addresses_count() {
-        for (sender, want) in [("15550001111@s.whatsapp.net", true), ("900@lid", true), ("19@lid", false)] {
-            let quote = Quote { id: None, sender: Some(sender.parse().expect("jid")), body: "x".into(), media: None };
-            let body = Body { quote: Some(quote), ..Body::default() };
-            assert_eq!(is_reply_to_us(&body, Some(&me())), want, "{sender}");
+        let reply = |sender: Option<&str>, by_us: bool| {
+            let sender = sender.map(|jid| jid.parse().expect("jid"));
+            let quote = Quote { id: None, sender, by_us, body: "x".into(), media: None };
+            Body { quote: Some(quote), ..Body::default() }
+        };
+        for (sender, by_us, dedicated, personal) in [
+            (Some("15550001111@s.whatsapp.net"), false, true, false),
+            (Some("900@lid"), false, true, false),
+            (Some("900@lid"), true, true, true),
+            (None, true, true, true),
+            (Some("19@lid"), false, false, false),
+            (None, false, false, false),
+        ] {
+            let body = reply(sender, by_us);
+            assert_eq!(is_reply_to_us(&body, Some(&me()), false), dedicated, "{sender:?} {by_us}");
+            assert_eq!(is_reply_to_us(&body, Some(&me()), true), personal, "{sender:?} {by_us}");
         }
+        assert!(!is_reply_to_us(&reply(Some("900@lid"), false), None, false), "nobody is us yet");
+        assert!(!is_reply_to_us(&Body::default(), Some(&me()), false));
     }
 
     #[test]

@@ -6,6 +6,7 @@ pub mod allowlist;
 pub mod decide;
 pub mod decision;
 pub mod dm;
+mod gate_text;
 pub mod group;
 pub mod handover;
 pub mod link_state;
@@ -14,3 +15,6 @@ pub mod pairing;
 pub mod phone_watch;
 pub mod reason;
 pub mod receipts;
+
+#[cfg(test)]
+mod scope_tests;

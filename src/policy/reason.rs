@@ -73,6 +73,10 @@ reasons! {
     TooOld = "too-old", "the message waited longer than the catch-up window while the account was offline";
     /// It does not speak to the agent.
     NotMentioned = "not-mentioned", "the message mentions neither the agent nor replies to it, and the group's activation is \"mention\"";
+    /// The owner typed it in a group.
+    OwnInGroup = "own-in-group", "the account's owner typed this on the phone; in a group that is context and starts a run only with a mention or a command";
+    /// A note to self where selfChatMode is false.
+    SelfChatOff = "self-chat-off", "notes in the account's own chat start no run (selfChatMode is false); commands do";
     /// Open in a backup.
     Restored = "restored", "it was open when the state was backed up, and the gateway of that time may have answered it since";
     /// `/activation` by somebody else than an owner.
@@ -109,6 +113,8 @@ impl IgnoreReason {
             | R::PairingTooOld
             | R::SenderUnknown
             | R::NotMentioned
+            | R::OwnInGroup
+            | R::SelfChatOff
             | R::Restored
             | R::ActivationNotOwner => false,
         }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{CHANNEL, session_key};
 use crate::config::model::{Binding, BindingAccount, Config, PeerKind};
-use crate::ids::{AccountId, AgentId, SessionKey};
+use crate::ids::{AccountId, AgentId, SessionKey, canonical_id};
 
 /// Why an agent was chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,7 +85,9 @@ fn best<'a>(bindings: &'a [Binding], chat: Chat<'_>) -> (MatchedBy, Option<&'a B
     };
     for wanted in [MatchedBy::Peer, MatchedBy::Account, MatchedBy::Channel] {
         let found = bindings.iter().filter(fits).filter(|b| class(b) == wanted).find(|b| match &b.peer {
-            Some(peer) => peer.kind == chat.kind && chat.ids.iter().any(|id| id.eq_ignore_ascii_case(&peer.id)),
+            Some(peer) => {
+                peer.kind == chat.kind && chat.ids.iter().any(|id| canonical_id(id).eq_ignore_ascii_case(&peer.id))
+            }
             None => true,
         });
         if let Some(binding) = found {
@@ -124,7 +126,7 @@ mod tests {
         check(&format!("{any}, {work}"), "work", ANN, ("fam", MatchedBy::Account));
         check(&format!("{any}, {work}"), "other", ANN, ("biz", MatchedBy::Channel));
         check(work, "other", ANN, ("main", MatchedBy::Default));
-        check(&format!("{any}, {peer}"), "work", &["+1999"], ("biz", MatchedBy::Channel));
+        check(&format!("{any}, {peer}"), "work", &["+1999000"], ("biz", MatchedBy::Channel));
     }
 
     #[test]
@@ -132,6 +134,8 @@ mod tests {
         let lid = "{ agentId: 'fam', match: { channel: 'whatsapp', peer: { kind: 'direct', id: '77@lid' } } }";
         check(lid, "default", ANN, ("fam", MatchedBy::Peer));
         check(lid, "default", &["+15551234567"], ("main", MatchedBy::Default));
+        let mexican = "{ agentId: 'biz', match: { channel: 'whatsapp', accountId: '*', peer: { kind: 'dm', id: '+52 55 1234 5678' } } }";
+        check(mexican, "work", &["+5215512345678"], ("biz", MatchedBy::Peer));
         check(lid, "work", ANN, ("main", MatchedBy::Default));
     }
 

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 use super::CHANNEL;
 use crate::config::model::{DmScope, PeerKind, SessionConfig, SessionScope};
-use crate::ids::{AccountId, AgentId, E164, SessionKey};
+use crate::ids::{AccountId, AgentId, E164, SessionKey, canonical_id};
 
 /// The session that all direct chats of an agent share by default, and its heartbeat uses.
 pub fn main_session(agent: &AgentId, session: &SessionConfig) -> SessionKey {
@@ -66,7 +66,8 @@ pub fn peer_session(parts: &KeyParts<'_>, session: &SessionConfig) -> SessionKey
     if peer.is_empty() || session.dm_scope == DmScope::Main {
         return main_session(agent, session);
     }
-    let peer = linked_peer(&session.identity_links, &channel, peer).unwrap_or(peer);
+    let canonical = canonical_id(peer);
+    let peer = linked_peer(&session.identity_links, &channel, peer).unwrap_or(&canonical);
     SessionKey::new(&match session.dm_scope {
         DmScope::PerPeer => format!("agent:{agent}:direct:{peer}"),
         DmScope::PerChannelPeer => format!("agent:{agent}:{channel}:direct:{peer}"),
@@ -89,8 +90,7 @@ fn linked_peer<'a>(links: &'a BTreeMap<String, Vec<String>>, channel: &str, peer
 
 /// Two spellings of one phone number.
 fn same_number(a: &str, b: &str) -> bool {
-    let phone = |text: &str| text.bytes().all(|c| c.is_ascii_digit() || b"+-() .".contains(&c));
-    phone(a) && phone(b) && E164::normalize(a).is_some_and(|a| Some(a) == E164::normalize(b))
+    E164::parse(a).is_ok_and(|a| E164::parse(b) == Ok(a))
 }
 
 /// A session key taken apart.
@@ -131,7 +131,10 @@ mod tests {
             scope: SessionScope::PerSender,
             dm_scope,
             main_key: "main".into(),
-            identity_links: BTreeMap::from([("alice".into(), vec!["whatsapp:+1 555".into(), "telegram:9".into()])]),
+            identity_links: BTreeMap::from([(
+                "alice".into(),
+                vec!["whatsapp:+1 555 123 4567".into(), "telegram:9".into()],
+            )]),
             reset_triggers: vec![],
             reset_direct: reset.clone(),
             reset_group: reset.clone(),
@@ -153,8 +156,11 @@ mod tests {
         check(DmScope::PerChannelPeer, PeerKind::Direct, "77@lid", "agent:work:whatsapp:direct:77@lid");
         check(DmScope::PerAccountChannelPeer, PeerKind::Direct, "+1777", "agent:work:whatsapp:biz-acct:direct:+1777");
         check(DmScope::PerPeer, PeerKind::Group, "1203@G.US", "agent:work:whatsapp:group:1203@g.us");
-        check(DmScope::PerPeer, PeerKind::Direct, "+1555", "agent:work:direct:alice");
-        check(DmScope::Main, PeerKind::Direct, "+1555", "agent:work:main");
+        check(DmScope::PerPeer, PeerKind::Direct, "+15551234567", "agent:work:direct:alice");
+        check(DmScope::Main, PeerKind::Direct, "+15551234567", "agent:work:main");
+        for mexican in ["+5215512345678", "+525512345678"] {
+            check(DmScope::PerPeer, PeerKind::Direct, mexican, "agent:work:direct:+525512345678");
+        }
     }
 
     #[test]

@@ -54,7 +54,7 @@ fn who_never_pauses_is_answered() {
 
 fn message(chat: &str, sender: &str, number: Option<&str>, body: Body) -> InboundMessage {
     let jid = |text: &str| text.parse().expect("jid");
-    let number = number.and_then(crate::ids::E164::normalize);
+    let number = number.and_then(crate::ids::E164::from_digits);
     InboundMessage {
         account: AccountId::new("work"),
         id: MessageId::new("M"),
@@ -95,7 +95,7 @@ fn only_plain_texts_join() {
     check(said("hi"), false, true);
     check(said("/status"), true, false);
     check(Body { location: true, ..said("📍 1, 2") }, false, false);
-    let quote = Quote { id: None, sender: None, body: "q".into(), media: None };
+    let quote = Quote { id: None, sender: None, by_us: false, body: "q".into(), media: None };
     check(Body { quote: Some(quote), ..said("yes") }, false, false);
     let media = MediaRef::new(MediaKind::Image);
     check(Body { media: Some(media), ..said("caption") }, false, false);

@@ -48,7 +48,7 @@ mod tests {
     fn the_newest_name_counts_and_groups_are_bounded() {
         let (account, mut roster) = (AccountId::new("work"), Roster::default());
         let group = |n: usize| format!("{n}@g.us").parse::<Jid>().expect("jid");
-        let ann = E164::normalize("+1555").expect("number");
+        let ann = E164::from_digits("+1555").expect("number");
         for n in 0..=MAX_GROUPS {
             roster.saw(&account, &group(n), &ann, "Ann");
         }

@@ -271,6 +271,8 @@ fn quote(context: &wa::ContextInfo) -> Option<Quote> {
     Some(Quote {
         id: context.stanza_id.as_deref().map(MessageId::new),
         sender: context.participant.as_deref().and_then(|p| p.parse().ok()),
+        // The journal knows; see the sink.
+        by_us: false,
         body,
         media,
     })

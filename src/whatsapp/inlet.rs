@@ -378,7 +378,7 @@ impl Inlet {
         }
         let theirs = convert::library_jid(&lid.without_device())?;
         let entry = client.get_lid_pn_entry(&theirs).await.ok().flatten()?;
-        let number = E164::normalize(&entry.phone_number)?;
+        let number = E164::from_digits(&entry.phone_number)?;
         self.remember(lid, number.clone());
         Some(number)
     }

@@ -10,7 +10,7 @@ use whatsapp_rust::anyhow;
 use whatsapp_rust::cache::Freshness;
 use whatsapp_rust::pair_code::PairCodeOptions;
 use whatsapp_rust::wacore::iq::keepalive::KeepaliveSpec;
-use whatsapp_rust::wacore::iq::usync::{IsOnWhatsAppQueryType, IsOnWhatsAppSpec, IsOnWhatsAppUser};
+use whatsapp_rust::wacore::iq::usync::{IsOnWhatsAppQueryType, IsOnWhatsAppResult, IsOnWhatsAppSpec, IsOnWhatsAppUser};
 use whatsapp_rust::waproto::whatsapp as wa;
 use whatsapp_rust::{Client, ErrorChainExt, Jid as LibraryJid, SendOptions};
 
@@ -239,19 +239,24 @@ impl Link {
         found.await.ok().flatten()
     }
 
-    /// Whether a number is on WhatsApp: the chat to write to, or `None`.
+    /// Whether a number is on WhatsApp, in any of its spellings: the chat to write to, or `None`.
     ///
     /// # Errors
     /// See [`LinkError`].
     pub async fn lookup(&self, number: &E164) -> Result<Option<Jid>, LinkError> {
-        let asked = LibraryJid::pn(number.digits());
+        let asked: Vec<LibraryJid> = number.spellings().iter().map(|n| LibraryJid::pn(n.digits())).collect();
         let chat = Jid::of_number(number);
         self.online(ASK_LIMIT, |client| async move {
-            let found = client.contacts().is_on_whatsapp(&[asked]).await.map_err(|e| failed(&e))?;
-            Ok(found.into_iter().find(|r| r.is_registered).map(|r| {
-                let answered = [Some(&r.jid), r.pn_jid.as_ref()];
-                answered.into_iter().flatten().filter_map(convert::jid).find(Jid::is_number).unwrap_or(chat)
-            }))
+            let found = client.contacts().is_on_whatsapp(&asked).await.map_err(|e| failed(&e))?;
+            let registered: Vec<_> = found.iter().filter(|r| r.is_registered).collect();
+            // Asked for the spelling that nobody has, WhatsApp may answer with the one that somebody has.
+            let numbers = |r: &&IsOnWhatsAppResult| {
+                let answered = [r.pn_jid.as_ref(), Some(&r.jid)];
+                answered.into_iter().flatten().filter_map(convert::jid).find(Jid::is_number)
+            };
+            let theirs: Vec<Jid> = registered.iter().filter_map(numbers).map(|jid| jid.without_device()).collect();
+            let as_written = theirs.iter().find(|jid| **jid == chat).or(theirs.first()).cloned();
+            Ok(as_written.or_else(|| (!registered.is_empty()).then_some(chat)))
         })
         .await
     }

@@ -33,7 +33,7 @@ fn main() {
     let (mentions, problems) = MentionTable::compile(&config);
     assert!(problems.is_empty());
     let me = Identity { jid: "15559999999:7@s.whatsapp.net".parse().expect("a JID"), lid: None, push_name: None };
-    let sender = E164::normalize(people.last().expect("people")).expect("a number");
+    let sender = E164::from_digits(people.last().expect("people")).expect("a number");
     let message = |text: &str| InboundMessage {
         account: account.id.clone(),
         id: MessageId::new("3EB0"),

@@ -130,7 +130,7 @@ async fn every_group_policy_with_every_mention_and_activation() {
     let answer = ann.expect_message(from_work("begin".into())).await.expect("answered");
 
     for (policy, senders, fixed) in [
-        ("open", "[]", None),
+        ("open", "['*']", None),
         ("allowlist", "['+15557000001']", None),
         ("allowlist", "['+15557000002']", Some("group-sender-not-allowlisted")),
         ("allowlist", "[]", Some("group-no-senders")),
@@ -180,5 +180,5 @@ async fn every_group_policy_with_every_mention_and_activation() {
     ann.says_in(&group, "the end", &[&work]);
     bob.expect_message(from_work("the end".into())).await.expect("answered");
     let said = |needle: &str| bob.inbox().iter().filter(|r| r.from == work.number() && r.text.contains(needle)).count();
-    assert_eq!((said("disabled"), said("not here"), said("none in open [] false")), (0, 0, 0));
+    assert_eq!((said("disabled"), said("not here"), said("none in open ['*'] false")), (0, 0, 0));
 }

@@ -138,13 +138,30 @@ async fn the_owner_edits_the_config_by_chat() {
         assert_eq!(std::fs::read_to_string(gateway.config_path()).expect("config"), before, "{edit}");
     }
 
+    // All groups are neither closed nor opened at once from a chat.
+    let listed = before.replace("accounts: { work: {} }", "groups: { '1201@g.us': {} }, accounts: { work: {} }");
+    gateway.edit(&listed).await;
+    for edit in [
+        "/config unset channels.whatsapp.groups[\"1201@g.us\"]",
+        "/config unset channels.whatsapp.groups",
+        "/config set channels.whatsapp.groups={}",
+    ] {
+        let seen = ann.inbox().len();
+        ann.says(&work, edit);
+        ann.expect_message(|_| ann.inbox().len() > seen).await.expect("answered");
+        let answer = ann.inbox().pop().expect("a message").text;
+        assert!(answer.starts_with("⚠️ Config not changed: after this edit"), "{edit}: {answer}");
+        assert_eq!(std::fs::read_to_string(gateway.config_path()).expect("config"), listed, "{edit}");
+    }
+    gateway.edit(before).await;
+
     bob.says(&work, "let me in");
     gateway.wait_count("work", "dm-not-allowlisted", 1).await;
     ann.says(&work, "/config set channels.whatsapp.allowFrom=[\"+15557000001\", \"+15557000002\"]");
     ann.expect_text("⚙️ Config updated: channels.whatsapp.allowFrom=[\"+15557000001\",\"+15557000002\"]")
         .await
         .expect("updated");
-    gateway.wait_revision(2).await;
+    gateway.wait_revision(4).await;
     bob.says(&work, "now?");
     bob.expect_text("now?").await.expect("let in");
     let after = std::fs::read_to_string(gateway.config_path()).expect("config");
@@ -246,7 +263,7 @@ async fn the_owner_edits_the_allowlists_by_chat() {
         "🧾 Allowlist\nChannel: whatsapp (account work)\nDM policy: allowlist\nDM allowFrom (config): +15557000001\nPaired allowFrom (store): (none)\nGroup policy: allowlist\nGroup allowFrom (config): as DM allowFrom",
     )
     .await;
-    told("/allowlist add dm bob", "⚠️ \"bob\" names nobody.").await;
+    told("/allowlist add dm bob", "⚠️ \"bob\" names nobody: \"b\" cannot stand in a phone number").await;
     told("/allowlist add dm +1 555 700 0001", "✅ Already allowlisted.").await;
     told("/allowlist remove dm +15559999999", "⚠️ Entry not found.").await;
     told("/allowlist remove dm +15557000001", "⚠️ Allowlist not changed: ").await;

@@ -26,6 +26,7 @@ mod media_in;
 mod media_out;
 mod message;
 mod migrate;
+mod numbers;
 mod outbox;
 mod pairing;
 mod personal;

@@ -35,7 +35,17 @@ async fn self_chat_mode_is_what_the_key_says_else_the_own_number_in_the_list() {
         let what = format!("{mode} own number listed: {own}");
         gateway.edit(&config(mode, own)).await;
         let note = me.says(&me, &format!("note {n}"));
-        me.expect_text(format!("[Mo] note {n}")).await.expect("the own chat is answered with the name before it");
+        if mode == off {
+            // Notes start no run; commands in the own chat work.
+            assert_eq!(gateway.verdict(&note).await, "self-chat-off", "{what}");
+            if own {
+                let seen = me.inbox().len();
+                me.says(&me, "/whoami");
+                me.expect_message(|r| me.inbox().len() > seen && r.text.starts_with("🧭 Identity")).await.expect(&what);
+            }
+        } else {
+            me.expect_text(format!("[Mo] note {n}")).await.expect("the own chat is answered with the name before it");
+        }
         // Other chats are answered plainly and marked as read.
         let asked = friend.says(&me, &format!("friend {n}"));
         friend.expect_text(format!("friend {n}")).await.expect("answered");
@@ -91,4 +101,34 @@ async fn neither_old_conversations_nor_receipts_ask_anybody_for_a_code() {
     assert_eq!(gateway.verdict(&reaction).await, "reaction");
     assert!(listed(&gateway).await.is_empty());
     assert_eq!(old.inbox().len(), 1, "only what the owner wrote");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_owner_types_in_a_group_is_context_and_replies_to_it_wake_nobody_on_a_personal_number() {
+    let world = World::start().await.expect("world");
+    let (me, ann) = (world.phone("+15550001111"), world.contact("+15557000001", "Ann"));
+    let group = world.group("Friends", &ann, &[&me]);
+    let config = |mode: &str, required: bool| {
+        format!(
+            "{{ channels: {{ whatsapp: {{ groupPolicy: 'open', {mode} groups: {{ '*': {{ requireMention: {required} }} }}, accounts: {{ own: {{}} }} }} }} }}"
+        )
+    };
+    let gateway = GatewayFixture::start(&world, &config("", false)).await;
+    gateway.link("own", &me).await;
+    let lunch = me.says_in(&group, "lunch?", &[]);
+    assert_eq!(gateway.verdict(&lunch).await, "own-in-group");
+    let seen = ann.expect_text("lunch?").await.expect("delivered");
+    let answer = ann.says_in(&group, "yes", &[]);
+    assert_eq!(gateway.verdict(&answer).await, "answer");
+    // On a dedicated number a reply to any message of the account speaks to it; on a personal one only a reply to Verso's.
+    gateway.edit(&config("", true)).await;
+    let reply = ann.replies_in(&group, &seen, "ok, see you");
+    assert_eq!(gateway.verdict(&reply).await, "answer");
+    gateway.edit(&config("selfChatMode: true,", true)).await;
+    let reply = ann.replies_in(&group, &seen, "see you there");
+    assert_eq!(gateway.verdict(&reply).await, "not-mentioned");
+    let verso =
+        ann.expect_message(|r| r.from == me.number() && r.text.contains("ok, see you")).await.expect("answered");
+    let reply = ann.replies_in(&group, &verso, "thanks");
+    assert_eq!(gateway.verdict(&reply).await, "answer");
 }

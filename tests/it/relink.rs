@@ -122,7 +122,7 @@ async fn a_wrong_code_links_nothing_and_the_right_one_still_does() {
     let world = World::start().await.expect("world");
     let (work, stranger) = (world.phone("+15550001111"), world.phone("+15550002222"));
     let gateway = GatewayFixture::start(&world, ONE).await;
-    let started = gateway.login("work", false, verso::ids::E164::normalize("+15550001111")).await.expect("a code");
+    let started = gateway.login("work", false, verso::ids::E164::from_digits("+15550001111")).await.expect("a code");
     let LoginStarted::Code { code, .. } = started else { panic!("{started:?}") };
     stranger.enter_code(&code).await.expect_err("the code is for another number");
     gateway.wait_state("work", "linking").await;
@@ -136,7 +136,7 @@ async fn two_kinds_of_login_at_once_follow_the_newer_one() {
     let work = world.phone("+15550001111");
     let gateway = GatewayFixture::start(&world, ONE).await;
     let qr = gateway.qr("work").await;
-    let number = verso::ids::E164::normalize("+15550001111");
+    let number = verso::ids::E164::from_digits("+15550001111");
     let (first, second) =
         tokio::join!(gateway.login("work", false, number.clone()), gateway.login("work", false, number));
     let (Ok(LoginStarted::Code { code, .. }), Ok(LoginStarted::Code { code: same, .. })) = (first, second) else {

@@ -66,7 +66,7 @@ async fn every_message_is_explained_with_the_line_that_decided() {
         told["nextStep"]
             .as_str()
             .expect("a step")
-            .contains("add \"+15557000002\" to channels.whatsapp.accounts.work.allowFrom")
+            .contains("\"+15557000002\" in channels.whatsapp.accounts.work.allowFrom is let in as an owner")
     );
 
     // Who is answered: agent, session, parts.

@@ -8,11 +8,13 @@ use crate::actors::agent::RunAgents;
 use crate::command::allowlist::Scope;
 use crate::command::{ConfigCommand, reply};
 use crate::config::edit::{self, EditError};
+use crate::config::edit_notes;
 use crate::config::file::{self, ConfigSource};
 use crate::config::model::{AllowList, Config};
 use crate::config::redact;
 use crate::ids::AccountId;
-use crate::policy::allowlist::{Entry, parse_approved, parse_entry};
+use crate::ids::Entry;
+use crate::policy::allowlist::parse_approved;
 use crate::policy::decide::{View, decide};
 use crate::policy::decision::Verdict;
 use crate::policy::mention::MentionTable;
@@ -81,11 +83,20 @@ pub(super) fn edit_config(command: &ConfigCommand, source: &ConfigSource, author
     if !author.stays_in(&config) {
         return Err(reply::CONFIG_LOCKOUT.to_owned());
     }
+    let current = loads(source, if before.is_empty() { "{}" } else { &before }, "read")?;
+    let notes = edit_notes::of(&current, &config);
+    if let Some(note) = notes.iter().find(|note| note.is_refused_by_chat()) {
+        return Err(reply::config_groups(note));
+    }
     write(source, &path, &after)?;
-    Ok(match verb {
+    let mut said = match verb {
         "set" => reply::config_set(&path, &shown(&after, &steps)),
         _ => format!("⚙️ Config updated: {path} removed."),
-    })
+    };
+    for note in notes {
+        said.push_str(&format!("\n⚠️ {note}"));
+    }
+    Ok(said)
 }
 
 /// The text of the file, which is valid; empty when there is none yet.
@@ -127,7 +138,7 @@ pub(super) struct ListEdit {
 
 impl ListEdit {
     fn names(&self, written: &str) -> bool {
-        parse_entry(written).as_ref() == Some(&self.entry)
+        written.parse().as_ref() == Ok(&self.entry)
     }
 
     fn listed_in(&self, list: &AllowList) -> bool {
@@ -272,7 +283,7 @@ mod tests {
     use crate::policy::allowlist::parse_list;
 
     fn edited(before: &str, scope: Scope, entry: &str, add: bool, in_force: &[&str]) -> (String, Value) {
-        let change = ListEdit { scope, entry: parse_entry(entry).expect("an entry"), add };
+        let change = ListEdit { scope, entry: entry.parse().expect("an entry"), add };
         let in_force = parse_list(in_force.iter().copied());
         let (path, text) = edited_list(&change, before, &AccountId::new("work"), &in_force).expect("edited");
         let steps = edit::parse_path(&path).expect("a path");

@@ -67,7 +67,9 @@ impl RouterActor {
                 decision.trace.push(gate("waits", account));
                 None
             }
-            Verdict::Hold(Hold { reason: IgnoreReason::NotMentioned, .. }) if debounce::joins(message, false) => {
+            Verdict::Hold(Hold { reason: IgnoreReason::NotMentioned | IgnoreReason::OwnInGroup, .. })
+                if debounce::joins(message, false) =>
+            {
                 self.batches.last(&Key::of(message)).map(|before| before.dispatch.clone())
             }
             _ => None,

@@ -265,7 +265,7 @@ impl Handler<DecidePairing> for RouterActor {
 
 /// The direct chat of a person as the pairing book names it.
 fn chat_of(id: &str) -> Option<Jid> {
-    if id.contains('@') { id.parse().ok() } else { E164::normalize(id).map(|n| Jid::of_number(&n)) }
+    if id.contains('@') { id.parse().ok() } else { E164::from_digits(id).map(|n| Jid::of_number(&n)) }
 }
 
 /// Approves or denies on disk: the approval is written before the request goes, so that a crash between the two loses neither.

@@ -11,7 +11,7 @@ use super::feedback::Feedback;
 use super::{Report, SocketContext, SocketReport, outbox};
 use crate::actors::router::InboundReceived;
 use crate::clock::Clock;
-use crate::event::{InboundMessage, LinkEvent, ReceiptKind};
+use crate::event::{Content, InboundMessage, LinkEvent, ReceiptKind};
 use crate::ids::AccountId;
 use crate::store::journal::{Journal, OutboxState};
 use crate::whatsapp::{CommitFailed, LinkSink};
@@ -91,6 +91,10 @@ impl LinkSink for Sink {
         // On a task of its own: a connection that ends drops whoever waits for this, and a message that is written down but never
         // judged would be found by its redelivery and be left alone.
         let done = tokio::spawn(async move {
+            let mut messages = messages;
+            for message in &mut messages {
+                note_quoted(&journal, &account, message).await;
+            }
             let new = journal.commit(messages.clone()).await.map_err(|e| CommitFailed(e.to_string()))?;
             reports.do_send(SocketReport { generation, what: Report::Inbound });
             let connected_at = Some(logged_in_at.load(Ordering::SeqCst)).filter(|at| *at != 0);
@@ -109,12 +113,21 @@ impl LinkSink for Sink {
     }
 }
 
+/// Notes whether the quoted message was sent by Verso. Only groups ask: there a reply may be what speaks to the agent.
+async fn note_quoted(journal: &Journal, account: &AccountId, message: &mut InboundMessage) {
+    let Content::Body(body) = &mut message.content else { return };
+    let Some(quote) = body.quote.as_mut().filter(|_| message.chat.is_group()) else { return };
+    if let Some(id) = &quote.id {
+        quote.by_us = journal.is_ours(account, id).await.unwrap_or(false);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use actix::prelude::*;
 
     use super::*;
-    use crate::event::{Body, Content};
+    use crate::event::Body;
     use crate::ids::MessageId;
 
     /// Passes on which messages come.

@@ -45,8 +45,12 @@ pub struct RulesConfig {
     pub group_policy: GroupPolicy,
     /// Allowed group senders; `None` falls back to `allow_from`, an explicit empty list lets nobody in.
     pub group_allow_from: Option<AllowList>,
-    /// Group settings by lower-case JID or `*`; when not empty also the list of groups served.
+    /// Policies that are written as `open` and served as `allowlist`.
+    pub narrowed: Narrowed,
+    /// Group settings by lower-case JID or `*`.
     pub groups: BTreeMap<String, GroupConfig>,
+    /// `groups` is written, so that it is also the list of groups served; `{}` serves none. Absent, every group is served.
+    pub lists_groups: bool,
     /// Settings of direct chats by E.164 or `*`.
     pub direct: BTreeMap<String, DirectConfig>,
     /// Personal-number mode; `None` means: when `allow_from` holds the own number.
@@ -112,7 +116,34 @@ pub struct PacingConfig {
     pub per_minute: Option<usize>,
 }
 
+/// Policies that are inherited as `open` and served as `allowlist`, because a list of the account names only certain people (24.5).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Narrowed {
+    /// `dmPolicy`.
+    pub dm: bool,
+    /// `groupPolicy`.
+    pub group: bool,
+}
+
 impl RulesConfig {
+    /// The policy for direct chats, and how it came about where the file says something else.
+    pub fn dm_policy_text(&self) -> &'static str {
+        if self.narrowed.dm {
+            "open, served as allowlist because allowFrom does not name \"*\""
+        } else {
+            self.dm_policy.word()
+        }
+    }
+
+    /// As [`Self::dm_policy_text`], for groups.
+    pub fn group_policy_text(&self) -> &'static str {
+        if self.narrowed.group {
+            "open, served as allowlist because groupAllowFrom does not name \"*\""
+        } else {
+            self.group_policy.word()
+        }
+    }
+
     /// The list that group senders are held against: `groupAllowFrom`, else `allowFrom`.
     pub fn group_senders(&self) -> &AllowList {
         self.group_allow_from.as_ref().unwrap_or(&self.allow_from)

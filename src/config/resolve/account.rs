@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::admission::{From, Scope, narrows};
 use super::{ResolveEnv, credentials, millis};
 use crate::config::model::*;
 use crate::config::problem::{Findings, KeyPath};
 use crate::config::raw::*;
-use crate::ids::{AccountId, E164, Jid};
+use crate::ids::{AccountId, E164, ENTRY_HINT, Entry, InvalidEntry, InvalidNumber, Jid, NUMBER_HINT, PERSON_HINT};
 
 /// Where the channel's keys stand.
 pub(super) fn channel_path() -> KeyPath {
@@ -118,6 +119,7 @@ impl Merge<'_> {
         let defaults = self.raw.channels.as_ref().and_then(|c| c.defaults.as_ref());
         let agent_defaults = self.raw.agents.as_ref().and_then(|a| a.defaults.as_ref());
         let group_policy = self.value(|r| r.group_policy.as_ref()).or_else(|| defaults.and_then(|d| d.group_policy));
+        let (dm_narrowed, group_narrowed) = self.narrowed(defaults, findings);
         let response_prefix =
             self.value(|r| r.response_prefix.as_ref())
                 .or_else(|| messages.and_then(|m| m.response_prefix.clone()))
@@ -139,6 +141,7 @@ impl Merge<'_> {
                 .map(str::to_owned),
             dm_policy: match self.value(|r| r.dm_policy.as_ref()) {
                 None | Some(DmPolicyRaw::Pairing) => DmPolicy::Pairing,
+                Some(DmPolicyRaw::Open) if dm_narrowed => DmPolicy::Allowlist,
                 Some(DmPolicyRaw::Allowlist) => DmPolicy::Allowlist,
                 Some(DmPolicyRaw::Open) => DmPolicy::Open,
                 Some(DmPolicyRaw::Disabled) => DmPolicy::Disabled,
@@ -149,13 +152,16 @@ impl Merge<'_> {
                 .unwrap_or_default(),
             group_policy: match group_policy {
                 None | Some(GroupPolicyRaw::Allowlist) => GroupPolicy::Allowlist,
+                Some(GroupPolicyRaw::Open) if group_narrowed => GroupPolicy::Allowlist,
                 Some(GroupPolicyRaw::Open) => GroupPolicy::Open,
                 Some(GroupPolicyRaw::Disabled) => GroupPolicy::Disabled,
             },
             group_allow_from: self
                 .pick("groupAllowFrom", |r| r.group_allow_from.as_ref())
                 .map(|(list, at)| allow_list(list, &at, findings)),
+            narrowed: Narrowed { dm: dm_narrowed, group: group_narrowed },
             groups: self.groups(findings),
+            lists_groups: self.pick("groups", |r| r.groups.as_ref()).is_some(),
             direct: self.direct(findings),
             self_chat_mode: self.value(|r| r.self_chat_mode.as_ref()),
             send_read_receipts: self.value(|r| r.send_read_receipts.as_ref()).unwrap_or(true),
@@ -225,6 +231,36 @@ impl Merge<'_> {
         }
     }
 
+    /// Which policies are inherited as `open` and stand against a list that is nearer to the account and does not name everybody.
+    fn narrowed(&self, defaults: Option<&ChannelDefaultsRaw>, findings: &mut Findings) -> (bool, bool) {
+        let stand = |at: KeyPath, of_account: bool| From {
+            scope: if of_account { Scope::Account } else { Scope::Channel },
+            at,
+        };
+        let own = |has: bool| self.account.is_some() && has;
+        let has = |get: &dyn Fn(&RulesRaw) -> bool| own(self.account.is_some_and(|a| get(&a.rules)));
+        let star = |list: &[String]| list.iter().any(|entry| entry.parse() == Ok(Entry::Everybody));
+        let list = |key: &str, get: fn(&RulesRaw) -> Option<&Vec<String>>| {
+            let (entries, at) = self.pick(key, get)?;
+            Some((stand(at, has(&|r| get(r).is_some())), star(entries)))
+        };
+        let dm = self.pick("dmPolicy", |r| r.dm_policy.as_ref()).filter(|(policy, _)| **policy == DmPolicyRaw::Open);
+        let dm = dm.map(|(_, at)| stand(at, has(&|r| r.dm_policy.is_some())));
+        let group = match self.pick("groupPolicy", |r| r.group_policy.as_ref()) {
+            Some((GroupPolicyRaw::Open, at)) => Some(stand(at, has(&|r| r.group_policy.is_some()))),
+            Some(_) => None,
+            None => defaults
+                .filter(|d| d.group_policy == Some(GroupPolicyRaw::Open))
+                .map(|_| From { scope: Scope::Defaults, at: KeyPath::of(&["channels", "defaults", "groupPolicy"]) }),
+        };
+        let allow_from = list("allowFrom", |r| r.allow_from.as_ref());
+        let senders = list("groupAllowFrom", |r| r.group_allow_from.as_ref());
+        (
+            narrows("dmPolicy", dm.as_ref(), allow_from.as_ref().map(|(from, star)| (from, *star)), findings),
+            narrows("groupPolicy", group.as_ref(), senders.as_ref().map(|(from, star)| (from, *star)), findings),
+        )
+    }
+
     /// Account over channel over `messages.inbound.byChannel.whatsapp` over `messages.inbound.debounceMs`.
     fn debounce(&self) -> Duration {
         let inbound = self.raw.messages.as_ref().and_then(|m| m.inbound.as_ref());
@@ -275,9 +311,9 @@ impl Merge<'_> {
             let id = match key.trim() {
                 "*" => "*".to_owned(),
                 text => match direct_peer(text) {
-                    Some(id) => id,
-                    None => {
-                        findings.problem(at.key(key), not_a_person(key), PERSON_HINT);
+                    Ok(id) => id,
+                    Err(why) => {
+                        findings.problem(at.key(key), not_a_person(key, &why), PERSON_HINT);
                         continue;
                     }
                 },
@@ -291,19 +327,20 @@ impl Merge<'_> {
         let mut out = BTreeMap::new();
         let Some((peers, at)) = self.pick("dms", |r| r.dms.as_ref()) else { return out };
         for (key, dm) in peers {
-            match (E164::normalize(key), dm.history_limit) {
-                (None, _) => findings.problem(at.key(key), not_a_person(key), PERSON_HINT),
-                (Some(number), Some(limit)) => {
-                    out.insert(number, limit as usize);
+            match (key.parse(), dm.history_limit) {
+                (Ok(Entry::Number(number)), limit) => {
+                    check_country_code(&number, key, at.key(key), findings);
+                    if let Some(limit) = limit {
+                        out.insert(number, limit as usize);
+                    }
                 }
-                (Some(_), None) => {}
+                (Ok(_), _) => findings.problem(at.key(key), format!("\"{key}\" is not a phone number"), NUMBER_HINT),
+                (Err(why), _) => findings.problem(at.key(key), not_a_person(key, &why), NUMBER_HINT),
             }
         }
         out
     }
 }
-
-const PERSON_HINT: &str = "use a phone number with country code such as +15551234567";
 
 fn pacing(raw: &PacingRaw) -> PacingConfig {
     PacingConfig {
@@ -313,57 +350,47 @@ fn pacing(raw: &PacingRaw) -> PacingConfig {
     }
 }
 
-fn not_a_person(text: &str) -> String {
-    format!("\"{text}\" is not a phone number")
+fn not_a_person(text: &str, why: &InvalidEntry) -> String {
+    format!("\"{text}\" is not a phone number: {why}")
 }
 
-/// A person's id in its one spelling: E.164, or `<digits>@lid`.
-pub(super) fn direct_peer(text: &str) -> Option<String> {
-    match person(text)? {
-        Person::Number(n) => Some(n.to_string()),
-        Person::Lid(l) => Some(l.to_string()),
+/// A person's id in its one spelling: canonical E.164, or `<digits>@lid`.
+///
+/// # Errors
+/// When the text names nobody, or everybody.
+pub(super) fn direct_peer(text: &str) -> Result<String, InvalidEntry> {
+    match text.parse()? {
+        Entry::Number(number) => Ok(number.canonical().to_string()),
+        Entry::Lid(lid) => Ok(lid.to_string()),
+        Entry::Everybody => Err(InvalidNumber::Character('*').into()),
     }
 }
 
-enum Person {
-    Number(E164),
-    Lid(Jid),
-}
-
-fn person(text: &str) -> Option<Person> {
-    let text = text.trim();
-    let bare = match text.get(..9) {
-        Some(p) if p.eq_ignore_ascii_case("whatsapp:") => text[9..].trim(),
-        _ => text,
-    };
-    if !bare.contains('@') {
-        return E164::normalize(bare).map(Person::Number);
+/// Remarks on a number that loads and can be nobody's.
+pub(super) fn check_country_code(number: &E164, written: &str, at: KeyPath, findings: &mut Findings) {
+    if !number.has_country_code() {
+        findings.warn(
+            at,
+            format!("\"{written}\" begins with 0, which no country code does, so it names nobody; {NUMBER_HINT}"),
+        );
     }
-    let jid: Jid = bare.to_lowercase().parse().ok()?;
-    if !jid.user.chars().all(|c| c.is_ascii_digit()) {
-        return None;
-    }
-    if jid.is_lid() { Some(Person::Lid(jid.without_device())) } else { jid.e164().map(Person::Number) }
 }
 
 /// Parses an `allowFrom`. An entry that can name nobody is a problem: it would equal every unknown sender in the original.
 pub(super) fn allow_list(entries: &[String], at: &KeyPath, findings: &mut Findings) -> AllowList {
     let mut out = AllowList::default();
     for (i, entry) in entries.iter().enumerate() {
-        let text = entry.trim();
-        if text == "*" || text.eq_ignore_ascii_case("whatsapp:*") {
-            out.any = true;
-            continue;
-        }
-        match person(text) {
-            Some(Person::Number(n)) if !out.numbers.contains(&n) => out.numbers.push(n),
-            Some(Person::Lid(l)) if !out.lids.contains(&l) => out.lids.push(l),
-            Some(_) => {}
-            None => findings.problem(
-                at.index(i),
-                format!("\"{entry}\" names nobody"),
-                "use a phone number with country code such as +15551234567, a WhatsApp id such as 123456@lid, or \"*\" for everybody",
-            ),
+        match entry.parse() {
+            Ok(Entry::Everybody) => out.any = true,
+            Ok(Entry::Number(n)) => {
+                check_country_code(&n, entry, at.index(i), findings);
+                if !out.numbers.contains(&n) {
+                    out.numbers.push(n);
+                }
+            }
+            Ok(Entry::Lid(l)) if !out.lids.contains(&l) => out.lids.push(l),
+            Ok(Entry::Lid(_)) => {}
+            Err(why) => findings.problem(at.index(i), format!("\"{entry}\" names nobody: {why}"), ENTRY_HINT),
         }
     }
     out

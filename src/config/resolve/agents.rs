@@ -373,15 +373,17 @@ pub(super) fn bindings(raw: &RawConfig, agents: &Agents, accounts: &Accounts, fi
 fn binding_peer(raw: &BindingPeerRaw, channel: &str, at: &KeyPath, findings: &mut Findings) -> BindingPeer {
     let id = raw.id.trim();
     let on_whatsapp = channel == "whatsapp";
-    let (kind, normal) = match raw.kind {
-        PeerKindRaw::Group => (PeerKind::Group, group_peer(id)),
-        _ => (PeerKind::Direct, direct_peer(id)),
+    let (kind, normal, hint) = match raw.kind {
+        PeerKindRaw::Group => {
+            (PeerKind::Group, group_peer(id), "use the group's JID such as 120363025246125486@g.us".to_owned())
+        }
+        _ => {
+            let read = direct_peer(id);
+            let why = read.as_ref().err().map(|why| format!("{why}; ")).unwrap_or_default();
+            (PeerKind::Direct, read.ok(), format!("{why}use a phone number with country code such as +15551234567"))
+        }
     };
     if normal.is_none() && on_whatsapp {
-        let hint = match kind {
-            PeerKind::Group => "use the group's JID such as 120363025246125486@g.us",
-            PeerKind::Direct => "use a phone number with country code such as +15551234567",
-        };
         // A file of the original that loads there must load here, and it lets such a binding stand.
         findings.warn(at.clone(), format!("\"{}\" names no such chat, so this binding never matches; {hint}", raw.id));
     }
@@ -400,13 +402,16 @@ pub(super) fn broadcast(raw: &RawConfig, agents: &Agents, findings: &mut Finding
     let mut peers = BTreeMap::new();
     let at = KeyPath::of(&["broadcast"]);
     for (key, ids) in &raw_broadcast.peers {
-        let Some(peer) = group_peer(key).or_else(|| direct_peer(key)) else {
-            findings.problem(
-                at.key(key),
-                format!("\"{key}\" names no chat"),
-                "use a group's JID or a phone number with country code",
-            );
-            continue;
+        let peer = match group_peer(key).ok_or(()).or_else(|()| direct_peer(key)) {
+            Ok(peer) => peer,
+            Err(why) => {
+                findings.problem(
+                    at.key(key),
+                    format!("\"{key}\" names no chat: {why}"),
+                    "use a group's JID such as 120363025246125486@g.us, or a phone number with country code such as +15551234567",
+                );
+                continue;
+            }
         };
         let mut list = Vec::new();
         for (i, id) in ids.iter().enumerate() {

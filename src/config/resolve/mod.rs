@@ -1,6 +1,7 @@
 //! As written → as meant: resolve first (account over channel), default last. Merging and defaulting happen nowhere else.
 
 mod account;
+mod admission;
 mod agents;
 mod credentials;
 mod session;

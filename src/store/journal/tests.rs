@@ -235,7 +235,7 @@ async fn whoever_wrote_or_was_written_to_is_no_first_contact() {
     let journal = open(dir.path());
     let account = AccountId::new("work");
     let jid = |text: &str| text.parse::<Jid>().expect("jid");
-    let wrote = InboundMessage { chat_number: E164::normalize("+4912345"), ..message("A") };
+    let wrote = InboundMessage { chat_number: E164::from_digits("+4912345"), ..message("A") };
     journal.commit(vec![wrote]).await.expect("stored");
     journal.enqueue(vec![OutboxPart { chat: jid("555@s.whatsapp.net"), ..part("P", None) }]).await.expect("queued");
     for (chat, met) in [

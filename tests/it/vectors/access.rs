@@ -19,7 +19,7 @@ fn access(input: &Value) -> Outcome {
     message.push_name = params["pushName"].as_str().map(str::to_owned);
     message.timestamp = params["messageTimestampMs"].as_i64().unwrap_or(0);
     if message.from_me && params["group"] != true {
-        message.chat_number = E164::normalize(text(&params["from"]));
+        message.chat_number = E164::from_digits(text(&params["from"]));
     }
     // Groups: admission alone, so nothing here may depend on the mention.
     let judge = Judge {
@@ -62,6 +62,14 @@ fn access(input: &Value) -> Outcome {
 fn account_policy(input: &Value, _: &Value) -> Option<&'static str> {
     let whatsapp = input.pointer("/config/channels/whatsapp")?;
     let account = whatsapp.get("accounts")?.get(text(&input["params"]["accountId"]))?;
+    let narrow = |list: Option<&Value>| list.is_some_and(|list| !strings(list).contains(&"*"));
+    if (whatsapp["dmPolicy"] == "open" && account.get("dmPolicy").is_none() && narrow(account.get("allowFrom")))
+        || (whatsapp["groupPolicy"] == "open"
+            && account.get("groupPolicy").is_none()
+            && narrow(account.get("groupAllowFrom")))
+    {
+        return Some("24.5 an inherited open and an own list: the list counts");
+    }
     if account.get("dmPolicy").is_some() {
         return Some("2.4 the account's dmPolicy wins");
     }

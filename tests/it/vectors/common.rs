@@ -54,6 +54,8 @@ pub fn config(value: &Value) -> Result<Arc<Config>, LeftOut> {
         let asked_for = |words: &[&str]| words.iter().all(|w| text.contains(w));
         if asked_for(&["llowFrom", "names nobody"]) || asked_for(&["llowFrom", "digit"]) {
             LeftOut("8.1 entries that name nobody are refused by the config")
+        } else if asked_for(&["groupPolicy=\"open\" requires groupAllowFrom"]) {
+            LeftOut("24.5 open and a list that does not name everybody contradict each other")
         } else if asked_for(&["textChunkLimit"]) || asked_for(&["heartbeatSeconds"]) {
             LeftOut("2.4 the config refuses numbers that must be above 0")
         } else if asked_for(&["bindings.", "names no such chat"]) {
@@ -84,7 +86,7 @@ pub fn jid(raw: &str) -> Option<Jid> {
 }
 
 pub fn identity(number: &Value, own_jid: &Value) -> Option<Identity> {
-    let jid = jid(text(own_jid)).or_else(|| Some(Jid::of_number(&E164::normalize(text(number))?)))?;
+    let jid = jid(text(own_jid)).or_else(|| Some(Jid::of_number(&E164::from_digits(text(number))?)))?;
     Some(Identity { jid, lid: None, push_name: None })
 }
 
@@ -94,7 +96,7 @@ pub fn nobody() -> Jid {
 }
 
 pub fn message(account: &AccountId, chat: &str, sender: &Value) -> Result<InboundMessage, LeftOut> {
-    let number = E164::normalize(text(sender));
+    let number = E164::from_digits(text(sender));
     let chat = Target::parse(chat).map(|t| t.jid()).map_err(|_| LeftOut("a chat that is no address"))?;
     Ok(InboundMessage {
         account: account.clone(),

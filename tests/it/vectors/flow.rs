@@ -1,7 +1,7 @@
 //! Messages from admission to what is sent, one after the other, with what their group remembers.
 
 use super::common::*;
-use super::groups::body;
+use super::groups::{TAG_OF_OTHERS, body, tags_others_only};
 use super::texts::options;
 use verso::text::turn::{self, Turn};
 
@@ -25,12 +25,12 @@ fn flow(input: &Value) -> Outcome {
         message.id = MessageId::new(text(&msg["id"]));
         message.timestamp = msg["timestamp"].as_i64().unwrap_or_default();
         message.push_name = msg["senderName"].as_str().map(str::to_owned);
-        message.chat_number = E164::normalize(text(&msg["from"])).filter(|_| msg["chatType"] == "direct");
+        message.chat_number = E164::from_digits(text(&msg["from"])).filter(|_| msg["chatType"] == "direct");
         let mut said = body(msg);
         if let Some(quoted) = msg["replyToBody"].as_str() {
-            let by = E164::normalize(text(&msg["replyToSender"])).map(|number| Jid::of_number(&number));
+            let by = E164::from_digits(text(&msg["replyToSender"])).map(|number| Jid::of_number(&number));
             let id = msg["replyToId"].as_str().map(MessageId::new);
-            said.quote = Some(Quote { id, sender: by, body: quoted.to_owned(), media: None });
+            said.quote = Some(Quote { id, sender: by, by_us: false, body: quoted.to_owned(), media: None });
         }
         message.content = Content::Body(said);
         let judge = Judge {
@@ -110,6 +110,7 @@ fn deviation(input: &Value, expected: &Value) -> Option<&'static str> {
     } else if bodies.iter().any(|body| body.contains("\\n")) {
         Some("7.6 only CR and CRLF become newlines")
     } else {
-        None
+        let messages = input["messages"].as_array().into_iter().flatten();
+        messages.filter(|msg| tags_others_only(msg)).find_map(|_| Some(TAG_OF_OTHERS))
     }
 }

@@ -6,7 +6,9 @@ use super::texts::options;
 pub fn functions(name: &str) -> Option<(Run, Deviation)> {
     Some(match name {
         "applyGroupGating" => (gating, gating_deviation),
-        "resolveChannelGroupPolicy" => (group_policy, group_case),
+        "resolveChannelGroupPolicy" => {
+            (group_policy, |i, e| group_case(i, e).or_else(|| no_group_served(&i["cfg"], &i["accountId"])))
+        }
         "shouldAckReactionForWhatsApp" => (ack, NEVER),
         "buildHistoryContext" => (history_context, NEVER),
         "buildHistoryContextFromEntries" => (history_entries, NEVER),
@@ -35,10 +37,12 @@ pub fn functions(name: &str) -> Option<(Run, Deviation)> {
 
 pub fn body(msg: &Value) -> Body {
     let sender = jid(text(&msg["replyToSenderJid"]));
-    let sender = sender.or_else(|| E164::normalize(text(&msg["replyToSenderE164"])).map(|n| Jid::of_number(&n)));
+    let sender = sender.or_else(|| E164::from_digits(text(&msg["replyToSenderE164"])).map(|n| Jid::of_number(&n)));
     let quote = sender.map(|sender| Quote {
         id: None,
         sender: Some(sender),
+        // On a personal number the original takes every reply to the account for one to itself.
+        by_us: false,
         body: text(&msg["replyToBody"]).to_owned(),
         media: None,
     });
@@ -59,6 +63,9 @@ fn gating(input: &Value) -> Outcome {
     let mut cfg = input["cfg"].clone();
     // Gating comes after admission, which lets everybody in here.
     cfg["channels"]["whatsapp"]["groupPolicy"] = json!("open");
+    if let Some(list) = cfg["channels"]["whatsapp"]["groupAllowFrom"].as_array_mut() {
+        list.push(json!("*"));
+    }
     let (config, msg) = (config(&cfg)?, &input["msg"]);
     let account = account_of(&config, &msg["accountId"])?;
     let mut message = message(&account.id, text(&msg["from"]), &msg["senderE164"])?;
@@ -93,6 +100,26 @@ fn gating_deviation(input: &Value, expected: &Value) -> Option<&'static str> {
     }
     group_case(&json!({ "cfg": input["cfg"], "groupId": msg["from"] }), &Value::Null)
         .or_else(|| scattered(msg, me.as_ref()))
+        .or_else(|| no_group_served(&input["cfg"], &msg["accountId"]))
+        .or_else(|| (expected["shouldProcess"] == false && tags_others_only(msg)).then_some(TAG_OF_OTHERS))
+}
+
+pub const TAG_OF_OTHERS: &str = "24.10 a tag of somebody else cancels no pattern";
+
+/// Somebody is tagged, and it is not the account.
+pub fn tags_others_only(msg: &Value) -> bool {
+    let me = identity(&msg["selfE164"], &msg["selfJid"]);
+    let tags = strings(&msg["mentionedJids"]);
+    let own = |raw: &&str| jid(raw).zip(me.as_ref()).is_some_and(|(jid, me)| me.is_self(&jid));
+    !tags.is_empty() && !tags.iter().any(own)
+}
+
+/// The `groups` in force are written and empty, which the original takes for absent.
+fn no_group_served(cfg: &Value, account: &Value) -> Option<&'static str> {
+    let whatsapp = &cfg["channels"]["whatsapp"];
+    let own = account.as_str().and_then(|id| whatsapp["accounts"][id].get("groups"));
+    let groups = own.or_else(|| whatsapp.get("groups"))?;
+    groups.as_object().is_some_and(Map::is_empty).then_some("24.6 a written groups: {} serves no group")
 }
 
 fn group_case(input: &Value, _: &Value) -> Option<&'static str> {
@@ -119,8 +146,8 @@ fn group_policy(input: &Value) -> Outcome {
     let id = input["groupId"].as_str();
     let own = id.and_then(jid).and_then(|jid| entry(rules.group(&jid).0));
     Ok(json!({
-        "allowlistEnabled": !rules.groups.is_empty(),
-        "allowed": id.map_or(rules.groups.is_empty() || rules.groups.contains_key("*"), served),
+        "allowlistEnabled": rules.lists_groups,
+        "allowed": id.map_or(!rules.lists_groups || rules.groups.contains_key("*"), served),
         "groupConfig": own,
         "defaultConfig": entry(rules.groups.get("*")),
     }))
@@ -211,8 +238,8 @@ fn peer_id(input: &Value) -> Outcome {
         let id = input["conversationId"].as_str().unwrap_or(from);
         return Ok(json!(id.trim().to_lowercase()));
     }
-    let number = E164::normalize(text(&input["senderE164"]));
-    let jid = jid(from).or_else(|| E164::normalize(from).map(|n| Jid::of_number(&n)));
+    let number = E164::from_digits(text(&input["senderE164"]));
+    let jid = jid(from).or_else(|| E164::from_digits(from).map(|n| Jid::of_number(&n)));
     Ok(json!(Person::from_addresses(number.as_ref(), jid.iter()).id()))
 }
 
@@ -245,8 +272,17 @@ fn debug_mention(input: &Value) -> Outcome {
     Ok(json!({ "wasMentioned": found != Mention::None }))
 }
 
-fn mention_deviation(input: &Value, _: &Value) -> Option<&'static str> {
+fn mention_deviation(input: &Value, expected: &Value) -> Option<&'static str> {
     let msg = &input["msg"];
+    let mut untagged = input.clone();
+    untagged["msg"]["mentionedJids"] = Value::Null;
+    // Without the tags it would be the same mention.
+    if expected["wasMentioned"] == false
+        && tags_others_only(msg)
+        && debug_mention(&untagged).is_ok_and(|found| found["wasMentioned"] == true)
+    {
+        return Some(TAG_OF_OTHERS);
+    }
     let name = input["cfg"]["agents"]["list"][0]["identity"]["name"].as_str().unwrap_or_default();
     if name.chars().next().is_some_and(|c| !c.is_ascii_alphanumeric()) {
         return Some("8.3.6 word boundaries are Unicode");

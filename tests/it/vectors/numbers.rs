@@ -4,7 +4,7 @@ use super::common::*;
 
 pub fn functions(name: &str) -> Option<(Run, Deviation)> {
     Some(match name {
-        "normalizeE164" => (|i| Ok(json!(E164::normalize(text(i)))), not_a_plain_number),
+        "normalizeE164" => (|i| Ok(json!(E164::parse(text(i)).ok())), not_a_plain_number),
         "toWhatsappJid" => (to_jid, not_a_plain_number),
         "jidToE164" => (jid_number, lid_lookup),
         "resolveJidToE164" => (jid_number, lid_lookup),
@@ -22,7 +22,7 @@ fn to_jid(input: &Value) -> Outcome {
 }
 
 fn not_a_plain_number(input: &Value, expected: &Value) -> Option<&'static str> {
-    let number = text(input).trim().trim_start_matches("whatsapp:").trim();
+    let number = text(input).trim().trim_start_matches("whatsapp:").trim_start_matches("tel:").trim();
     if !number.bytes().any(|b| b.is_ascii_digit()) {
         return Some("8.1 text without digits names nobody");
     }
@@ -31,7 +31,21 @@ fn not_a_plain_number(input: &Value, expected: &Value) -> Option<&'static str> {
     {
         return Some("13.1 only addresses that can be written to are targets");
     }
-    number.get(1..).is_some_and(|rest| rest.contains('+')).then_some("8.1 a number has one plus")
+    spelled_otherwise(number)
+}
+
+/// What 24.7 makes of a spelling that the original repairs or keeps.
+fn spelled_otherwise(number: &str) -> Option<&'static str> {
+    if number.get(1..).is_some_and(|rest| rest.contains('+')) {
+        return Some("24.7 a number has one plus");
+    }
+    let of_a_number = |c: char| {
+        c.is_ascii_digit() || c.is_whitespace() || "+.-()[]".contains(c) || ('\u{2010}'..='\u{2015}').contains(&c)
+    };
+    if !number.contains('@') && !number.chars().all(of_a_number) {
+        return Some("24.7 letters and other characters are no part of a number");
+    }
+    number.starts_with('0').then_some("24.7 a leading 00 is +, and no country code begins with 0")
 }
 
 fn jid_number(input: &Value) -> Outcome {
@@ -60,11 +74,11 @@ fn lid_target(input: &Value, _: &Value) -> Option<&'static str> {
     if target.ends_with("@hosted") {
         return Some("13.1 a hosted number is a number");
     }
-    target.get(1..).is_some_and(|rest| rest.contains('+')).then_some("8.1 a number has one plus")
+    spelled_otherwise(target.trim_start_matches("whatsapp:").trim())
 }
 
 fn self_chat(input: &Value) -> Outcome {
-    let own = E164::normalize(text(&input["self"]));
+    let own = E164::parse(text(&input["self"])).ok();
     let list = parse_list(strings(&input["allowFrom"]));
     Ok(json!(own.is_some_and(|own| list.has_number(&own))))
 }

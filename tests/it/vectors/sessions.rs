@@ -110,7 +110,7 @@ fn limit_turns(input: &Value) -> Outcome {
 fn dm_limit(input: &Value) -> Outcome {
     let key = session_key::parse(text(input)).ok_or(LeftOut("Verso has no conversation without a session key"))?;
     let config = config(&json!({ "channels": { "whatsapp": {
-        "dmHistoryLimit": 10, "dms": { "+1555": { "historyLimit": 3 } }, "accounts": { "default": {} },
+        "dmHistoryLimit": 10, "dms": { "+1555004": { "historyLimit": 3 } }, "accounts": { "default": {} },
     } } }))?;
     let rules = &account_of(&config, &Value::Null)?.rules;
     let parts: Vec<&str> = key.rest.split(':').collect();
@@ -123,7 +123,7 @@ fn dm_limit(input: &Value) -> Outcome {
     if parts.contains(&"group") || parts.contains(&"channel") {
         return Ok(Value::Null);
     }
-    let peer = parts.last().and_then(|peer| E164::normalize(peer));
+    let peer = parts.last().and_then(|peer| E164::from_digits(peer));
     Ok(json!(peer.map_or(rules.dm_history_limit, |peer| rules.dm_history_limit_of(&peer))))
 }
 
