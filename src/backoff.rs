@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! 515 (the first since the last stable connection) ─► Now, not counted
-//! 401, 403, 405, 440, 400, 411 .. , we closed it   ─► Never: waiting does not help, a person does
+//! 401, 403, 440, 400, 411 .. , we closed it        ─► Never: waiting does not help, a person does
+//! 405                                              ─► Never here: the version is renewed first, then [`outdated_delay`]
 //! everything else ─► attempt += 1
 //!                       attempt < maxAttempts, or no maximum ─► After(delay)
 //!                       otherwise ─► GiveUp{probe}: degraded; on causes outside Verso a slow probe goes on
@@ -20,6 +21,11 @@ use crate::event::DownReason;
 const RATE_LIMITED_ATTEMPT: u32 = 5;
 /// First delay after WhatsApp called itself unavailable (503) is that of this attempt, about 6.5 s with the defaults.
 const UNAVAILABLE_ATTEMPT: u32 = 3;
+
+/// The mean time between two attempts of an account whose version is refused.
+const OUTDATED: Duration = Duration::from_secs(3600);
+/// The accounts that hear of a new version come back within this time.
+const RENEWED: Duration = Duration::from_secs(60);
 
 /// What follows the end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +50,17 @@ pub fn delay(policy: &ReconnectPolicy, attempt: u32, random: f64) -> Duration {
     let wanted = (base + base * policy.jitter * random).round();
     // Also catches the infinity of a large attempt.
     if wanted < millis(policy.max) { Duration::from_millis(wanted as u64) } else { policy.max }
+}
+
+/// The delay before an account tries again whose version WhatsApp refuses: an hour, give or take a quarter, so that many accounts do
+/// not come back in the same second. `random` is in `[0, 1)`.
+pub fn outdated_delay(random: f64) -> Duration {
+    OUTDATED.mul_f64(0.75 + 0.5 * random)
+}
+
+/// The delay before such an account tries a version that another account's refusal has brought. `random` is in `[0, 1)`.
+pub fn renewed_delay(random: f64) -> Duration {
+    RENEWED.mul_f64(random)
 }
 
 fn millis(duration: Duration) -> f64 {
@@ -239,6 +256,21 @@ mod tests {
         let unavailable = first(DownReason::Unavailable { code: 503 }, &mut rng);
         let limited = first(DownReason::RateLimited, &mut rng);
         assert!(plain < unavailable && unavailable < limited, "{plain:?} {unavailable:?} {limited:?}");
+    }
+
+    #[test]
+    fn five_hundred_refused_accounts_come_back_spread_over_half_an_hour() {
+        let mut rng = StdRng::seed_from_u64(7);
+        let delays: Vec<u64> = (0..500).map(|_| outdated_delay(rng.random()).as_secs()).collect();
+        assert!(delays.iter().all(|delay| (45 * 60..75 * 60).contains(delay)), "{delays:?}");
+        let busiest = |delays: &[u64]| {
+            let mut seconds = std::collections::HashMap::new();
+            delays.iter().for_each(|delay| *seconds.entry(*delay).or_insert(0) += 1);
+            seconds.into_values().max().unwrap_or(0)
+        };
+        assert!(busiest(&delays) < 10, "{} in one second", busiest(&delays));
+        let renewed: Vec<u64> = (0..500).map(|_| renewed_delay(rng.random()).as_secs()).collect();
+        assert!(renewed.iter().all(|delay| *delay < 60) && busiest(&renewed) < 30);
     }
 
     proptest! {

@@ -339,7 +339,7 @@ pub enum DownReason {
         /// When it ends, from now; `None` = not said.
         expires_in: Option<Duration>,
     },
-    /// This build's protocol version is no longer accepted (405).
+    /// The reported version of WhatsApp Web is no longer accepted (405).
     Outdated,
     /// WhatsApp asks to slow down (429).
     RateLimited,
@@ -416,7 +416,7 @@ impl std::fmt::Display for DownReason {
                 write!(f, "banned by WhatsApp for {} more minutes", d.as_secs().div_ceil(60))
             }
             Self::Banned { expires_in: None } => f.write_str("banned by WhatsApp"),
-            Self::Outdated => f.write_str("WhatsApp no longer accepts this version"),
+            Self::Outdated => f.write_str("WhatsApp no longer accepts this version of WhatsApp Web"),
             Self::RateLimited => f.write_str("WhatsApp asks to slow down"),
             Self::Unavailable { code } => write!(f, "WhatsApp is unavailable (code {code})"),
             Self::Rejected { code } => write!(f, "WhatsApp refused the login (code {code})"),

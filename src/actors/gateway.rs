@@ -18,8 +18,11 @@ use crate::actors::agent::{AgentActor, StopAgents};
 use crate::actors::messages::{AccountStatus, GatewayEvent, GatewayPort};
 use crate::actors::router::{FlushBatches, ReloadBy, RouterActor};
 use crate::actors::socket::SocketContext;
-use crate::actors::supervisor::{AccountChanged, EndAccount, SupervisorActor, SupervisorContext, SupervisorGone};
+use crate::actors::supervisor::{
+    AccountChanged, EndAccount, SupervisorActor, SupervisorContext, SupervisorGone, VersionChanged,
+};
 use crate::actors::watcher::WatcherActor;
+use crate::actors::web_version::{ApplyVersion, TellRenewals, VersionRenewed, WebVersionActor};
 use crate::clock::{Clock, UnixMs};
 use crate::config::Places;
 use crate::config::file::{self, ConfigSource};
@@ -107,9 +110,14 @@ impl Gateway {
         )
         .map_err(|e| BootError::State(e.to_string()))?
         .start();
+        let links = Arc::new(links);
+        let version =
+            WebVersionActor::new(links.clone(), boot.paths.clone(), boot.clock.clone(), version_settings(&config))
+                .start();
         let cx = SupervisorContext {
             socket: SocketContext {
-                links: Arc::new(links),
+                links,
+                version: version.clone(),
                 pool,
                 journal: journal.clone(),
                 router: router.clone().recipient(),
@@ -145,6 +153,7 @@ impl Gateway {
         }
         .start();
         router_addr.do_send(ReloadBy(addr.clone().recipient()));
+        version.do_send(TellRenewals(addr.clone().recipient()));
         Ok(Self { port: GatewayPort::of(&addr), config, addr, journal })
     }
 
@@ -288,6 +297,21 @@ impl Handler<AccountChanged> for GatewayActor {
         if self.accounts.contains_key(&status.account_id) {
             self.statuses.insert(status.account_id.clone(), (*status).clone());
             self.publish(GatewayEvent::Account(status));
+        }
+    }
+}
+
+/// What the version of WhatsApp Web depends on in the configuration.
+fn version_settings(config: &Config) -> ApplyVersion {
+    ApplyVersion { pin: config.web_version, on: config.accounts.values().any(|account| account.link.enabled) }
+}
+
+impl Handler<VersionRenewed> for GatewayActor {
+    type Result = ();
+
+    fn handle(&mut self, VersionRenewed { by_owner }: VersionRenewed, _: &mut Self::Context) {
+        for supervisor in self.accounts.values() {
+            supervisor.do_send(VersionChanged { at_once: by_owner });
         }
     }
 }

@@ -8,6 +8,7 @@ use actix::dev::ToEnvelope;
 use actix::{Actor, Addr, Handler, Message, Recipient};
 use serde::Serialize;
 
+use crate::actors::web_version::WebVersionStatus;
 use crate::clock::UnixMs;
 use crate::ids::{AccountId, E164, Jid, MessageId};
 
@@ -57,6 +58,8 @@ pub struct GatewayStatus {
     pub config_problems: Vec<String>,
     /// The account that is meant when a request names none.
     pub default_account: AccountId,
+    /// The version of WhatsApp Web that accounts report.
+    pub web_version: WebVersionStatus,
     /// Every configured account, sorted by id.
     pub accounts: Vec<AccountStatus>,
     /// Conversions of files that ran into their time limit and hold a thread each until the process ends.

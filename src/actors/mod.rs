@@ -5,6 +5,7 @@
 //!  |- SupervisorActor     one per account: state machine, backoff, stable address
 //!  |   `- SocketActor     one link, one generation; inbound sink, outbox pump
 //!  |- RouterActor         judges messages, carries out effects, owns the pairing books
+//!  |- WebVersionActor     which version of WhatsApp Web all accounts report; looks it up
 //!  |- AgentActor          lanes, runs, settled answers
 //!  `- WatcherActor        verso.json changed
 //! ```
@@ -22,6 +23,7 @@ mod sending;
 pub mod socket;
 pub mod supervisor;
 pub mod watcher;
+pub mod web_version;
 
 pub use commands::ACTIVATION_FACTS;
 

@@ -17,10 +17,12 @@ use tokio::runtime::Handle as Pool;
 use tokio::sync::watch;
 
 use crate::actors::router::InboundReceived;
+use crate::actors::web_version::{GetVersion, WebVersionActor};
 use crate::clock::{Clock, UnixMs};
-use crate::config::model::PacingConfig;
+use crate::config::model::{PacingConfig, WebVersion};
 use crate::event::{DownReason, LinkEvent};
 use crate::ids::{E164, Jid, MessageId};
+use crate::policy::web_version::BUILT_IN;
 use crate::store::journal::Journal;
 use crate::store::lock::AccountLock;
 use crate::whatsapp::{GroupInfo, Link, LinkError, LinkSpec, Links, OpenError};
@@ -44,6 +46,8 @@ pub struct SocketContext {
     pub router: Recipient<InboundReceived>,
     /// The time of day.
     pub clock: Clock,
+    /// Knows which version of WhatsApp Web is reported.
+    pub version: Addr<WebVersionActor>,
 }
 
 /// Something happened on the socket of a generation. Sent to the supervisor.
@@ -59,8 +63,8 @@ pub struct SocketReport {
 /// Contents of a [`SocketReport`].
 #[derive(Debug)]
 pub enum Report {
-    /// A connection attempt begins (one socket is opened).
-    Dialling,
+    /// A connection attempt begins (one socket is opened), with this version of WhatsApp Web.
+    Dialling(WebVersion),
     /// The link says something.
     Event(LinkEvent),
     /// Messages came in and are on disk.
@@ -290,8 +294,10 @@ impl Actor for SocketActor {
         let links = self.cx.links.clone();
         let spec = self.spec.clone();
         let me = ctx.address().recipient();
+        let version = self.cx.version.send(GetVersion);
         self.cx.pool.spawn(async move {
-            let opened = links.open(spec, sink).await.map_err(|e| match e {
+            let version = version.await.map_or(BUILT_IN, |in_use| in_use.version);
+            let opened = links.open_as(version, spec, sink).await.map_err(|e| match e {
                 OpenError::Locked { .. } => DownReason::Locked { detail: e.to_string() },
                 other => DownReason::Internal { detail: other.to_string() },
             });
@@ -325,7 +331,7 @@ impl Handler<Opened> for SocketActor {
         let run = self.cx.pool.spawn(async move {
             let mut restarted = pairing_only;
             let reason = loop {
-                reports.do_send(SocketReport { generation, what: Report::Dialling });
+                reports.do_send(SocketReport { generation, what: Report::Dialling(link.version()) });
                 let reason = link.run().await;
                 // 515 follows every pairing: the same link runs again at once. A second 515 in a row is left to the backoff.
                 if reason == DownReason::RestartRequired && !restarted {

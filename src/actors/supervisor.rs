@@ -11,10 +11,12 @@ mod phone;
 mod relink;
 mod requests;
 mod status;
+mod version;
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Instant;
 
 use actix::prelude::*;
 use tokio::sync::watch;
@@ -24,11 +26,12 @@ use crate::actors::messages::AccountStatus;
 use crate::actors::router::{AccountOnline, RouterActor};
 use crate::actors::socket::{CloseSocket, Gesture, SocketActor, SocketContext};
 use crate::clock::{Clock, UnixMs};
-use crate::config::model::{AccountConfig, WebConfig};
+use crate::config::model::{AccountConfig, WebConfig, WebVersion};
 use crate::event::Identity;
 use crate::ids::{AccountId, E164};
 use crate::media::Loader;
 use crate::policy::link_state::{AccountState, Action, Input, LinkMachine};
+use crate::policy::web_version::BUILT_IN;
 use crate::store::credentials;
 use crate::store::paths::StatePaths;
 
@@ -39,6 +42,7 @@ use phone::Phone;
 use requests::LoginView;
 pub use requests::{BeginLogin, FollowLogin, Resume, SendNow, Suspend, Unlink};
 use status::Facts;
+pub use version::VersionChanged;
 
 /// What every supervisor needs.
 #[derive(Clone)]
@@ -107,6 +111,11 @@ pub struct SupervisorActor {
     settled: Vec<tokio::sync::oneshot::Sender<()>>,
     /// Told when the credentials are gone, or why they are not.
     clearing: Vec<tokio::sync::oneshot::Sender<Result<(), String>>>,
+    /// The version of WhatsApp Web that the last connection reported, and since when a look-up is recent enough for it.
+    version: WebVersion,
+    version_asked_at: Instant,
+    /// The attempt under way follows a refused version.
+    after_refusal: bool,
     /// A login beside the link at hand.
     relink: Option<relink::Relink>,
     /// Such logins so far.
@@ -157,6 +166,9 @@ impl SupervisorActor {
             number_before: None,
             settled: Vec::new(),
             clearing: Vec::new(),
+            version: BUILT_IN,
+            version_asked_at: Instant::now(),
+            after_refusal: false,
             relink: None,
             sides: 0,
             cut_off: None,
@@ -247,6 +259,7 @@ impl SupervisorActor {
                 Action::StartTimer(after) => {
                     self.timer = Some(ctx.run_later(after, |me, ctx| {
                         me.timer = None;
+                        me.after_refusal = matches!(me.machine.state(), AccountState::Outdated { .. });
                         me.input(Input::Timer, ctx);
                     }));
                 }

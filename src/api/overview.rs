@@ -9,6 +9,7 @@ use super::protocol::{
 use super::server::Api;
 use super::settings::Settings;
 use crate::actors::messages::{AccountStatus, GatewayStatus};
+use crate::clock::UnixMs;
 use crate::policy::phone_watch::WAKE_THE_PHONE;
 use crate::policy::reason::ignored;
 
@@ -136,6 +137,7 @@ pub(super) async fn status(api: &Api) -> Result<Value, ErrorShape> {
         "lastReload": status.last_reload,
         "configProblems": status.config_problems,
         "ignored": ignored_by_account(&status),
+        "webVersion": web_version(&status, api.clock.now()),
     }))
 }
 
@@ -146,6 +148,13 @@ fn ignored_by_account(status: &GatewayStatus) -> Value {
         (a.account_id.to_string(), Value::Object(reasons.collect()))
     };
     Value::Object(status.accounts.iter().map(of).collect())
+}
+
+/// The version of WhatsApp Web that accounts report, where it comes from and how old that is.
+fn web_version(status: &GatewayStatus, now: UnixMs) -> Value {
+    let mut shown = json!(status.web_version);
+    shown["ageMs"] = json!(status.web_version.in_use.since.map(|since| (now - since).max(0)));
+    shown
 }
 
 /// Method `channels.status`.
@@ -169,6 +178,7 @@ pub(super) async fn channels_status(api: &Api, params: &Params) -> Result<Value,
         "channelAccounts": {CHANNEL: accounts},
         "channelDefaultAccountId": {CHANNEL: status.default_account},
         "statusIssues": issues,
+        "webVersion": web_version(&status, api.clock.now()),
         "revision": status.revision,
         "lastReload": status.last_reload,
         "configProblems": status.config_problems,

@@ -10,6 +10,7 @@ use tokio::sync::broadcast;
 use super::server::{ApiHandle, ApiOptions, Bind, listen, serve};
 use super::settings::{AgentFacts, Settings};
 use crate::actors::messages::*;
+use crate::actors::web_version::WebVersionStatus;
 use crate::ids::{AccountId, E164, Jid, MessageId};
 
 pub(crate) const TOKEN: &str = "tok-test-0123456789";
@@ -110,6 +111,7 @@ impl Handler<GetStatus> for Script {
             last_reload: Value::Null,
             config_problems: Vec::new(),
             default_account: AccountId::new("work"),
+            web_version: WebVersionStatus::unknown(),
             accounts: vec![self.account("home"), self.account("work")],
             stuck_conversions: 0,
         }

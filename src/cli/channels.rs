@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::client::{Client, TIMEOUT};
 use super::health::config_lines;
 use super::login::{self, LoginArgs};
-use super::output::{Failure, Printer, Tone, ago, paint};
+use super::output::{Failure, Printer, Tone, ago, paint, span};
 use super::place::{Place, Reach};
 use super::transfer::{self, ExportArgs, ImportArgs};
 use super::{Connection, gateway, on_client_runtime, only_whatsapp, show};
@@ -19,6 +19,7 @@ use crate::ids::AccountId;
 use crate::policy::handover::HandoverCount;
 use crate::policy::phone_watch::{PhoneSeen, PhoneState};
 use crate::policy::reason::ignored;
+use crate::policy::web_version::{VersionInUse, VersionSource};
 use crate::store::credentials::{LinkFiles, auth_dir, link_state, remove};
 use crate::store::journal::OutboxCounts;
 use crate::store::lock::{AccountLock, GatewayLock};
@@ -307,6 +308,18 @@ fn handover_line(account: &ChannelAccount, now: UnixMs) -> Option<String> {
     ))
 }
 
+/// `WhatsApp Web 2.3000.1044017588 (looked up 3h ago)`, and how the last look-up failed.
+fn version_line(shown: &Value, now: UnixMs) -> Option<String> {
+    let VersionInUse { version, source, since } = serde_json::from_value(shown.clone()).ok()?;
+    let words = match since {
+        Some(since) if source == VersionSource::BuiltIn => format!("{}, {} old", source.words(), span(now - since)),
+        Some(since) => format!("{} {}", source.words(), ago(since, now)),
+        None => source.words().to_owned(),
+    };
+    let failed = shown["lastError"].as_str().map(|error| format!("; not renewed: {error}")).unwrap_or_default();
+    Some(format!("WhatsApp Web {version} ({words}){failed}"))
+}
+
 /// Everything below `Gateway reachable.`
 pub(super) fn status_lines(answer: &Value, now: UnixMs, colour: bool) -> Vec<String> {
     let accounts = accounts_of(answer);
@@ -322,6 +335,7 @@ pub(super) fn status_lines(answer: &Value, now: UnixMs, colour: bool) -> Vec<Str
     if lines.is_empty() {
         lines.push("No accounts configured.".into());
     }
+    lines.extend(version_line(&answer["webVersion"], now));
     let issues: Vec<StatusIssue> = serde_json::from_value(answer["statusIssues"].clone()).unwrap_or_default();
     if !issues.is_empty() {
         lines.push(String::new());
@@ -456,6 +470,29 @@ mod tests {
             assert!(line.contains(word), "{line}");
         }
         assert!(!line(PhoneState::Unknown, None).contains("phone"), "nothing is known and nothing said");
+    }
+
+    #[test]
+    fn the_status_tells_the_version_its_source_and_its_age() {
+        const HOUR: UnixMs = 3_600_000;
+        let line = |source: &str, since: Value, error: Value| {
+            let shown = json!({"version": "2.3000.1044017588", "source": source, "since": since, "lastError": error, "ageMs": 0});
+            version_line(&shown, 30 * HOUR)
+        };
+        for (source, since, error, told) in [
+            ("looked-up", json!(27 * HOUR), Value::Null, "(looked up 3h ago)"),
+            (
+                "cached",
+                json!(28 * HOUR),
+                json!("no route"),
+                "(kept from an earlier look-up 2h ago); not renewed: no route",
+            ),
+            ("pinned", Value::Null, Value::Null, "(pinned by web.version)"),
+            ("built-in", json!(0), Value::Null, "(built in, 1d old)"),
+        ] {
+            assert_eq!(line(source, since, error), Some(format!("WhatsApp Web 2.3000.1044017588 {told}")));
+        }
+        assert_eq!(version_line(&Value::Null, 0), None, "an older gateway does not say");
     }
 
     #[test]

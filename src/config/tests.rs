@@ -566,6 +566,21 @@ fn every_key_is_described() {
 }
 
 #[test]
+fn a_pinned_web_version_is_read_and_what_is_none_names_its_key() {
+    let pinned =
+        |value: &str| ok(&format!("{{ web: {{ version: {value} }} }}")).config.web_version.map(|v| v.to_string());
+    for value in ["'2.3000.1044017588'", "'v2.3000.1044017588'", "1044017588", "[2, 3000, 1044017588]"] {
+        assert_eq!(pinned(value).as_deref(), Some("2.3000.1044017588"), "{value}");
+    }
+    assert_eq!(ok("{ web: {} }").config.web_version, None);
+    for value in ["'latest'", "'2.3000'", "''", "true", "0", "'2.2413.51'", "{}"] {
+        problem(&format!("{{ web: {{ version: {value} }} }}"), &["web.version", "is no version of WhatsApp Web"]);
+    }
+    let old = warnings("{ web: { version: '2.3000.1' } }");
+    assert!(old.iter().any(|w| w.contains("web.version") && w.contains("WhatsApp refuses old versions")), "{old:?}");
+}
+
+#[test]
 fn the_demo_config_is_two_accounts_and_two_agents() {
     let loaded = ok(include_str!("../../config/demo.json"));
     assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);

@@ -8,9 +8,12 @@
 //!                | login          |   | timer                                                  v
 //!                v                |   +------ Backoff{attempt, until} <---- Retry::down --------+
 //!              Linking -- paired -'   +------ Degraded{probe_at} <----- attempts used up -------+
-//!                                     LoggedOut, Conflict, Banned, Outdated, Rejected, Locked <-'   no timer: a person decides
+//!                                 +------ Outdated{until} <------ version refused ------------+   hourly, at once when it is renewed
+//!                                     LoggedOut, Conflict, Banned, Rejected, Locked <---------'   no timer: a person decides
 //! ```
 //! `Disable` and `Stop` lead out of every state; `Start` leads back from every state without a socket.
+
+mod outdated;
 
 use std::time::Duration;
 
@@ -18,9 +21,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::backoff::{Recovery, Retry};
 use crate::clock::UnixMs;
-use crate::config::model::WebConfig;
+use crate::config::model::{WebConfig, WebVersion};
 use crate::event::DownReason;
 use crate::ids::AccountId;
+use crate::policy::web_version::Renewal;
+
+pub use outdated::Refused;
 
 /// The state of an account, in the words that every door shows.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,8 +82,15 @@ pub enum AccountState {
         /// Until when, if WhatsApp said so.
         until: Option<UnixMs>,
     },
-    /// WhatsApp no longer accepts this version.
-    Outdated,
+    /// WhatsApp refuses the version of WhatsApp Web that is reported.
+    Outdated {
+        /// The version.
+        version: WebVersion,
+        /// Why there is no better one.
+        why: Refused,
+        /// When the next attempt starts.
+        until: UnixMs,
+    },
     /// WhatsApp refuses the login with a code that no retry cures.
     Rejected {
         /// WhatsApp's code.
@@ -117,7 +130,7 @@ impl AccountState {
             Self::LoggedOut => "logged-out",
             Self::Conflict => "conflict",
             Self::Banned { .. } => "banned",
-            Self::Outdated => "outdated",
+            Self::Outdated { .. } => "outdated",
             Self::Rejected { .. } => "rejected",
             Self::Locked { .. } => "locked",
             Self::Stopped => "stopped",
@@ -155,7 +168,9 @@ impl AccountState {
                 format!("WhatsApp blocked this number for {} more minutes", seconds(*at).div_ceil(60))
             }
             Self::Banned { until: None } => "WhatsApp blocked this number".to_owned(),
-            Self::Outdated => "WhatsApp no longer accepts this version of Verso".to_owned(),
+            Self::Outdated { version, why, until } => {
+                format!("{}; next try in {} min", why.sentence(*version), seconds(*until).div_ceil(60))
+            }
             Self::Rejected { status } => format!("WhatsApp refuses the login (code {status})"),
             Self::Locked { cause } => cause.clone(),
             Self::Stopped => "stopped by its owner".to_owned(),
@@ -180,7 +195,7 @@ impl AccountState {
                 "end the other program that uses this link (OpenClaw or the Baileys program that it was taken over from, or a Verso with a copy of this folder), then run: {start}"
             )),
             Self::Banned { .. } => Some(format!("follow the instructions of WhatsApp on the phone, then run: {start}")),
-            Self::Outdated => Some("update Verso".to_owned()),
+            Self::Outdated { why, .. } => Some(why.next_step().to_owned()),
             Self::Rejected { .. } => Some(format!(
                 "run: {start}; if it persists, link it again: verso channels login --channel whatsapp --account {account} --force"
             )),
@@ -202,7 +217,7 @@ impl AccountState {
     }
 
     fn has_timer(&self) -> bool {
-        matches!(self, Self::Backoff { .. } | Self::Degraded { probe_at: Some(_), .. })
+        matches!(self, Self::Backoff { .. } | Self::Degraded { probe_at: Some(_), .. } | Self::Outdated { .. })
     }
 }
 
@@ -255,6 +270,18 @@ pub enum Input {
         /// How long it was logged in; zero when it never was.
         lived: Duration,
     },
+    /// WhatsApp refused the version (405), and it was looked up anew.
+    Refused {
+        /// The version that was reported.
+        version: WebVersion,
+        /// What the look-up came to.
+        renewal: Renewal,
+    },
+    /// Another version than before is in use.
+    Renewed {
+        /// The owner asks for it: accounts do not wait for one another.
+        at_once: bool,
+    },
     /// The timer of [`Action::StartTimer`] fired.
     Timer,
 }
@@ -289,6 +316,8 @@ pub struct LinkMachine {
     link_retried: bool,
     /// The phone accepted this device; WhatsApp's restart is due.
     paired: bool,
+    /// A renewed version has had its immediate try.
+    renewed: bool,
 }
 
 impl LinkMachine {
@@ -350,6 +379,7 @@ impl LinkMachine {
                 if self.state.is_live() && !matches!(self.state, AccountState::Connected { .. }) {
                     self.state = AccountState::CatchingUp { pending };
                     self.paired = false;
+                    self.renewed = false;
                 }
                 Vec::new()
             }
@@ -361,7 +391,10 @@ impl LinkMachine {
                 Vec::new()
             }
             Input::Down { reason, lived } => self.down(&reason, lived, web, now, rng),
+            Input::Refused { version, renewal } => self.refused(version, renewal, now, rng),
+            Input::Renewed { at_once } => self.another_version(at_once, now, rng),
             Input::Timer if self.state.has_timer() => {
+                self.renewed = false;
                 self.state = AccountState::Connecting;
                 vec![Action::Resume]
             }
@@ -379,6 +412,7 @@ impl LinkMachine {
     /// What ends the socket or the timer of the state that is left.
     fn leave(&mut self) -> Vec<Action> {
         self.paired = false;
+        self.renewed = false;
         if self.state.is_live() {
             vec![Action::Close]
         } else if self.state.has_timer() {
@@ -435,7 +469,7 @@ impl LinkMachine {
             self.state = AccountState::Connecting;
             return vec![Action::Resume];
         }
-        let at = |after: Duration| now.saturating_add(UnixMs::try_from(after.as_millis()).unwrap_or(UnixMs::MAX));
+        let at = |after: Duration| later(now, after);
         let cause = reason.to_string();
         let (state, actions) = match self.retry.down(reason, lived, web, rng) {
             Recovery::Now => (AccountState::Connecting, vec![Action::Resume]),
@@ -463,17 +497,22 @@ impl LinkMachine {
     }
 }
 
+fn later(now: UnixMs, delay: Duration) -> UnixMs {
+    now.saturating_add(UnixMs::try_from(delay.as_millis()).unwrap_or(UnixMs::MAX))
+}
+
 /// Where an end leads that no waiting cures.
 fn resting(reason: &DownReason, at: impl Fn(Duration) -> UnixMs) -> AccountState {
     match reason {
         DownReason::LoggedOut { .. } => AccountState::LoggedOut,
         DownReason::Conflict => AccountState::Conflict,
         DownReason::Banned { expires_in } => AccountState::Banned { until: expires_in.map(at) },
-        DownReason::Outdated => AccountState::Outdated,
         DownReason::Rejected { code } => AccountState::Rejected { status: *code },
         DownReason::Locked { detail } => AccountState::Locked { cause: detail.clone() },
         DownReason::QrExpired => AccountState::NotLinked { cause: Some(reason.to_string()) },
-        DownReason::Stopped
+        // Comes as `Input::Refused`.
+        DownReason::Outdated
+        | DownReason::Stopped
         | DownReason::RestartRequired
         | DownReason::RateLimited
         | DownReason::Unavailable { .. }

@@ -4,6 +4,7 @@ use rand::rngs::StdRng;
 
 use super::*;
 use crate::config::model::ReconnectPolicy;
+use crate::policy::web_version::BUILT_IN;
 
 const T0: UnixMs = 1_767_225_600_000;
 
@@ -101,7 +102,6 @@ fn what_needs_a_person_starts_no_timer_and_says_what_to_do() {
         (DownReason::LoggedOut { message: None }, "logged-out", "login --channel whatsapp --account work"),
         (DownReason::Conflict, "conflict", "channels start --account work"),
         (DownReason::Banned { expires_in: Some(Duration::from_secs(3600)) }, "banned", "on the phone"),
-        (DownReason::Outdated, "outdated", "update Verso"),
         (DownReason::Rejected { code: 411 }, "rejected", "login --channel whatsapp --account work --force"),
         (DownReason::Locked { detail: "sealed with another key".into() }, "locked", "credentials.encryption"),
     ] {
@@ -112,6 +112,94 @@ fn what_needs_a_person_starts_no_timer_and_says_what_to_do() {
         assert_eq!(machine.state.code(), code);
         let got = machine.state.next_step(&account).expect("a step");
         assert!(got.contains(step), "{code}: {got}");
+    }
+}
+
+fn refused(renewal: Renewal) -> Input {
+    Input::Refused { version: BUILT_IN, renewal }
+}
+
+fn unknown() -> Renewal {
+    Renewal::Unknown { cause: "no route".to_owned() }
+}
+
+fn hourly(actions: &[Action]) -> bool {
+    matches!(actions, [Action::StartTimer(after)] if (45 * 60..=75 * 60).contains(&after.as_secs()))
+}
+
+#[test]
+fn a_refused_version_is_renewed_tried_once_at_once_and_then_hourly() {
+    let mut machine = connected();
+    assert_eq!(feed(&mut machine, [refused(Renewal::Changed)]), [Action::Resume]);
+    assert_eq!(machine.state, AccountState::Connecting);
+    assert!(hourly(&feed(&mut machine, [refused(Renewal::Changed)])), "a second new version waits");
+    assert_eq!(machine.state.code(), "outdated");
+    assert!(machine.state.wants_socket());
+    assert_eq!(feed(&mut machine, [Input::Timer]), [Action::Resume]);
+    assert_eq!(feed(&mut machine, [refused(Renewal::Changed)]), [Action::Resume], "each hour has its own try");
+    feed(&mut machine, [Input::CatchingUp { pending: None }, Input::Connected]);
+    assert_eq!(feed(&mut machine, [refused(Renewal::Changed)]), [Action::Resume], "a login sets it back");
+    assert_eq!(machine.attempts(), 0, "no failure of the line");
+}
+
+#[test]
+fn a_refusal_says_what_to_do_and_only_the_newest_version_asks_for_an_update() {
+    let account = AccountId::new("work");
+    for (renewal, said, step) in [
+        (Renewal::Newest, "the newest version", "update Verso"),
+        (Renewal::Pinned, "web.version pins", "remove web.version"),
+        (unknown(), "could not be looked up: no route", "set web.version"),
+    ] {
+        let mut machine = connected();
+        assert!(hourly(&feed(&mut machine, [refused(renewal.clone())])), "{renewal:?}");
+        let sentence = machine.state.sentence(T0);
+        assert!(
+            sentence.contains(said) && sentence.contains("next try in ") && sentence.contains(&BUILT_IN.to_string()),
+            "{sentence}"
+        );
+        let told = machine.state.next_step(&account).expect("a step");
+        assert!(told.contains(step), "{told}");
+        assert_eq!(told == "update Verso", renewal == Renewal::Newest);
+        assert_eq!(feed(&mut machine, [Input::Start { linked: true }]), [Action::CancelTimer, Action::Resume]);
+    }
+}
+
+#[test]
+fn a_login_whose_version_is_refused_shows_codes_again_or_says_why_not() {
+    let mut machine = LinkMachine::default();
+    let link = || Input::Link { method: LinkMethod::Qr, force: false };
+    feed(&mut machine, [Input::Enable { linked: false }, link()]);
+    assert_eq!(feed(&mut machine, [refused(Renewal::Changed)]), [Action::ShowCodes(LinkMethod::Qr)]);
+    assert_eq!(machine.state, AccountState::Linking { method: LinkMethod::Qr });
+    assert_eq!(feed(&mut machine, [refused(Renewal::Newest)]), []);
+    let sentence = machine.state.sentence(T0);
+    assert!(sentence.contains("the last login failed") && sentence.ends_with("update Verso"), "{sentence}");
+    assert_eq!(feed(&mut machine, [link()]), [Action::ShowCodes(LinkMethod::Qr)]);
+    assert_eq!(
+        feed(&mut machine, [refused(Renewal::Changed)]),
+        [Action::ShowCodes(LinkMethod::Qr)],
+        "a new login, a new try"
+    );
+}
+
+#[test]
+fn another_version_wakes_those_that_wait_for_one_and_touches_nobody_else() {
+    let mut machine = connected();
+    feed(&mut machine, [refused(Renewal::Pinned)]);
+    let actions = feed(&mut machine, [Input::Renewed { at_once: false }]);
+    assert!(
+        matches!(actions[..], [Action::CancelTimer, Action::StartTimer(after)] if after < Duration::from_secs(60)),
+        "{actions:?}"
+    );
+    assert_eq!(feed(&mut machine, [Input::Renewed { at_once: true }]), [Action::CancelTimer, Action::Resume]);
+    for inputs in [vec![], vec![lost()], vec![Input::Stop], vec![down(DownReason::Conflict)], vec![Input::Disable]] {
+        let mut machine = connected();
+        feed(&mut machine, inputs);
+        let before = machine.state.clone();
+        for at_once in [true, false] {
+            assert_eq!(feed(&mut machine, [Input::Renewed { at_once }]), [], "{before:?}");
+        }
+        assert_eq!(machine.state, before);
     }
 }
 
@@ -187,6 +275,9 @@ fn any_input() -> impl Strategy<Value = Input> {
         Just(Input::CatchingUp { pending: None }),
         Just(Input::Connected),
         (reason, 0u64..200).prop_map(|(reason, s)| Input::Down { reason, lived: Duration::from_secs(s) }),
+        prop_oneof![Just(Renewal::Changed), Just(Renewal::Newest), Just(Renewal::Pinned), Just(unknown())]
+            .prop_map(refused),
+        any::<bool>().prop_map(|at_once| Input::Renewed { at_once }),
         Just(Input::Timer),
     ]
 }
@@ -202,7 +293,7 @@ proptest! {
                 if !timer { continue; }
                 timer = false;
             }
-            if matches!(input, Input::Down { .. }) {
+            if matches!(input, Input::Down { .. } | Input::Refused { .. }) {
                 if !socket { continue; }
                 socket = false;
             }
@@ -218,7 +309,7 @@ proptest! {
                 }
             }
             prop_assert_eq!(socket, machine.state.is_live(), "{:?} after {:?}", &machine.state, &input);
-            let timed = matches!(machine.state, AccountState::Backoff { .. } | AccountState::Degraded { probe_at: Some(_), .. });
+            let timed = matches!(machine.state, AccountState::Backoff { .. } | AccountState::Degraded { probe_at: Some(_), .. } | AccountState::Outdated { .. });
             prop_assert_eq!(timer, timed, "{:?} after {:?}", &machine.state, &input);
         }
     }

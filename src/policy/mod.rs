@@ -18,3 +18,4 @@ pub mod receipts;
 
 #[cfg(test)]
 mod scope_tests;
+pub mod web_version;

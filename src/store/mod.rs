@@ -13,6 +13,7 @@ pub mod original;
 pub mod pairing;
 pub mod paths;
 pub mod transcripts;
+pub mod web_version;
 pub mod zoneinfo;
 
 use std::io;

@@ -53,6 +53,11 @@ impl StatePaths {
         self.root.join("state.db")
     }
 
+    /// The version of WhatsApp Web that was looked up last.
+    pub fn web_version(&self) -> PathBuf {
+        self.root.join("web-version.json")
+    }
+
     /// Held by the one gateway that uses this state folder.
     pub fn gateway_lock(&self) -> PathBuf {
         self.root.join("gateway.lock")

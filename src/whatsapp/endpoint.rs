@@ -73,6 +73,14 @@ impl Endpoint {
         Ok(Self { url, kind: EndpointKind::Loopback })
     }
 
+    /// The page on the same host that names the current version of WhatsApp Web.
+    pub(super) fn version_page(&self) -> String {
+        let secure = self.url.starts_with("wss:");
+        let host = self.url.split_once("://").map_or(self.url.as_str(), |(_, rest)| rest);
+        let host = host.split(['/', '?', '#']).next().unwrap_or_default();
+        format!("{}://{host}/sw.js", if secure { "https" } else { "http" })
+    }
+
     /// Whether this process may open a connection to `host`: anywhere for WhatsApp in a normal build, this machine
     /// only in every other case.
     pub(super) fn may_dial(&self, host: &str) -> bool {
@@ -117,6 +125,12 @@ mod tests {
         assert!(!here.may_dial("mmg.whatsapp.net"));
         assert!(here.may_dial("127.0.0.1"));
         assert_eq!(Endpoint::whatsapp().may_dial("mmg.whatsapp.net"), !cfg!(feature = "demo"));
+    }
+
+    #[test]
+    fn the_version_is_looked_up_on_the_host_that_is_dialled() {
+        assert_eq!(Endpoint::whatsapp().version_page(), "https://web.whatsapp.com/sw.js");
+        assert_eq!(Endpoint::loopback("[::1]:9".parse().expect("valid")).version_page(), "http://[::1]:9/sw.js");
     }
 
     #[cfg(feature = "demo")]

@@ -42,18 +42,42 @@ impl Http {
         Ok(Self { client, endpoint, handle })
     }
 
-    fn request(&self, request: &HttpRequest) -> Result<reqwest::RequestBuilder> {
-        let url = reqwest::Url::parse(&request.url)?;
+    /// The answer to a GET with these headers, before its body was read.
+    pub(super) async fn get(&self, url: &str, headers: &[(&str, &str)]) -> Result<reqwest::Response> {
+        let mut builder = self.client.get(self.allowed(url)?);
+        for (name, value) in headers {
+            builder = builder.header(*name, *value);
+        }
+        builder.send().await.map_err(|error| anyhow!("{}", innermost(&error.without_url())))
+    }
+
+    /// The address, if this build may dial its host.
+    fn allowed(&self, url: &str) -> Result<reqwest::Url> {
+        let url = reqwest::Url::parse(url)?;
         let host = url.host_str().unwrap_or_default();
         if !self.endpoint.may_dial(host) {
             bail!("this build dials this machine only and refuses {host}");
         }
+        Ok(url)
+    }
+
+    fn request(&self, request: &HttpRequest) -> Result<reqwest::RequestBuilder> {
+        let url = self.allowed(&request.url)?;
         let mut builder = self.client.request(request.method.parse()?, url);
         for (name, value) in &request.headers {
             builder = builder.header(name, value);
         }
         Ok(builder)
     }
+}
+
+/// The cause at the bottom: what the outer errors say is the same for all.
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
 }
 
 async fn read_capped(response: reqwest::Response) -> Result<HttpResponse> {

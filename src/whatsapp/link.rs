@@ -23,14 +23,11 @@ use super::inlet::{Events, Hook, Inlet};
 use super::runtime::HandleRuntime;
 use super::seal::SealedFolder;
 use super::{Endpoint, LinkSink, LinkSpec, OpenError, backend, tls};
+use crate::config::model::WebVersion;
 use crate::event::{DownReason, Identity};
 use crate::ids::MessageId;
+use crate::policy::web_version::BUILT_IN;
 
-/// The version of WhatsApp Web that links report, as shipped with whatsapp-rust 0.7.0.
-///
-/// It is never looked up: a gateway dials nothing but what its config says. WhatsApp answers a version that it no
-/// longer takes with [`DownReason::Outdated`]; then Verso needs an update.
-const WEB_VERSION: (u32, u32, u32) = (2, 3000, 1_035_194_821);
 /// A clean end commits the pending batch and flushes receipts (5 s each at most).
 const CLOSE_LIMIT: Duration = Duration::from_secs(15);
 /// The device row is written this often even when nothing asks for it.
@@ -39,10 +36,10 @@ const SAVE_EVERY: Duration = Duration::from_secs(30);
 /// What all links share: the runtime of the clients, TLS, HTTP and the server's address.
 #[derive(Clone)]
 pub struct Links {
-    endpoint: Endpoint,
-    handle: Handle,
+    pub(super) endpoint: Endpoint,
+    pub(super) handle: Handle,
     tls: Arc<ClientConfig>,
-    http: Http,
+    pub(super) http: Http,
 }
 
 impl Links {
@@ -56,19 +53,33 @@ impl Links {
         Ok(Self { endpoint, handle, tls: Arc::new(tls), http })
     }
 
-    /// Opens the account's files and builds its client. Nothing is dialled before [`Link::run`].
+    /// Opens a link that reports the version of WhatsApp Web that is built in; see [`Links::open_as`].
     ///
     /// # Errors
     /// When the account's database does not open.
     pub async fn open(&self, spec: LinkSpec, sink: Arc<dyn LinkSink>) -> Result<Link, OpenError> {
+        self.open_as(BUILT_IN, spec, sink).await
+    }
+
+    /// Opens the account's files and builds its client, which reports `version`. Nothing is dialled before [`Link::run`]. WhatsApp
+    /// answers a version that it no longer takes with [`DownReason::Outdated`].
+    ///
+    /// # Errors
+    /// When the account's database does not open.
+    pub async fn open_as(
+        &self,
+        version: WebVersion,
+        spec: LinkSpec,
+        sink: Arc<dyn LinkSink>,
+    ) -> Result<Link, OpenError> {
         let links = self.clone();
         self.handle
-            .spawn(async move { links.build(spec, sink).await })
+            .spawn(async move { links.build(version, spec, sink).await })
             .await
             .map_err(|e| OpenError::Client(e.to_string()))?
     }
 
-    async fn build(self, spec: LinkSpec, sink: Arc<dyn LinkSink>) -> Result<Link, OpenError> {
+    async fn build(self, version: WebVersion, spec: LinkSpec, sink: Arc<dyn LinkSink>) -> Result<Link, OpenError> {
         let folder =
             SealedFolder { dir: &spec.auth_dir, account: &spec.account, encryption: spec.encryption.as_deref() };
         let backend::Opened { manager, keys } = backend::open(folder, spec.linking).await?;
@@ -92,7 +103,7 @@ impl Links {
             .with_persistence_manager(Arc::new(manager))
             .with_transport_factory(dialer)
             .with_http_client(self.http.clone())
-            .with_version_override(WEB_VERSION)
+            .with_version_override(version.numbers())
             .with_cache_config(small_caches())
             .with_skip_history_sync(true)
             .with_background_saver_interval(SAVE_EVERY)
@@ -125,6 +136,7 @@ impl Links {
                 closing: tokio::sync::Mutex::new(()),
                 handle: self.handle,
                 attempt,
+                version,
                 inlet,
                 uploads: Mutex::default(),
             }),
@@ -162,6 +174,7 @@ pub(super) struct Inner {
     closing: tokio::sync::Mutex<()>,
     pub handle: Handle,
     attempt: Arc<Attempt>,
+    version: WebVersion,
     pub inlet: Arc<Inlet>,
     /// Files that were uploaded over this link for messages that did not leave yet.
     pub uploads: Mutex<HashMap<MessageId, UploadResponse>>,
@@ -246,6 +259,11 @@ impl Link {
     pub fn identity(&self) -> Option<Identity> {
         let client = self.inner.client()?;
         backend::identity(&client.persistence_manager().get_device_snapshot().to_serializable())
+    }
+
+    /// The version of WhatsApp Web that it reports.
+    pub fn version(&self) -> WebVersion {
+        self.inner.version
     }
 
     /// Whether this device is linked to a phone. It stays true after a log-out: only deleting the files forgets it.

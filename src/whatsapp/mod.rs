@@ -28,6 +28,7 @@ pub mod seal;
 pub mod snapshot;
 mod socket;
 mod tls;
+mod version;
 mod wal;
 
 use std::path::PathBuf;
@@ -42,6 +43,7 @@ pub use download::DownloadError;
 pub use endpoint::{Endpoint, EndpointError};
 pub use link::{Link, Links};
 use seal::KeyTrouble;
+pub use version::LookUpError;
 
 use crate::clock::UnixMs;
 use crate::config::model::EncryptionConfig;

@@ -44,5 +44,6 @@ mod transfer;
 mod unsaved;
 mod upgrade;
 mod vectors;
+mod web_version;
 mod why;
 mod windows;

@@ -10,6 +10,7 @@ use crate::actors::messages::{
 };
 use crate::actors::router::{GetCounters, GetHandovers};
 use crate::actors::supervisor::{BeginLogin, FollowLogin, Resume, SendNow, SupervisorActor, Suspend, Unlink};
+use crate::actors::web_version::{ShowVersion, WebVersionStatus};
 use crate::config::SetIn;
 use crate::ids::{AccountId, MessageId};
 use crate::media::Trust;
@@ -79,19 +80,23 @@ impl Handler<GetStatus> for GatewayActor {
             last_reload: self.last_reload.clone(),
             config_problems: self.problems.clone(),
             default_account: self.config.default_account.clone(),
+            web_version: WebVersionStatus::unknown(),
             accounts: self.statuses.values().cloned().collect(),
             stuck_conversions: self.cx.loader.stuck_conversions(),
         };
         for account in &mut status.accounts {
             account.outbox = self.cx.socket.journal.outbox_counts(&account.account_id);
         }
-        let router = self.router.clone();
+        let (router, version) = (self.router.clone(), self.cx.socket.version.clone());
         Box::pin(async move {
             if let Ok(handovers) = router.send(GetHandovers).await {
                 for account in &mut status.accounts {
                     let found = handovers.iter().find(|(id, _)| *id == account.account_id);
                     account.handover = found.map(|(_, count)| *count).unwrap_or_default();
                 }
+            }
+            if let Ok(shown) = version.send(ShowVersion).await {
+                status.web_version = shown;
             }
             if let Ok(mut counters) = router.send(GetCounters).await {
                 for account in &mut status.accounts {

@@ -2,7 +2,7 @@
 
 use actix::prelude::*;
 
-use super::GatewayActor;
+use super::{GatewayActor, version_settings};
 use crate::actors::messages::{GatewayEvent, Refusal, Reload};
 use crate::actors::router::ConfigChanged;
 use crate::actors::supervisor::{ApplyAccount, EndAccount};
@@ -70,6 +70,8 @@ impl GatewayActor {
     /// Stops, applies, starts: in this order, so that an account directory is free before another account takes it.
     fn apply(&mut self, diff: &ConfigDiff, ctx: &mut Context<Self>) {
         self.announce();
+        // Before an account that it wakes can ask for it.
+        self.cx.socket.version.do_send(version_settings(&self.config));
         for (id, change) in &diff.accounts {
             match (self.config.account(id).cloned(), self.accounts.get(id)) {
                 (None, Some(_)) => {

@@ -29,6 +29,7 @@ impl SupervisorActor {
         self.generation += 1;
         self.closing = false;
         self.logged_in_at = None;
+        self.version_asked_at = self.reuse_look_up_since();
         self.facts.last_start_at = Some(self.cx.clock.now());
         let spec = LinkSpec {
             account: self.id().clone(),
@@ -120,7 +121,7 @@ impl SupervisorActor {
         }));
     }
 
-    fn down(&mut self, reason: DownReason, ctx: &mut Context<Self>) {
+    pub(super) fn down(&mut self, reason: DownReason, ctx: &mut Context<Self>) {
         let now = self.cx.clock.now();
         if self.closing {
             self.closed(ctx);
@@ -256,7 +257,10 @@ impl Handler<SocketReport> for SupervisorActor {
         }
         let now = self.cx.clock.now();
         match report.what {
-            Report::Dialling => self.facts.sockets_opened += 1,
+            Report::Dialling(version) => {
+                self.facts.sockets_opened += 1;
+                self.version = version;
+            }
             // The last save of a link is made while it is closed.
             Report::Event(LinkEvent::Saved { failed }) => self.facts.unsaved = failed,
             // What else a socket says while it is being closed is about a link that is given up.
@@ -270,6 +274,7 @@ impl Handler<SocketReport> for SupervisorActor {
                 self.facts.last_outbound_at = Some(now);
                 self.phone_asked(&chat, at);
             }
+            Report::Down(DownReason::Outdated) => self.outdated(ctx),
             Report::Down(reason) => self.down(reason, ctx),
             Report::Gone { panicked: true } => {
                 self.down(DownReason::Internal { detail: "the account's socket failed unexpectedly".to_owned() }, ctx);

@@ -2,14 +2,17 @@
 //! ended and replaced only after a phone accepted the new device; when nobody does, it never notices.
 
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use actix::prelude::*;
 
 use super::SupervisorActor;
 use super::requests::LoginView;
 use crate::actors::socket::{CloseSocket, Report, SocketActor};
+use crate::config::model::WebVersion;
 use crate::event::{DownReason, LinkEvent};
 use crate::policy::link_state::{Input, LinkMethod};
+use crate::policy::web_version::BUILT_IN;
 use crate::store::credentials;
 use crate::store::lock::AccountLock;
 use crate::whatsapp::LinkSpec;
@@ -22,15 +25,18 @@ pub(super) struct Relink {
     pub(super) generation: u64,
     pub(super) socket: Addr<SocketActor>,
     /// Of the link that is replaced.
-    dir: PathBuf,
+    pub(super) dir: PathBuf,
     /// The line broke once and was opened again.
-    retried: bool,
+    pub(super) retried: bool,
+    /// The version of WhatsApp Web that it reports, and when that was asked for.
+    pub(super) version: WebVersion,
+    pub(super) opened: Instant,
     /// The phone accepted the new device.
     paired: bool,
     /// Why the new device is not on disk.
     unsaved: Option<String>,
     /// Another kind of code is wanted: opened again when it is closed.
-    again: bool,
+    pub(super) again: bool,
 }
 
 impl SupervisorActor {
@@ -45,7 +51,7 @@ impl SupervisorActor {
         self.open_side(dir, false, ctx);
     }
 
-    fn open_side(&mut self, dir: PathBuf, retried: bool, ctx: &mut Context<Self>) {
+    pub(super) fn open_side(&mut self, dir: PathBuf, retried: bool, ctx: &mut Context<Self>) {
         let side = credentials::relink_dir(&dir);
         let lock = match credentials::empty_relink(&dir).and_then(|()| AccountLock::acquire(&side)) {
             Ok(lock) => lock,
@@ -66,7 +72,17 @@ impl SupervisorActor {
         };
         let socket = SocketActor::new(spec, self.cx.socket.clone(), generation, ctx.address().recipient(), lock);
         let socket = socket.for_pairing_only().start();
-        self.relink = Some(Relink { generation, socket, dir, retried, paired: false, unsaved: None, again: false });
+        self.relink = Some(Relink {
+            generation,
+            socket,
+            dir,
+            retried,
+            version: BUILT_IN,
+            opened: Instant::now(),
+            paired: false,
+            unsaved: None,
+            again: false,
+        });
     }
 
     /// Gives the login up; answered when nothing of it writes any more, with the folder of the link that it was beside.
@@ -90,7 +106,7 @@ impl SupervisorActor {
     }
 
     /// Removes what a login beside the link in `dir` left, unless the next one has begun.
-    fn sweep_relink(&self, dir: &Path) {
+    pub(super) fn sweep_relink(&self, dir: &Path) {
         if self.relink.is_none()
             && let Err(error) = credentials::empty_relink(dir)
         {
@@ -121,7 +137,12 @@ impl SupervisorActor {
     /// What the side socket reports.
     pub(super) fn relink_report(&mut self, what: Report, ctx: &mut Context<Self>) {
         match what {
-            Report::Dialling => self.facts.sockets_opened += 1,
+            Report::Dialling(version) => {
+                self.facts.sockets_opened += 1;
+                if let Some(relink) = &mut self.relink {
+                    relink.version = version;
+                }
+            }
             Report::Event(LinkEvent::Qr { code, .. }) => match self.login_phone.clone() {
                 None => {
                     self.login.send_replace(LoginView::Qr(code));
@@ -147,6 +168,7 @@ impl SupervisorActor {
                     relink.unsaved = failed;
                 }
             }
+            Report::Down(DownReason::Outdated) => self.relink_outdated(ctx),
             Report::Down(reason) => self.relink_down(&reason, ctx),
             Report::Gone { panicked: true } => {
                 let detail = "the socket of the login failed unexpectedly".to_owned();
@@ -156,7 +178,7 @@ impl SupervisorActor {
         }
     }
 
-    fn relink_down(&mut self, reason: &DownReason, ctx: &mut Context<Self>) {
+    pub(super) fn relink_down(&mut self, reason: &DownReason, ctx: &mut Context<Self>) {
         let Some(relink) = self.relink.take() else { return };
         if relink.paired && credentials::recorded(&credentials::relink_dir(&relink.dir)).is_none() {
             // The old link would be given up for nothing.

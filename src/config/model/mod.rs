@@ -7,6 +7,7 @@ mod account;
 mod agents;
 mod credentials;
 mod session;
+mod web_version;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -22,12 +23,15 @@ pub use account::*;
 pub use agents::*;
 pub use credentials::*;
 pub use session::*;
+pub use web_version::*;
 
 /// One whole configuration, immutable.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// The WhatsApp connection of all accounts.
     pub web: WebConfig,
+    /// `web.version`: the version of WhatsApp Web that is reported instead of the current one.
+    pub web_version: Option<WebVersion>,
     /// Every listed account, also the disabled ones, by normalised id.
     pub accounts: BTreeMap<AccountId, Arc<AccountConfig>>,
     /// The account meant when none is named: `channels.whatsapp.defaultAccount`, else `default` if listed, else the first id in order.

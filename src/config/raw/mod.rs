@@ -60,6 +60,8 @@ pub struct WebRaw {
     /// Seconds between two lines of the connection-health log; a connection that lived longer counts as stable. Default 60.
     #[schemars(extend("exclusiveMinimum" = 0))]
     pub heartbeat_seconds: Option<f64>,
+    /// Version of WhatsApp Web to report, such as "2.3000.1044017588". Without it Verso looks the current one up at WhatsApp.
+    pub version: Option<serde_json::Value>,
     /// How to come back after a lost connection.
     pub reconnect: Option<ReconnectRaw>,
 }

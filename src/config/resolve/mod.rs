@@ -12,6 +12,7 @@ use std::time::Duration;
 use super::model::*;
 use super::problem::{Findings, KeyPath};
 use super::raw::*;
+use crate::policy::web_version::BUILT_IN;
 pub(super) use agents::clock_text;
 
 /// What a config's relative things relate to.
@@ -64,6 +65,7 @@ pub fn resolve(raw: &RawConfig, env: &ResolveEnv) -> Resolved {
     let broadcast = agents::broadcast(raw, &agents, &mut findings);
     let config = Config {
         web: web(raw, &mut findings),
+        web_version: web_version(raw, &mut findings),
         accounts,
         default_account,
         bindings,
@@ -116,6 +118,30 @@ pub fn duration_text(text: &str) -> Option<Duration> {
         _ => return None,
     };
     Duration::try_from_secs_f64((number * unit * 1000.0).round() / 1000.0).ok()
+}
+
+/// The pinned version. One that is wrong is a problem, one that is old a warning: WhatsApp refuses it.
+fn web_version(raw: &RawConfig, findings: &mut Findings) -> Option<WebVersion> {
+    let written = raw.web.as_ref()?.version.as_ref()?;
+    let at = KeyPath::of(&["web", "version"]);
+    match WebVersion::from_value(written) {
+        Ok(version) => {
+            if version < BUILT_IN {
+                let text =
+                    format!("{version} is older than the version built in ({BUILT_IN}); WhatsApp refuses old versions");
+                findings.warn(at, text);
+            }
+            Some(version)
+        }
+        Err(error) => {
+            findings.problem(
+                at,
+                error.to_string(),
+                "write it as WhatsApp Web shows it, such as \"2.3000.1044017588\"; without the key Verso looks the current version up",
+            );
+            None
+        }
+    }
 }
 
 fn web(raw: &RawConfig, findings: &mut Findings) -> WebConfig {

@@ -18,6 +18,7 @@ use wacore_noise::framing::{FrameDecoder, encode_frame};
 
 use crate::faults::Fault;
 use crate::noise::{Answer, Secured, client_hello};
+use crate::page;
 use crate::state::{Mode, Out};
 use crate::world::Inner;
 
@@ -41,12 +42,38 @@ pub(crate) async fn accept(listener: TcpListener, world: Weak<Inner>, mut stop: 
             },
         };
         let Some(inner) = world.upgrade() else { return };
-        let Some(id) = inner.with(|state| state.accepted()) else { continue };
+        if inner.with(|state| state.refuse == usize::MAX && state.accepted().is_none()) {
+            continue;
+        }
         drop(inner);
         // Without this every small frame waits for the peer's delayed ACK.
         let _ = socket.set_nodelay(true);
-        tokio::spawn(connection(id, socket, world.clone(), stop.clone()));
+        tokio::spawn(visitor(socket, world.clone(), stop.clone()));
     }
+}
+
+/// Somebody who wants the page, or a client.
+async fn visitor(socket: TcpStream, world: Weak<Inner>, mut stop: watch::Receiver<bool>) {
+    let wants_page = tokio::select! {
+        _ = stop.changed() => return,
+        wanted = page::is_wanted(&socket) => wanted,
+    };
+    let Some(inner) = world.upgrade() else { return };
+    if wants_page {
+        let (version, fault) = inner.with(|state| {
+            state.lookups += 1;
+            (state.version, state.faults.page().cloned())
+        });
+        drop(inner);
+        tokio::select! {
+            _ = stop.changed() => {}
+            () = page::serve(socket, version, fault) => {}
+        }
+        return;
+    }
+    let Some(id) = inner.with(|state| state.accepted()) else { return };
+    drop(inner);
+    connection(id, socket, world, stop).await;
 }
 
 async fn connection(id: u64, socket: TcpStream, world: Weak<Inner>, mut stop: watch::Receiver<bool>) {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::page::{PageFault, Version};
+
 /// How one IQ namespace misbehaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum IqFault {
@@ -62,6 +64,10 @@ pub enum Fault {
         /// For 402: how long.
         expire: Option<Duration>,
     },
+    /// A login or registration that reports an older version of WhatsApp Web is refused with 405.
+    MinimumVersion(Version),
+    /// The page that tells the current version of WhatsApp Web does not.
+    Page(PageFault),
     /// The proof in `pair-success` is wrong, as if a stranger had sent it: the client must refuse to be linked.
     ForgedPairing,
     /// The account has a passkey: a scan links nothing, the client is asked for the passkey instead.
@@ -149,6 +155,14 @@ impl Faults {
             Fault::Iq { xmlns, how } if xmlns == namespace => Some(*how),
             _ => None,
         })
+    }
+
+    pub fn minimum_version(&self) -> Option<Version> {
+        self.0.iter().find_map(|f| if let Fault::MinimumVersion(version) = f { Some(*version) } else { None })
+    }
+
+    pub fn page(&self) -> Option<&PageFault> {
+        self.0.iter().find_map(|f| if let Fault::Page(fault) = f { Some(fault) } else { None })
     }
 
     pub fn login_failure(&self) -> Option<(u16, Option<u32>, Option<Duration>)> {

@@ -18,7 +18,8 @@
 //! # Map
 //! * Doors: [`World`] (start, faults, trace, waits), [`Phone`] (a person), [`LinkedDevice`] (a client as the server
 //!   sees it), [`Group`].
-//! * Wire: `noise` (handshakes), `cert` (chain), `conn` (sockets, frames), `stanza`, [`trace`](TraceEntry).
+//! * Wire: `noise` (handshakes), `cert` (chain), `conn` (sockets, frames), `page` (the current version of WhatsApp Web), `stanza`,
+//!   [`trace`](TraceEntry).
 //! * Server: `login`, `iq`, `keys`, `usync`, `pairing`, `pair_code`, `delivery` (fan-out, offline queue), `receipts`,
 //!   `group` over the rules of [`groups`], [`appstate`], [`media`].
 //! * From outside: [`control`] (HTTP API) and the binary `wa-simulator`.
@@ -44,6 +45,7 @@ mod keys;
 mod login;
 pub mod media;
 mod noise;
+mod page;
 mod pair_code;
 mod pairing;
 mod party;
@@ -59,6 +61,7 @@ pub use device::LinkedDevice;
 pub use faults::{Fault, IqFault, Kick};
 pub use group::Group;
 pub use noise::Handshake;
+pub use page::{PageFault, Version};
 pub use pairing::LinkError;
 pub use phone::{
     Addressing, MessageId, NumberShown, Phone, Reaction, Receipt, ReceiptKind, Received, Sign, Undecryptable, Wanted,

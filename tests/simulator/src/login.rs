@@ -11,8 +11,11 @@ use crate::stanza::{NodeExt, SERVER, el};
 use crate::state::{Addr, Conn, Mode, Out, State, Who, unix_now};
 use crate::trace::Direction;
 
+/// Code, and for a ban why and how long.
+type Refusal = (u16, Option<u32>, Option<std::time::Duration>);
+
 impl State {
-    /// A TCP connection came in: its number, or none if it is refused.
+    /// A TCP connection for the WebSocket came in: its number, or none if it is refused.
     pub fn accepted(&mut self) -> Option<u64> {
         if self.refuse > 0 {
             self.refuse = if self.refuse == usize::MAX { usize::MAX } else { self.refuse - 1 };
@@ -45,7 +48,7 @@ impl State {
         if let Some(data) = payload.device_pairing_data.as_option() {
             match Registration::new(noise, data) {
                 Some(registration) => {
-                    if let Some((reason, code, expire)) = self.faults.login_failure() {
+                    if let Some((reason, code, expire)) = self.refusal(self.faults.login_failure(), None, payload) {
                         self.refuse_login(conn, reason, code, expire);
                         return;
                     }
@@ -66,11 +69,16 @@ impl State {
             return;
         };
         let failure = self.device(addr).and_then(|d| d.faults.login_failure()).or(self.faults.login_failure());
-        if let Some((reason, code, expire)) = failure {
+        if let Some((reason, code, expire)) = self.refusal(failure, Some(addr), payload) {
             self.refuse_login(conn, reason, code, expire);
             return;
         }
         self.log_in(conn, addr, how);
+    }
+
+    /// Why a login is refused: by a fault, or because the client is too old.
+    fn refusal(&self, fault: Option<Refusal>, addr: Option<Addr>, payload: &ClientPayload) -> Option<Refusal> {
+        fault.or_else(|| self.too_old(addr, payload).then_some((405, None, None)))
     }
 
     fn refuse_login(&mut self, conn: u64, reason: u16, code: Option<u32>, expire: Option<std::time::Duration>) {

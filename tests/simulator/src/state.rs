@@ -13,6 +13,7 @@ use crate::groups::Groups;
 use crate::keys::{Bundle, DeviceKeys};
 use crate::media::MediaHost;
 use crate::noise::Handshake;
+use crate::page::{CURRENT, Version};
 use crate::pairing::{Outcome, Registration};
 use crate::phone::PhoneState;
 use crate::stanza::{SERVER, el};
@@ -122,6 +123,9 @@ pub(crate) struct State {
     pub next: u64,
     pub trace: Trace,
     pub faults: Faults,
+    /// The version of WhatsApp Web that the page names, and how often it was asked for.
+    pub version: Version,
+    pub lookups: usize,
     /// TCP connections still to be refused.
     pub refuse: usize,
     /// TCP connections accepted so far.
@@ -152,6 +156,8 @@ impl State {
             next: 0,
             trace: Trace::default(),
             faults: Faults::default(),
+            version: CURRENT,
+            lookups: 0,
             refuse: 0,
             sockets: 0,
             unknown_iqs: Vec::new(),

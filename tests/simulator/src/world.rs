@@ -16,6 +16,7 @@ use crate::conn::accept;
 use crate::device::LinkedDevice;
 use crate::faults::Fault;
 use crate::media::MediaHost;
+use crate::page::Version;
 use crate::phone::Phone;
 use crate::state::State;
 use crate::trace::TraceEntry;
@@ -320,6 +321,21 @@ impl World {
     /// Replaces the QR codes of every client that is being linked, as time does; with 0 they are used up.
     pub fn renew_codes(&self, refs: usize) {
         self.with(|s| s.renew_codes(refs));
+    }
+
+    /// Lets the page at `/sw.js` on the WebSocket's port name this version of WhatsApp Web as the current one.
+    pub fn publish_version(&self, version: Version) {
+        self.with(|s| s.version = version);
+    }
+
+    /// The version that the page names.
+    pub fn published_version(&self) -> Version {
+        self.look(|s| s.version)
+    }
+
+    /// How often the page was asked for.
+    pub fn version_lookups(&self) -> usize {
+        self.look(|s| s.lookups)
     }
 
     /// Closes the next `n` TCP connections at once; `usize::MAX` for all.

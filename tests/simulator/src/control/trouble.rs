@@ -9,6 +9,7 @@ use super::Refused;
 use super::verbs::device;
 use crate::faults::{Fault, IqFault, Kick};
 use crate::media;
+use crate::page::{PageFault, Version};
 use crate::world::World;
 
 #[derive(Deserialize)]
@@ -51,6 +52,40 @@ pub(super) struct Trouble {
     code: Option<u32>,
     seconds: Option<u64>,
     n: Option<usize>,
+    version: Option<Value>,
+    text: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Published {
+    current: Option<Value>,
+}
+
+pub(super) fn version(world: &World, asked: &Published) -> Result<Value, Refused> {
+    if let Some(current) = &asked.current {
+        world.publish_version(version_of(current)?);
+    }
+    Ok(json!({ "current": world.published_version().to_string(), "lookups": world.version_lookups() }))
+}
+
+/// A version as text or as its last number.
+fn version_of(value: &Value) -> Result<Version, Refused> {
+    let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    text.parse().map_err(Refused::bad)
+}
+
+fn page_fault(how: Option<&Value>, text: Option<String>) -> Result<PageFault, Refused> {
+    let how = how.unwrap_or(&Value::Null);
+    let status = how.as_u64().and_then(|code| u16::try_from(code).ok());
+    match (how.as_str(), status) {
+        (Some("silent"), _) => Ok(PageFault::Silent),
+        (Some("hang_up"), _) => Ok(PageFault::HangUp),
+        (Some("huge"), _) => Ok(PageFault::Huge),
+        (Some("garbage"), _) => Ok(PageFault::Body(text.unwrap_or_else(|| "no version here".to_owned()))),
+        (None, Some(status)) => Ok(PageFault::Status(status)),
+        _ => Err(Refused::bad("say how: silent, hang_up, huge, garbage (with text) or a status")),
+    }
 }
 
 pub(super) fn fault(world: &World, asked: Trouble) -> Result<Value, Refused> {
@@ -94,6 +129,11 @@ pub(super) fn fault(world: &World, asked: Trouble) -> Result<Value, Refused> {
             code: asked.code,
             expire: asked.seconds.map(Duration::from_secs),
         },
+        "min_version" => {
+            let version = asked.version.as_ref().ok_or_else(|| missing("version"))?;
+            Fault::MinimumVersion(version_of(version)?)
+        }
+        "page" => Fault::Page(page_fault(asked.how.as_ref(), asked.text)?),
         "forged_pairing" => Fault::ForgedPairing,
         "passkey" => Fault::AsksForPasskey,
         "refuse_ik" => Fault::RefuseIk,

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::Refused;
-use super::trouble::{fault, kick, media_fault};
+use super::trouble::{fault, kick, media_fault, version};
 use super::write::{group, group_change, group_send, presence, react, read_message, send, status, typing};
 use crate::appstate::{PastChat, PastMessage};
 use crate::device::LinkedDevice;
@@ -47,11 +47,15 @@ pub const VERBS: &[(&str, &str)] = &[
     ("kick", "pn, device, how (conflict|device_removed|stream_end|close|drop|freeze|a stream error code)"),
     (
         "fault",
-        "pn?, device?, kind, + ms | messages | error | xmlns, how (silent|empty|code) | reason, code?, seconds?; kind clear ends all; kind refuse takes n",
+        "pn?, device?, kind, + ms | messages | error | xmlns, how (silent|empty|code) | reason, code?, seconds? | version (min_version) | how (page: silent|hang_up|huge|garbage|a status), text?; kind clear ends all; kind refuse takes n",
     ),
     (
         "media_fault",
         "on (upload|download), kind (status|slow|cut|flip|clear|expire_auth|remove), value?, times?, path?",
+    ),
+    (
+        "version",
+        "current? (2.3000.N or N) -> current, lookups; the version of WhatsApp Web that the page at /sw.js names",
     ),
     ("trace", "since? -> lines, last"),
     ("stats", "-> sockets, devices, unknown_iqs, unanswered_iqs, uploads, downloads"),
@@ -81,6 +85,7 @@ pub(super) async fn call(world: &World, name: &str, parameters: Value) -> Result
         "kick" => kick(world, &read(parameters)?),
         "fault" => fault(world, read(parameters)?),
         "media_fault" => media_fault(world, &read(parameters)?),
+        "version" => version(world, &read(parameters)?),
         "trace" => Ok(trace(world, &read(parameters)?)),
         "stats" => Ok(stats(world)),
         _ => {

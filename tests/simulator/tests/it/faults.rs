@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use wa_simulator::{Fault, Handshake, IqFault, Kick, LinkError, NodeExt, World};
+use wa_simulator::{Fault, Handshake, IqFault, Kick, LinkError, NodeExt, Version, World};
 use whatsapp_rust::wacore::types::events::Event;
 
 use crate::client::Wa;
@@ -253,4 +253,18 @@ async fn one_namespace_answers_nothing_of_use() {
     // The signed pre-key of the registration is enough to be written to.
     ann.says(&work, "hello");
     wa.text("hello").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_version_is_refused_for_logins_and_registrations_alike() {
+    let world = World::start().await.unwrap();
+    let work = world.phone("+15550001111");
+    let (wa, device) = Wa::linked(&world, &work).await;
+    device.set_fault(Fault::MinimumVersion(Version::of(u32::MAX)));
+    device.kick(Kick::Drop);
+    wa.wait("ClientOutdated", |e| matches!(e, Event::ClientOutdated(_)).then_some(())).await;
+    world.clear_faults();
+    world.set_fault(Fault::MinimumVersion(Version::of(u32::MAX)));
+    let unlinked = Wa::start(&world).await;
+    unlinked.wait("ClientOutdated", |e| matches!(e, Event::ClientOutdated(_)).then_some(())).await;
 }
