@@ -1,5 +1,6 @@
 //! From an agent's answer to the messages that are sent: silence, formatting, prefix, chunks (behaviour.md 12.1 to 12.4). Pure.
 
+pub mod address;
 pub mod pacing;
 pub mod sending;
 

@@ -198,6 +198,11 @@ impl Jid {
         Self { user: number.digits().into(), device: 0, server: Server::Pn }
     }
 
+    /// The address with most of its user hidden: what may be shown where numbers are masked.
+    pub fn redacted(&self) -> String {
+        format!("{}@{}", Redacted(&*self.user), self.server.as_str())
+    }
+
     /// The same address without its device.
     pub fn without_device(&self) -> Self {
         Self { device: 0, ..self.clone() }

@@ -33,6 +33,8 @@
 //! # Invariants
 //! * WhatsApp is told that a message arrived only after the journal has it. A redelivery finds its row and changes nothing.
 //! * An outgoing part has its WhatsApp message id on disk before the first attempt; every retry carries the same id.
+//! * Which of a person's two addresses a part goes to is decided by delivery receipts ([`delivery::address`]); the part itself, its id and
+//!   its chat stay the same.
 //! * A part leaves through the account that its message came in on: the outbox is read per account, by that account's socket alone.
 //! * Only a `SocketActor` holds a [`whatsapp::Link`]; it keeps the lock of the account's folder until the link is closed.
 //! * A link moves whole: the files of another program are copied before anything is replaced, `creds.json` changes hands last, and Signal

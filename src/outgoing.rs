@@ -104,6 +104,38 @@ pub struct Letter {
     handling: Handling,
 }
 
+/// One of the two addresses of a person.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Address {
+    /// The number-hiding one.
+    Lid,
+    /// The phone number.
+    Number,
+}
+
+impl Address {
+    /// The kind of a person's address; `None` for groups and everything else.
+    pub fn of(jid: &Jid) -> Option<Self> {
+        if jid.is_lid() {
+            Some(Self::Lid)
+        } else if jid.is_number() {
+            Some(Self::Number)
+        } else {
+            None
+        }
+    }
+
+    /// The other one.
+    #[must_use]
+    pub fn other(self) -> Self {
+        match self {
+            Self::Lid => Self::Number,
+            Self::Number => Self::Lid,
+        }
+    }
+}
+
 /// How a letter is treated on its way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Handling {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use actix::dev::ToEnvelope;
 use actix::{Actor, Addr, Handler, Message, Recipient};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::actors::web_version::WebVersionStatus;
 use crate::clock::UnixMs;
@@ -128,12 +128,26 @@ pub struct AccountStatus {
     pub phone: crate::policy::phone_watch::PhoneSeen,
     /// What waits in its outbox, and what came to nothing since the start.
     pub outbox: crate::store::journal::OutboxCounts,
+    /// Chats with a person in which no phone has confirmed what was sent, also not under the person's other address.
+    pub unconfirmed: Vec<UnconfirmedChat>,
     /// Messages answered, held and dropped by reason code since the start.
     pub counters: std::collections::BTreeMap<String, u64>,
     /// Chats in which the agent keeps silent because the owner takes part.
     pub handover: crate::policy::handover::HandoverCount,
     /// Nothing leaves the account.
     pub listen_only: bool,
+}
+
+/// A chat in which messages stay unconfirmed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct UnconfirmedChat {
+    /// The chat, its number masked.
+    pub chat: String,
+    /// Messages that were sent to both addresses, or twice, and that no phone has confirmed.
+    pub messages: usize,
+    /// Since when.
+    pub since: UnixMs,
 }
 
 /// How the last connection ended.

@@ -4,6 +4,7 @@
 //! so that a late message of an older socket is recognised and dropped. Inbound messages take the durable way: the link's
 //! sink commits them to the journal first (only then WhatsApp is acked) and hands the new ones to the router.
 
+mod address;
 mod feedback;
 mod media;
 mod outbox;
@@ -27,6 +28,7 @@ use crate::store::journal::Journal;
 use crate::store::lock::AccountLock;
 use crate::whatsapp::{GroupInfo, Link, LinkError, LinkSpec, Links, OpenError};
 
+use address::Addresses;
 use feedback::Feedback;
 use outbox::Pump;
 use sink::Sink;
@@ -195,6 +197,8 @@ pub struct SocketActor {
     link: Option<Link>,
     /// Told by the sink, waited for by the sender.
     feedback: Feedback,
+    /// Told by the sink, asked by the sender.
+    addresses: Addresses,
     /// Set by every [`DrainOutbox`].
     drain: watch::Sender<Option<PacingConfig>>,
     /// [`CloseSocket`] came before the link was open.
@@ -241,6 +245,7 @@ impl SocketActor {
         reports: Recipient<SocketReport>,
         lock: AccountLock,
     ) -> Self {
+        let addresses = Addresses::new(spec.account.clone(), cx.journal.clone());
         let guard = ExitGuard { generation, reports: reports.clone() };
         Self {
             spec,
@@ -249,6 +254,7 @@ impl SocketActor {
             reports,
             link: None,
             feedback: Feedback::default(),
+            addresses,
             drain: watch::channel(None).0,
             close_when_open: false,
             pairing_only: false,
@@ -288,7 +294,7 @@ impl Actor for SocketActor {
             self.spec.account.clone(),
             self.generation,
             self.reports.clone(),
-            self.feedback.clone(),
+            (self.feedback.clone(), self.addresses.clone()),
             &self.cx,
         ));
         let links = self.cx.links.clone();
@@ -343,7 +349,13 @@ impl Handler<Opened> for SocketActor {
             me.do_send(Ended(reason));
         });
         let link = self.link.clone().expect("set above");
-        let pump = Pump::new(link, &self.cx, generation, self.reports.clone(), self.feedback.clone());
+        let pump = Pump::new(
+            link,
+            &self.cx,
+            generation,
+            self.reports.clone(),
+            (self.feedback.clone(), self.addresses.clone()),
+        );
         let pump = self.cx.pool.spawn(pump.run(self.drain.subscribe()));
         self.tasks = vec![AbortOnDrop(run.abort_handle()), AbortOnDrop(pump.abort_handle())];
     }

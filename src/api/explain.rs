@@ -8,9 +8,11 @@
 //!   "gates": [{"gate": "dm", "outcome": "dm-not-allowlisted", "passed": false, "key": "channels.whatsapp.dmPolicy",
 //!              "value": "allowlist", "source": "file", "file": "/…/verso.json", "line": 5}],
 //!   "runs": [{"agent": "main", "session": "agent:main:main"}], "effects": ["mark-read"],
-//!   "parts": [{"id": "3EB1…", "state": "delivered", "cause": null, "createdAt": 0, "updatedAt": 0, "resentAt": null}]
+//!   "parts": [{"id": "3EB1…", "chat": "…", "state": "delivered", "cause": null, "createdAt": 0, "updatedAt": 0, "resentAt": null,
+//!              "wentTo": "lid"}]
 //! }, {"direction": "out", "account": "work", "chat": "…", "id": "3EB1…", "state": "acked", "cause": null, …}]}
 //! ```
+//! `wentTo` is the address of the person that a part went to: `lid`, `number`, `both` (one after the other), `null` in groups.
 //! `source` is `file`, `default` (no file sets the key) or `null` (no config key decided). Times are Unix milliseconds. The text of a
 //! message is not part of it.
 
@@ -40,7 +42,7 @@ pub fn answer(id: &MessageId, rows: &[Value]) -> Value {
 /// One part of an answer, or a message of its own, without its text.
 fn part(row: &Value) -> Value {
     let mut part = json!({});
-    for key in ["id", "state", "cause", "createdAt", "updatedAt", "resentAt"] {
+    for key in ["id", "chat", "state", "cause", "createdAt", "updatedAt", "resentAt", "wentTo"] {
         part[key] = row[key].clone();
     }
     part
@@ -148,6 +150,10 @@ fn part_step(part: &Value) -> Option<String> {
         Some("acked" | "delivered") if !part["cause"].is_null() => {
             Some("WhatsApp has it, but a device of the recipient could not open it; send it again".to_owned())
         }
+        Some("acked") if !part["resentAt"].is_null() && part["wentTo"] == "both" => Some(format!(
+            "WhatsApp has it, but no phone has confirmed it, neither under the person's number nor under their LID (chat {}); their phone may be off",
+            part["chat"].as_str().unwrap_or_default()
+        )),
         Some("acked") if !part["resentAt"].is_null() => Some(
             "WhatsApp has it, but no device of the recipient has confirmed it, also not when it was sent once more; their phone may be off"
                 .to_owned(),

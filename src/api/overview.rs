@@ -55,6 +55,7 @@ pub fn account(status: &AccountStatus) -> ChannelAccount {
         outbox: status.outbox,
         handover: status.handover,
         listen_only: status.listen_only,
+        unconfirmed: status.unconfirmed.clone(),
     }
 }
 

@@ -411,6 +411,9 @@ pub struct ChannelAccount {
     pub handover: crate::policy::handover::HandoverCount,
     /// Verso: nothing leaves the account (`channels.whatsapp.listenOnly`).
     pub listen_only: bool,
+    /// Verso: chats with a person in which no phone has confirmed what was sent.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unconfirmed: Vec<crate::actors::messages::UnconfirmedChat>,
 }
 
 /// Who an account is on WhatsApp.

@@ -83,6 +83,7 @@ impl Script {
             unsaved: None,
             phone: crate::policy::phone_watch::PhoneSeen::default(),
             outbox: crate::store::journal::OutboxCounts { waiting: 2, failed: 1, expired: 0 },
+            unconfirmed: Vec::new(),
             counters: std::collections::BTreeMap::default(),
             handover: crate::policy::handover::HandoverCount::default(),
             listen_only: false,

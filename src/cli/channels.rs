@@ -308,6 +308,27 @@ fn handover_line(account: &ChannelAccount, now: UnixMs) -> Option<String> {
     ))
 }
 
+/// Chats whose answers no phone confirms: `  unconfirmed: 1 chat: ***0002 (2 messages since 12m ago); …`.
+fn unconfirmed_line(account: &ChannelAccount, now: UnixMs) -> Option<String> {
+    const SHOWN: usize = 5;
+    let chats = &account.unconfirmed;
+    let plural = |n: usize, one: &str| if n == 1 { format!("1 {one}") } else { format!("{n} {one}s") };
+    let shown: Vec<String> = chats
+        .iter()
+        .take(SHOWN)
+        .map(|chat| format!("{} ({} since {})", chat.chat, plural(chat.messages, "message"), span(now - chat.since)))
+        .collect();
+    let more = chats.len().saturating_sub(SHOWN);
+    let more = if more > 0 { format!(", {more} more") } else { String::new() };
+    (!chats.is_empty()).then(|| {
+        format!(
+            "  unconfirmed: {}: {}{more}; WhatsApp took them, but no phone has confirmed them (it may be off)",
+            plural(chats.len(), "chat"),
+            shown.join(", ")
+        )
+    })
+}
+
 /// `WhatsApp Web 2.3000.1044017588 (looked up 3h ago)`, and how the last look-up failed.
 fn version_line(shown: &Value, now: UnixMs) -> Option<String> {
     let VersionInUse { version, source, since } = serde_json::from_value(shown.clone()).ok()?;
@@ -330,6 +351,7 @@ pub(super) fn status_lines(answer: &Value, now: UnixMs, colour: bool) -> Vec<Str
         let tone = if unsent { Tone::Bad } else { Tone::Faint };
         lines.extend(outbox_line(account).map(|line| paint(colour, tone, &line)));
         lines.extend(handover_line(account, now).map(|line| paint(colour, Tone::Faint, &line)));
+        lines.extend(unconfirmed_line(account, now).map(|line| paint(colour, Tone::Bad, &line)));
         lines.extend(ignored_line(account).map(|line| paint(colour, Tone::Faint, &line)));
     }
     if lines.is_empty() {
@@ -453,6 +475,7 @@ pub(super) fn account_id(config: &Config, typed: Option<&str>) -> Result<Account
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::actors::messages::UnconfirmedChat;
 
     #[test]
     fn the_status_tells_when_the_phone_was_seen() {
@@ -493,6 +516,21 @@ mod tests {
             assert_eq!(line(source, since, error), Some(format!("WhatsApp Web 2.3000.1044017588 {told}")));
         }
         assert_eq!(version_line(&Value::Null, 0), None, "an older gateway does not say");
+    }
+
+    #[test]
+    fn the_status_names_the_chats_that_stay_unconfirmed() {
+        const MINUTE: UnixMs = 60_000;
+        let chat = |n: usize| UnconfirmedChat { chat: format!("12…{n}@lid"), messages: n, since: MINUTE };
+        let line = |chats: usize| {
+            let account = ChannelAccount { unconfirmed: (1..=chats).map(chat).collect(), ..ChannelAccount::default() };
+            unconfirmed_line(&account, 13 * MINUTE)
+        };
+        assert_eq!(line(0), None);
+        let one = line(1).expect("a line");
+        assert!(one.starts_with("  unconfirmed: 1 chat: 12…1@lid (1 message since 12m);"), "{one}");
+        let many = line(7).expect("a line");
+        assert!(many.contains("7 chats: ") && many.contains("12…5@lid (5 messages since 12m), 2 more;"), "{many}");
     }
 
     #[test]

@@ -153,7 +153,11 @@ fn part_state(part: &Value, colour: bool) -> String {
     let state = text(part, "state");
     let tone = if matches!(state, "failed" | "expired") { Tone::Bad } else { Tone::Good };
     let cause = part["cause"].as_str().map(|cause| format!(": {cause}")).unwrap_or_default();
-    let again = if part["resentAt"].is_null() { "" } else { ", sent once more: no device had confirmed it" };
+    let again = match (part["resentAt"].is_null(), part["wentTo"].as_str()) {
+        (true, _) => "",
+        (false, Some("both")) => ", sent once more, to the other address of the same person: no phone had confirmed it",
+        (false, _) => ", sent once more: no device had confirmed it",
+    };
     format!("{}{cause}{again}", paint(colour, tone, state))
 }
 

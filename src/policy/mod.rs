@@ -15,7 +15,7 @@ pub mod pairing;
 pub mod phone_watch;
 pub mod reason;
 pub mod receipts;
+pub mod web_version;
 
 #[cfg(test)]
 mod scope_tests;
-pub mod web_version;

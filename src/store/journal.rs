@@ -9,6 +9,7 @@
 //! ```
 
 mod account;
+mod address;
 pub mod copy;
 mod facts;
 mod lookup;
@@ -35,6 +36,7 @@ use crate::ids::{AccountId, MessageId};
 use crate::store::StoreError;
 
 pub use account::AccountOutbox;
+pub use address::{Silent, Unconfirmed};
 pub use lookup::{facts_at, look_up};
 pub use outbox::OutboxCounts;
 pub use rows::{InboundRow, InboundState, Left, OutboxPart, OutboxRow, OutboxState};
@@ -274,7 +276,7 @@ impl Journal {
                 params![journal_before],
             )?;
             db.execute(
-                "DELETE FROM facts WHERE (key LIKE 'send:%' OR key LIKE 'notice:%' OR key LIKE 'asked:%') AND updated_at < ?1",
+                "DELETE FROM facts WHERE (key LIKE 'send:%' OR key LIKE 'notice:%' OR key LIKE 'asked:%' OR key LIKE 'via:%' OR key LIKE 'unconfirmed:%') AND updated_at < ?1",
                 params![journal_before],
             )?;
             if let Some(path) = db.path() {

@@ -7,6 +7,7 @@
 //!
 //! Nothing here imports the store: a link gets a folder and a sink.
 
+mod address;
 mod backend;
 pub mod baileys;
 mod content;
@@ -37,6 +38,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 
+pub use address::Addresses;
 #[cfg(feature = "demo")]
 pub use convert::probe;
 pub use download::DownloadError;

@@ -16,10 +16,10 @@ use whatsapp_rust::{Client, ErrorChainExt, Jid as LibraryJid, SendOptions};
 
 use super::{GroupInfo, GroupMember, Link, LinkError, Vitals, content, convert};
 use crate::ids::{AccountId, E164, Jid, MessageId};
-use crate::outgoing::{Letter, Outgoing, Outlet, Target};
+use crate::outgoing::{Address, Letter, Outgoing, Outlet, Target};
 
 /// A send may have to fetch keys and device lists first.
-const SEND_LIMIT: Duration = Duration::from_secs(45);
+pub(super) const SEND_LIMIT: Duration = Duration::from_secs(45);
 /// Everything else.
 pub(super) const ASK_LIMIT: Duration = Duration::from_secs(20);
 /// The socket of a fresh link has to stand before a code can be asked for.
@@ -127,6 +127,14 @@ impl Link {
     /// # Errors
     /// [`LinkError::Invalid`] for a letter of another account or a file that is gone; else see [`LinkError`].
     pub async fn send(&self, letter: &Letter) -> Result<(), LinkError> {
+        self.send_over(letter, None).await
+    }
+
+    /// The same to one of a person's two addresses instead of the usual one, where both are known.
+    ///
+    /// # Errors
+    /// As [`Link::send`].
+    pub async fn send_over(&self, letter: &Letter, address: Option<Address>) -> Result<(), LinkError> {
         if letter.account() != &self.inner.inlet.account {
             return Err(LinkError::Invalid(format!(
                 "a message of account \"{}\" cannot leave through account \"{}\"",
@@ -151,7 +159,16 @@ impl Link {
             Outgoing::Edit { target, text } => content::edit(letter.chat(), target, text),
             Outgoing::Delete { target } => content::delete(letter.chat(), target),
         };
-        let sent = self.send_message(letter.chat(), letter.id(), message, freshness).await;
+        let unusual = match address {
+            Some(address) => self.addresses(letter.chat()).await.filter(|known| known.usual != address),
+            None => None,
+        };
+        let sent = match (unusual, address) {
+            (Some(known), Some(address)) => {
+                self.send_exactly(known.get(address), letter.id(), message, letter.handling().again).await
+            }
+            _ => self.send_message(letter.chat(), letter.id(), message, freshness).await,
+        };
         if sent.is_ok() {
             self.inner.uploads.lock().unwrap_or_else(PoisonError::into_inner).remove(letter.id());
         }
@@ -353,7 +370,7 @@ pub(super) fn theirs(jid: &Jid) -> Result<LibraryJid, LinkError> {
     convert::library_jid(jid).ok_or_else(|| LinkError::Invalid("the address cannot be used with WhatsApp".to_owned()))
 }
 
-fn failed<E: std::error::Error + Send + Sync + 'static>(error: &E) -> LinkError {
+pub(super) fn failed<E: std::error::Error + Send + Sync + 'static>(error: &E) -> LinkError {
     failed_dyn(error)
 }
 

@@ -1,5 +1,6 @@
 //! Behaviour, from phone to phone: one module a capability.
 
+mod addresses;
 mod admission;
 mod answers;
 mod architecture;

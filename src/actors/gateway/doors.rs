@@ -6,17 +6,17 @@ use super::GatewayActor;
 use crate::actors::messages::{
     DecidePairing, Events, ExplainMessage, GatewayStatus, GetStatus, ListPairing, LoggedOut, LoginProgress, LoginStart,
     LoginStarted, LoginWait, Logout, PairingDecided, PairingRequest, Refusal, SendOut, Sent, StartAccount, StopAccount,
-    Subscribe,
+    Subscribe, UnconfirmedChat,
 };
 use crate::actors::router::{GetCounters, GetHandovers};
 use crate::actors::supervisor::{BeginLogin, FollowLogin, Resume, SendNow, SupervisorActor, Suspend, Unlink};
 use crate::actors::web_version::{ShowVersion, WebVersionStatus};
 use crate::config::SetIn;
-use crate::ids::{AccountId, MessageId};
+use crate::ids::{AccountId, Jid, MessageId};
 use crate::media::Trust;
 use crate::policy::decide::LISTEN_ONLY;
 use crate::routing::target::Target;
-use crate::store::journal::Journal;
+use crate::store::journal::{Journal, Unconfirmed};
 
 const RESTARTING: &str = "the account is being restarted after an internal error; try again in a moment";
 
@@ -87,6 +87,7 @@ impl Handler<GetStatus> for GatewayActor {
         for account in &mut status.accounts {
             account.outbox = self.cx.socket.journal.outbox_counts(&account.account_id);
         }
+        let journal = self.cx.socket.journal.clone();
         let (router, version) = (self.router.clone(), self.cx.socket.version.clone());
         Box::pin(async move {
             if let Ok(handovers) = router.send(GetHandovers).await {
@@ -98,6 +99,11 @@ impl Handler<GetStatus> for GatewayActor {
             if let Ok(shown) = version.send(ShowVersion).await {
                 status.web_version = shown;
             }
+            if let Ok(mut chats) = journal.unconfirmed_chats().await {
+                for account in &mut status.accounts {
+                    account.unconfirmed = chats.remove(&account.account_id).map(shown).unwrap_or_default();
+                }
+            }
             if let Ok(mut counters) = router.send(GetCounters).await {
                 for account in &mut status.accounts {
                     account.counters = counters.remove(&account.account_id).unwrap_or_default();
@@ -106,6 +112,12 @@ impl Handler<GetStatus> for GatewayActor {
             status
         })
     }
+}
+
+/// Chats as the status names them.
+fn shown(chats: Vec<(Jid, Unconfirmed)>) -> Vec<UnconfirmedChat> {
+    let chats = chats.into_iter();
+    chats.map(|(chat, of)| UnconfirmedChat { chat: chat.redacted(), messages: of.ids.len(), since: of.since }).collect()
 }
 
 impl Handler<LoginStart> for GatewayActor {

@@ -12,6 +12,7 @@ use indexmap::IndexMap;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
+use super::address::Addresses;
 use super::feedback::{Expected, Feedback};
 use super::{Report, SocketContext, SocketReport};
 use crate::clock::{Clock, UnixMs};
@@ -80,6 +81,7 @@ struct Shared {
     clock: Clock,
     slots: Semaphore,
     feedback: Feedback,
+    addresses: Addresses,
 }
 
 /// How a lane ended.
@@ -97,7 +99,7 @@ impl Pump {
         cx: &SocketContext,
         generation: u64,
         reports: Recipient<SocketReport>,
-        feedback: Feedback,
+        (feedback, addresses): (Feedback, Addresses),
     ) -> Self {
         let shared = Shared {
             outbox: cx.journal.outbox(&link),
@@ -107,6 +109,7 @@ impl Pump {
             clock: cx.clock.clone(),
             slots: Semaphore::new(LANES),
             feedback,
+            addresses,
         };
         Self {
             shared: Arc::new(shared),
@@ -141,6 +144,7 @@ impl Pump {
                     if pacing.is_some() && self.pacing.is_none() {
                         // What an earlier connection left open is not left for later, and goes before what waits.
                         self.inherit_asked().await;
+                        self.shared.addresses.load().await;
                         for letters in self.asked().await {
                             lanes.push(self.shared.clone().lane(letters));
                         }
@@ -170,6 +174,7 @@ impl Pump {
                 _ = look.tick() => if self.pacing.is_some() {
                     let mut again = self.asked().await;
                     self.forget_asked().await;
+                    again.append(&mut self.overdue().await);
                     again.append(&mut self.unread().await);
                     for letters in again {
                         lanes.push(self.shared.clone().lane(letters));
@@ -274,6 +279,14 @@ impl Pump {
         }
     }
 
+    /// Texts that no phone has confirmed, for the other address of the same person.
+    async fn overdue(&mut self) -> Vec<Vec<Letter>> {
+        let now = self.shared.clock.now();
+        let shared = &self.shared;
+        let letters = shared.addresses.overdue(&shared.link, &shared.outbox, now - UNREAD_UNTIL, now).await;
+        self.lanes_of(letters)
+    }
+
     /// Texts that went out and that no device of the recipient has confirmed.
     async fn unread(&mut self) -> Vec<Vec<Letter>> {
         let now = self.shared.clock.now();
@@ -318,7 +331,7 @@ impl Shared {
             }
             let expected = self.feedback.expect(&id);
             let at = self.clock.now();
-            let sent = self.link.send(&letter).await;
+            let sent = self.addresses.send(&self.link, &letter).await;
             drop(slot);
             match sent {
                 Ok(()) => {
@@ -332,7 +345,8 @@ impl Shared {
                         continue;
                     }
                     self.outbox.mark(&id, OutboxState::Sent, None);
-                    if let Some(code) = passing_refusal(expected).await {
+                    let unusual = self.addresses.is_unusual(&id);
+                    if let Some(code) = passing_refusal(expected, unusual).await {
                         self.outbox.attempted(&id, format!("WhatsApp refused the message (code {code})"));
                         ended.failed = true;
                         return ended;
@@ -367,9 +381,10 @@ fn millis(duration: Duration) -> UnixMs {
 }
 
 /// The code of a refusal that may pass, if that is what WhatsApp answers in time.
-async fn passing_refusal(mut expected: Expected) -> Option<String> {
+async fn passing_refusal(mut expected: Expected, unusual: bool) -> Option<String> {
     let answer = tokio::time::timeout(ORDER_PATIENCE, expected.refusal()).await;
-    answer.ok().flatten().filter(|code| may_pass(code))
+    // What is refused for its address goes to the other one.
+    answer.ok().flatten().filter(|code| unusual || may_pass(code))
 }
 
 /// Waits until `when`; for ever without one.

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use actix::Recipient;
 use futures::future::BoxFuture;
 
+use super::address::Addresses;
 use super::feedback::Feedback;
 use super::{Report, SocketContext, SocketReport, outbox};
 use crate::actors::router::InboundReceived;
@@ -22,6 +23,7 @@ pub(super) struct Sink {
     generation: u64,
     reports: Recipient<SocketReport>,
     feedback: Feedback,
+    addresses: Addresses,
     router: Recipient<InboundReceived>,
     journal: Journal,
     clock: Clock,
@@ -34,11 +36,11 @@ impl Sink {
         account: AccountId,
         generation: u64,
         reports: Recipient<SocketReport>,
-        feedback: Feedback,
+        (feedback, addresses): (Feedback, Addresses),
         cx: &SocketContext,
     ) -> Self {
         let (router, journal, clock) = (cx.router.clone(), cx.journal.clone(), cx.clock.clone());
-        Self { account, generation, reports, feedback, router, journal, clock, logged_in_at: Arc::default() }
+        Self { account, generation, reports, feedback, addresses, router, journal, clock, logged_in_at: Arc::default() }
     }
 
     fn report(&self, what: Report) {
@@ -50,25 +52,31 @@ impl LinkSink for Sink {
     fn event(&self, event: LinkEvent) {
         match event {
             LinkEvent::ServerAck { id, error } => {
-                self.feedback.came(&id, error.as_deref());
                 let state = match &error {
                     None => OutboxState::Acked,
                     // The part stays handed over; without an ack it is sent again with the same id.
                     Some(code) if outbox::may_pass(code) => OutboxState::Sent,
+                    // So with one that went to an address which WhatsApp does not take: it goes to the other one.
+                    Some(_) if self.addresses.refused(&id) => OutboxState::Sent,
                     Some(_) => OutboxState::Failed,
                 };
-                let cause = error.map(|code| format!("WhatsApp refused the message (code {code})"));
+                let cause = error.as_ref().map(|code| format!("WhatsApp refused the message (code {code})"));
                 if let Some(cause) = &cause {
                     tracing::error!(target: "whatsapp/outbound", account = %self.account, %id, cause, "not delivered");
                 }
+                self.feedback.came(&id, error.as_deref());
                 self.journal.mark_soon(self.account.clone(), id, state, cause);
             }
             LinkEvent::Receipt {
-                ids, kind: ReceiptKind::Delivered | ReceiptKind::Read | ReceiptKind::Played, ..
+                ids,
+                sender,
+                kind: ReceiptKind::Delivered | ReceiptKind::Read | ReceiptKind::Played,
+                ..
             } => {
-                for id in ids {
-                    self.journal.mark_soon(self.account.clone(), id, OutboxState::Delivered, None);
+                for id in &ids {
+                    self.journal.mark_soon(self.account.clone(), id.clone(), OutboxState::Delivered, None);
                 }
+                self.addresses.confirmed(&ids, &sender);
             }
             LinkEvent::Receipt { .. } => {}
             LinkEvent::AskedAgain { id } => {
@@ -161,6 +169,10 @@ mod tests {
             generation: 1,
             reports: judge.clone().recipient(),
             feedback: Feedback::default(),
+            addresses: Addresses::new(
+                AccountId::new("work"),
+                Journal::open(&dir.path().join("addresses.db"), Clock::System).expect("opens"),
+            ),
             router: judge.recipient(),
             journal: Journal::open(&dir.path().join("state.db"), Clock::System).expect("opens"),
             clock: Clock::System,

@@ -65,6 +65,7 @@ impl SupervisorActor {
             unsaved: facts.unsaved.clone(),
             phone: self.phone.shown(now),
             outbox: self.cx.socket.journal.outbox_counts(self.id()),
+            unconfirmed: Vec::new(),
             counters: std::collections::BTreeMap::new(),
             handover: crate::policy::handover::HandoverCount::default(),
             listen_only: rules.listen_only,

@@ -8,6 +8,7 @@ use std::{fs, io};
 use rusqlite::{Connection, OpenFlags, params};
 use serde_json::{Value, json};
 
+use super::address;
 use super::rows::{InboundRow, OutboxRow, inbound_row, outbox_row};
 use super::schema::refuse_newer;
 use crate::ids::MessageId;
@@ -75,13 +76,21 @@ pub(super) fn find(db: &Connection, id: &MessageId) -> rusqlite::Result<Vec<Valu
             .prepare_cached("SELECT * FROM outbox WHERE answers = ?1 ORDER BY seq")?
             .query_map(params![seq], outbox_row)?
             .collect::<rusqlite::Result<_>>()?;
+        let mut row = json!(row);
+        for part in row["parts"].as_array_mut().into_iter().flatten() {
+            address::tell(db, part)?;
+        }
         found.push(json!({ "inbound": row }));
     }
     let outgoing: Vec<OutboxRow> = db
         .prepare_cached("SELECT * FROM outbox WHERE id = ?1 ORDER BY seq")?
         .query_map(params![id.as_str()], outbox_row)?
         .collect::<rusqlite::Result<_>>()?;
-    found.extend(outgoing.into_iter().map(|row| json!({ "outgoing": row })));
+    for row in outgoing {
+        let mut row = json!(row);
+        address::tell(db, &mut row)?;
+        found.push(json!({ "outgoing": row }));
+    }
     Ok(found)
 }
 

@@ -84,6 +84,13 @@ impl State {
         if addr.device != 0 && self.device(addr).is_none() {
             return;
         }
+        let number = self.accounts[addr.account].pn.clone();
+        let dead = |faults: &crate::faults::Faults| faults.is_dead(to.is_lid(), &number);
+        let own = addr.account == from.account;
+        if from.device != 0 && !own && (self.device(from).is_some_and(|d| dead(&d.faults)) || dead(&self.faults)) {
+            self.note(self.device_label(from), format!("{} reaches no device at {to}", sent.text_or_empty("id")));
+            return;
+        }
         self.accounts[from.account].watchers.insert(addr.account);
         let lid = to.is_lid();
         let mut node = self.envelope(from, sent);

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::page::{PageFault, Version};
+use crate::phone::Addressing;
 
 /// How one IQ namespace misbehaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +46,14 @@ pub enum Fault {
         error: u16,
         /// How many messages are refused.
         messages: usize,
+    },
+    /// What is sent to people under one of their two addresses is acknowledged and reaches no phone or other device of theirs. The
+    /// sender's own devices get their copies.
+    DeadAddress {
+        /// Which of the two.
+        address: Addressing,
+        /// The number of the only person it holds for; everybody without it.
+        of: Option<String>,
     },
     /// Messages sent by the client are neither acknowledged nor delivered.
     SwallowMessages,
@@ -159,6 +168,17 @@ impl Faults {
 
     pub fn minimum_version(&self) -> Option<Version> {
         self.0.iter().find_map(|f| if let Fault::MinimumVersion(version) = f { Some(*version) } else { None })
+    }
+
+    /// Whether what is sent to this person under this kind of address reaches nobody.
+    pub fn is_dead(&self, lid: bool, number: &str) -> bool {
+        self.0.iter().any(|fault| match fault {
+            Fault::DeadAddress { address, of } => {
+                let digits = |text: &str| text.chars().filter(char::is_ascii_digit).collect::<String>();
+                address.is_lid() == lid && of.as_ref().is_none_or(|of| digits(of) == digits(number))
+            }
+            _ => false,
+        })
     }
 
     pub fn page(&self) -> Option<&PageFault> {

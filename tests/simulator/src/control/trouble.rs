@@ -10,6 +10,7 @@ use super::verbs::device;
 use crate::faults::{Fault, IqFault, Kick};
 use crate::media;
 use crate::page::{PageFault, Version};
+use crate::phone::Addressing;
 use crate::world::World;
 
 #[derive(Deserialize)]
@@ -54,6 +55,8 @@ pub(super) struct Trouble {
     n: Option<usize>,
     version: Option<Value>,
     text: Option<String>,
+    via: Option<String>,
+    contact: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -133,6 +136,14 @@ pub(super) fn fault(world: &World, asked: Trouble) -> Result<Value, Refused> {
             let version = asked.version.as_ref().ok_or_else(|| missing("version"))?;
             Fault::MinimumVersion(version_of(version)?)
         }
+        "dead_address" => Fault::DeadAddress {
+            address: match asked.via.as_deref() {
+                Some("lid") => Addressing::Lid,
+                Some("pn") => Addressing::Pn,
+                _ => return Err(missing("via")),
+            },
+            of: asked.contact,
+        },
         "page" => Fault::Page(page_fault(asked.how.as_ref(), asked.text)?),
         "forged_pairing" => Fault::ForgedPairing,
         "passkey" => Fault::AsksForPasskey,

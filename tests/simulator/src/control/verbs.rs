@@ -47,7 +47,7 @@ pub const VERBS: &[(&str, &str)] = &[
     ("kick", "pn, device, how (conflict|device_removed|stream_end|close|drop|freeze|a stream error code)"),
     (
         "fault",
-        "pn?, device?, kind, + ms | messages | error | xmlns, how (silent|empty|code) | reason, code?, seconds? | version (min_version) | how (page: silent|hang_up|huge|garbage|a status), text?; kind clear ends all; kind refuse takes n",
+        "pn?, device?, kind, + ms | messages | error | xmlns, how (silent|empty|code) | reason, code?, seconds? | version (min_version) | via (dead_address: lid|pn), contact? (pn) | how (page: silent|hang_up|huge|garbage|a status), text?; kind clear ends all; kind refuse takes n",
     ),
     (
         "media_fault",

@@ -123,6 +123,9 @@ async fn what_is_wrong_is_said() {
         ("POST", "/ctl/kick", r#"{"pn":"1555","device":1,"how":"drop"}"#, 404, "no linked device 1"),
         ("POST", "/ctl/fault", r#"{"kind":"rain"}"#, 400, "rain"),
         ("POST", "/ctl/fault", r#"{"kind":"iq"}"#, 400, "xmlns"),
+        ("POST", "/ctl/fault", r#"{"kind":"dead_address"}"#, 400, "via"),
+        ("POST", "/ctl/fault", r#"{"kind":"min_version","version":"new"}"#, 400, "2.3000"),
+        ("POST", "/ctl/fault", r#"{"kind":"page","how":"sideways"}"#, 400, "hang_up"),
         ("POST", "/ctl/media_fault", r#"{"kind":"status","value":404}"#, 400, "upload or download"),
         ("POST", "/ctl/expect", r#"{"pn":"1555"}"#, 400, "exactly one"),
         ("POST", "/ctl/react", r#"{"from":"1","id":"x","emoji":"y"}"#, 400, "to whom"),
@@ -150,4 +153,20 @@ async fn shutdown_ends_the_world() {
     let (_world, control) = start().await;
     ctl(&control, "shutdown", json!({})).await;
     tokio::time::timeout(Duration::from_secs(20), control.ended()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn versions_and_addresses_go_wrong_on_demand() {
+    let (world, control) = start().await;
+    let told = ctl(&control, "version", json!({ "current": "2.3000.1050000000" })).await;
+    assert_eq!(told, json!({ "current": "2.3000.1050000000", "lookups": 0 }));
+    assert_eq!(world.published_version(), wa_simulator::Version::of(1_050_000_000));
+    for fault in [
+        json!({ "kind": "min_version", "version": 1_050_000_000 }),
+        json!({ "kind": "page", "how": 503 }),
+        json!({ "kind": "page", "how": "garbage", "text": "x" }),
+        json!({ "kind": "dead_address", "via": "lid", "contact": ANN }),
+    ] {
+        ctl(&control, "fault", fault).await;
+    }
 }

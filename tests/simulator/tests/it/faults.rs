@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use wa_simulator::{Fault, Handshake, IqFault, Kick, LinkError, NodeExt, Version, World};
+use wa_simulator::{Addressing, Fault, Handshake, IqFault, Kick, LinkError, NodeExt, Version, World};
 use whatsapp_rust::wacore::types::events::Event;
 
 use crate::client::Wa;
@@ -267,4 +267,26 @@ async fn an_older_version_is_refused_for_logins_and_registrations_alike() {
     world.set_fault(Fault::MinimumVersion(Version::of(u32::MAX)));
     let unlinked = Wa::start(&world).await;
     unlinked.wait("ClientOutdated", |e| matches!(e, Event::ClientOutdated(_)).then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_sent_to_a_dead_address_is_acknowledged_and_shown_on_no_phone() {
+    for (lid_addressing, address) in [(true, Addressing::Lid), (false, Addressing::Pn)] {
+        let world = World::builder().lid_addressing(lid_addressing).start().await.unwrap();
+        let work = world.phone("+15550001111");
+        let ann = world.contact("+15550002222", "Ann");
+        let (wa, _device) = Wa::linked(&world, &work).await;
+        world.set_fault(Fault::DeadAddress { address, of: Some("+15550002222".to_owned()) });
+        let id = wa.send(&ann.jid(), "to nobody").await;
+        let acked = |e: &Event| matches!(e, Event::ServerAck(ack) if ack.id == id && ack.error.is_none()).then_some(());
+        wa.wait("the ack", acked).await;
+        let bob = world.contact("+15550003333", "Bob");
+        wa.send(&bob.jid(), "to Bob").await;
+        bob.expect_text("to Bob").await.unwrap();
+        assert!(ann.inbox().is_empty());
+        assert!(work.inbox().iter().any(|r| r.text == "to nobody"), "the sender's own phone shows it");
+        world.clear_faults();
+        wa.send(&ann.jid(), "to Ann").await;
+        ann.expect_text("to Ann").await.unwrap();
+    }
 }
