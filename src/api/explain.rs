@@ -7,12 +7,13 @@
 //!   "reason": {"code": "dm-not-allowlisted", "text": "…"}, "nextStep": "…", "command": false,
 //!   "gates": [{"gate": "dm", "outcome": "dm-not-allowlisted", "passed": false, "key": "channels.whatsapp.dmPolicy",
 //!              "value": "allowlist", "source": "file", "file": "/…/verso.json", "line": 5}],
-//!   "runs": [{"agent": "main", "session": "agent:main:main"}], "effects": ["mark-read"],
+//!   "runs": [{"agent": "main", "session": "agent:main:main"}], "effects": ["mark-read"], "mediaMissing": null,
 //!   "parts": [{"id": "3EB1…", "chat": "…", "state": "delivered", "cause": null, "createdAt": 0, "updatedAt": 0, "resentAt": null,
 //!              "wentTo": "lid"}]
 //! }, {"direction": "out", "account": "work", "chat": "…", "id": "3EB1…", "state": "acked", "cause": null, …}]}
 //! ```
 //! `wentTo` is the address of the person that a part went to: `lid`, `number`, `both` (one after the other), `null` in groups.
+//! `mediaMissing` says why a file that came with the message was not saved.
 //! `source` is `file`, `default` (no file sets the key) or `null` (no config key decided). Times are Unix milliseconds. The text of a
 //! message is not part of it.
 
@@ -99,6 +100,7 @@ fn inbound(row: &Value) -> Value {
         (Some(reason), Some(message)) => step(reason, trace, message, sender.as_deref().unwrap_or("the sender")),
         _ => parts.iter().find_map(part_step).or_else(|| waiting(&row["state"], parts.is_empty())),
     });
+    out["mediaMissing"] = row["decision"]["mediaMissing"].clone();
     out["parts"] = json!(parts);
     out
 }
