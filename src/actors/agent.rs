@@ -23,6 +23,7 @@ use tokio::sync::watch;
 
 use crate::actors::LoudExit;
 use crate::actors::router::ConfigChanged;
+use crate::actors::shield::{quietly, shielded};
 use crate::actors::supervisor::SupervisorActor;
 use crate::agent::{AgentError, Agents};
 use crate::clock::Clock;
@@ -31,6 +32,7 @@ use crate::event::{Identity, InboundMessage, MessageKey};
 use crate::ids::{AccountId, AgentId, E164, Jid, SessionKey};
 use crate::media::Loader;
 use crate::policy::decide::{ChatKind, Dispatch};
+use crate::policy::reason::IgnoreReason;
 use crate::session::backlog::Backlog;
 use crate::session::lane::Lanes;
 use crate::session::pending::PendingMessage;
@@ -46,7 +48,7 @@ use crate::text::zone::Zone;
 use media::Fetcher;
 use run::{AgentRun, Tools};
 pub use take_back::TakeBack;
-use work::{Ended, Item, Work, settle_silently};
+use work::{Ended, Item, Work, give_up, settle_silently};
 
 /// A message was admitted. Sent by the router.
 #[derive(Message, Clone)]
@@ -238,6 +240,7 @@ impl AgentActor {
             && let Some((session, work)) = self.lanes.take()
         {
             let next = work.next_agents();
+            let (items, dropped, failed_before) = (work.items.clone(), work.dropped.clone(), work.failed_before);
             let message = &work.last().order.message;
             let names = self.roster.names(&message.account, &message.chat);
             let run = AgentRun {
@@ -248,14 +251,21 @@ impl AgentActor {
                 work,
             };
             // The run itself goes on the shared pool; a panic in it ends this run and no other.
-            let handle = tokio::spawn(run.go());
+            let handle = tokio::spawn(quietly(begin(run)));
             ctx.spawn(actix::fut::wrap_future(handle).map(move |ended, me: &mut Self, ctx| {
-                if let Err(error) = &ended {
-                    tracing::error!(target: "agent", session = %session, %error, "a run failed unexpectedly; its message is taken up after a restart");
-                }
                 me.lanes.done(&session);
                 me.aborts.remove(&session);
                 me.running.remove(&session);
+                let panicked = ended.as_ref().err().is_some_and(tokio::task::JoinError::is_panic);
+                if panicked && !failed_before && !me.stopped {
+                    tracing::error!(target: "agent", session = %session, "a run failed unexpectedly; it is tried once more");
+                    me.start(session, Work::again(items, dropped));
+                    return me.pump(ctx);
+                }
+                if panicked && failed_before {
+                    tracing::error!(target: "agent", session = %session, "a run failed unexpectedly; its messages are given up");
+                    tokio::spawn(give_up(me.tools.journal.clone(), items.into_iter().chain(dropped).collect()));
+                }
                 if !matches!(ended, Ok(Ended::Aborted)) {
                     next.into_iter().for_each(|item| me.accept(item));
                 }
@@ -271,6 +281,19 @@ impl AgentActor {
     }
 }
 
+/// Runs an agent when it is on disk that this process is at work on its messages.
+async fn begin(run: AgentRun) -> Ended {
+    let (journal, keys) = (run.tools.journal.clone(), run.work.keys());
+    if let Err(error) = journal.begin(&keys).await {
+        tracing::warn!(target: "agent", %error, "that a run begins was not noted");
+    }
+    #[cfg(feature = "demo")]
+    if let crate::event::Content::Body(body) = &run.work.last().order.message.content {
+        crate::fault::text("run", body.text.as_deref());
+    }
+    run.go().await
+}
+
 impl Actor for AgentActor {
     type Context = Context<Self>;
 }
@@ -279,6 +302,16 @@ impl Handler<RunAgents> for AgentActor {
     type Result = ();
 
     fn handle(&mut self, order: RunAgents, ctx: &mut Self::Context) {
+        let keys = order.keys();
+        if shielded(|| self.take(order)).is_err() {
+            self.tools.journal.set_aside(&keys, IgnoreReason::Internal, "a panic of the agent actor");
+        }
+        self.pump(ctx);
+    }
+}
+
+impl AgentActor {
+    fn take(&mut self, order: RunAgents) {
         let message = &order.message;
         if let (ChatKind::Group, Some(number), Some(name)) =
             (order.dispatch.chat, &message.sender_number, &message.push_name)
@@ -288,7 +321,6 @@ impl Handler<RunAgents> for AgentActor {
         for item in Item::of(order) {
             self.accept(item);
         }
-        self.pump(ctx);
     }
 }
 

@@ -1,7 +1,8 @@
-//! Carries out chat commands, one after another in the order of their messages. Who may use them, the rules have said before.
+//! Carries out chat commands, those of an account one after another in the order of their messages. Who may use them, the rules have
+//! said before.
 //!
 //! A reply goes the way of an agent's answer: its parts get their ids here and are committed together with "answered". A crash
-//! before that costs a repeated command, and every command may be repeated.
+//! before that costs a repeated command, and every command may be repeated. One that fails is tried once more and then given up.
 
 mod edit;
 mod session;
@@ -12,18 +13,21 @@ use std::sync::{Arc, OnceLock};
 use actix::{Addr, Recipient};
 use serde_json::Value;
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 
 use crate::actors::agent::{AbortSession, AgentActor, RunAgents};
 use crate::actors::messages::Reload;
 use crate::actors::router::pairing::decide_request;
+use crate::actors::shield::quietly;
 use crate::actors::supervisor::Deliver;
 use crate::clock::Clock;
 use crate::command::{self, Activation, AllowlistCommand, Command, ConfigCommand, PairingCommand, SendSetting, reply};
 use crate::config::file::ConfigSource;
 use crate::config::model::{AllowList, Config, ReloadMode};
-use crate::ids::{Jid, SessionKey};
+use crate::ids::{AccountId, Jid, SessionKey};
 use crate::policy::decision::{ChatKind, CommandCall};
 use crate::policy::pairing::REQUEST_TTL_MS;
+use crate::policy::reason::IgnoreReason;
 use crate::session::send_policy;
 use crate::store::StoreError;
 use crate::store::journal::{Journal, OutboxPart};
@@ -36,7 +40,13 @@ use edit::{Author, ListEdit, edit_allowlist, edit_config};
 /// Facts under which `/activation` is kept.
 pub const ACTIVATION_FACTS: &str = "activation:";
 
+/// Commands of one account that wait.
+const MOST_WAITING: usize = 64;
+/// So often a command is tried.
+const TRIES: usize = 2;
+
 /// One command on its way.
+#[derive(Clone)]
 pub struct Order {
     /// The command.
     pub call: CommandCall,
@@ -54,12 +64,12 @@ pub struct Order {
 pub struct Commands {
     activation: HashMap<SessionKey, Activation>,
     agents: Addr<AgentActor>,
-    orders: mpsc::UnboundedSender<(Command, Order)>,
+    orders: HashMap<AccountId, mpsc::Sender<(Command, Order)>>,
     desk: Arc<Desk>,
 }
 
 impl Commands {
-    /// Starts the task that carries them out; it ends with this value.
+    /// Nothing runs before the first command of an account; the task of each ends with this value.
     pub fn new(
         journal: Journal,
         clock: Clock,
@@ -67,19 +77,22 @@ impl Commands {
         source: ConfigSource,
         paths: StatePaths,
     ) -> Self {
-        let (orders, mut waiting) = mpsc::unbounded_channel();
-        let agent = agents.clone();
-        let desk = Arc::new(Desk { journal, clock, agents: agent, source, paths, reload: OnceLock::new() });
-        let worker = desk.clone();
-        tokio::spawn(async move {
-            while let Some((command, order)) = waiting.recv().await {
-                // A panic in one command ends no other.
-                if tokio::spawn(worker.clone().carry_out(command, order)).await.is_err() {
-                    tracing::error!(target: "whatsapp/inbound", "a command failed unexpectedly; it is taken up after a restart");
+        let desk = Desk { journal, clock, agents: agents.clone(), source, paths, reload: OnceLock::new() };
+        Self { activation: HashMap::new(), agents, orders: HashMap::new(), desk: Arc::new(desk) }
+    }
+
+    /// The queue of an account. None waits for another account's commands.
+    fn queue(&mut self, account: &AccountId) -> &mpsc::Sender<(Command, Order)> {
+        self.orders.entry(account.clone()).or_insert_with(|| {
+            let (orders, mut waiting) = mpsc::channel(MOST_WAITING);
+            let desk = self.desk.clone();
+            tokio::spawn(async move {
+                while let Some((command, order)) = waiting.recv().await {
+                    desk.serve(command, order).await;
                 }
-            }
-        });
-        Self { activation: HashMap::new(), agents, orders, desk }
+            });
+            orders
+        })
     }
 
     /// Who applies an edited file, so that an edit by chat holds before it is confirmed.
@@ -113,8 +126,15 @@ impl Commands {
         if let (Command::Activation(Some(mode)), ChatKind::Group) = (&command, order.run.dispatch.chat) {
             self.activation.insert(order.call.session.clone(), *mode);
         }
-        if self.orders.send((command, order)).is_err() {
-            tracing::error!(target: "whatsapp/inbound", "a command came too late; it is taken up after a restart");
+        match self.queue(&order.run.message.account).try_send((command, order)) {
+            Ok(()) => {}
+            Err(TrySendError::Full((_, order))) => {
+                let cause = format!("{MOST_WAITING} commands of the account wait");
+                self.desk.journal.set_aside(&order.run.keys(), IgnoreReason::CommandsBusy, &cause);
+            }
+            Err(TrySendError::Closed(_)) => {
+                tracing::error!(target: "whatsapp/inbound", "a command came too late; it is taken up after a restart");
+            }
         }
     }
 }
@@ -130,17 +150,36 @@ struct Desk {
 }
 
 impl Desk {
-    async fn carry_out(self: Arc<Self>, command: Command, order: Order) {
-        let done = match command {
+    /// Carries a command out, or gives it up. A panic in one ends no other.
+    async fn serve(self: &Arc<Self>, command: Command, order: Order) {
+        let (id, keys) = (order.run.message.id.clone(), order.run.keys());
+        if let Err(error) = self.journal.begin(&keys).await {
+            tracing::error!(target: "whatsapp/inbound", %id, %error, "a command is not begun; it is taken up after a restart");
+            return;
+        }
+        let mut cause = String::new();
+        for _ in 0..TRIES {
+            let work = self.clone().carry_out(command.clone(), order.clone());
+            match tokio::spawn(quietly(work)).await {
+                Ok(Ok(())) => return self.journal.survived(&keys),
+                // The gateway stops, and the next process takes it up.
+                Ok(Err(StoreError::Closed)) => return,
+                Ok(Err(error)) => cause = error.to_string(),
+                Err(error) if error.is_cancelled() => return,
+                Err(_) => "a panic".clone_into(&mut cause),
+            }
+            tracing::error!(target: "whatsapp/inbound", %id, cause, "a command could not be carried out");
+        }
+        self.journal.set_aside(&keys, IgnoreReason::Internal, &cause);
+    }
+
+    async fn carry_out(self: Arc<Self>, command: Command, order: Order) -> Result<(), StoreError> {
+        match command {
             Command::Reset { rest } => self.reset(rest, &order).await,
-            other => match self.reply(other, &order).await {
-                Ok(text) => self.answer(&text, &order).await,
-                Err(error) => Err(error),
-            },
-        };
-        if let Err(error) = done {
-            let id = &order.run.message.id;
-            tracing::error!(target: "whatsapp/inbound", %id, %error, "a command could not be carried out; it is taken up after a restart");
+            other => {
+                let text = self.reply(other, &order).await?;
+                self.answer(&text, &order).await
+            }
         }
     }
 

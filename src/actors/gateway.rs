@@ -6,8 +6,9 @@
 mod doors;
 mod media;
 mod reload;
+mod starts;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +24,7 @@ use crate::actors::supervisor::{
 };
 use crate::actors::watcher::WatcherActor;
 use crate::actors::web_version::{ApplyVersion, TellRenewals, VersionRenewed, WebVersionActor};
+use crate::backoff;
 use crate::clock::{Clock, UnixMs};
 use crate::config::Places;
 use crate::config::file::{self, ConfigSource};
@@ -132,12 +134,18 @@ impl Gateway {
         let (events, _) = broadcast::channel(256);
         let router_addr = router.clone();
         let started_at = boot.clock.now();
+        let start_delays = match boot.only {
+            None => starts::note(&journal, started_at, config.accounts.len()).await,
+            Some(_) => Vec::new(),
+        };
         let addr = GatewayActor {
             config: config.clone(),
             revision: 1,
             fingerprint: loaded.fingerprint,
             places: loaded.places,
             started_at,
+            start_delays,
+            fallen: HashMap::new(),
             accounts: BTreeMap::new(),
             statuses: BTreeMap::new(),
             last_reload: serde_json::Value::Null,
@@ -197,6 +205,10 @@ pub struct GatewayActor {
     fingerprint: u64,
     places: Arc<Places>,
     started_at: UnixMs,
+    /// How long accounts wait at the start of the process.
+    start_delays: Vec<Duration>,
+    /// Supervisors that failed: how often in a row, and when last.
+    fallen: HashMap<AccountId, (u32, UnixMs)>,
     accounts: BTreeMap<AccountId, Addr<SupervisorActor>>,
     statuses: BTreeMap<AccountId, AccountStatus>,
     last_reload: serde_json::Value,
@@ -222,8 +234,9 @@ impl Actor for GatewayActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        for account in self.config.accounts.keys().cloned().collect::<Vec<_>>() {
-            self.start_account(&account, ctx);
+        for (n, account) in self.config.accounts.keys().cloned().collect::<Vec<_>>().into_iter().enumerate() {
+            let wait = self.start_delays.get(n).copied().unwrap_or_default();
+            self.start_account_after(&account, wait, ctx);
         }
         if self.only.is_none() {
             // Not at once: a machine without a clock of its own learns the date after it started.
@@ -244,6 +257,11 @@ impl Actor for GatewayActor {
 
 impl GatewayActor {
     fn start_account(&mut self, id: &AccountId, ctx: &mut Context<Self>) {
+        self.start_account_after(id, Duration::ZERO, ctx);
+    }
+
+    /// Starts an account that does not connect before `wait` is over.
+    fn start_account_after(&mut self, id: &AccountId, wait: Duration, ctx: &mut Context<Self>) {
         let Some(account) = self.config.account(id).cloned() else { return };
         if self.only.as_ref().is_some_and(|only| only != id) {
             return;
@@ -255,7 +273,8 @@ impl GatewayActor {
             ctx.address().recipient::<AccountChanged>(),
             ctx.address().recipient::<SupervisorGone>(),
             self.only.is_some(),
-        );
+        )
+        .connecting_after(wait);
         self.accounts.insert(id.clone(), supervisor.start());
     }
 
@@ -287,6 +306,8 @@ impl GatewayActor {
 
 /// How often old rows are deleted.
 const PRUNE_EVERY: Duration = Duration::from_secs(3600);
+/// A supervisor that lived longer than this, in milliseconds, did not fail in a row.
+const STEADY: UnixMs = 10 * 60_000;
 /// When they are looked for first.
 const FIRST_PRUNE: Duration = Duration::from_secs(600);
 
@@ -320,10 +341,35 @@ impl Handler<SupervisorGone> for GatewayActor {
     type Result = ();
 
     fn handle(&mut self, SupervisorGone(id): SupervisorGone, ctx: &mut Self::Context) {
-        if !self.stopping && self.accounts.contains_key(&id) {
-            tracing::error!(target: "web-reconnect", account = %id, "the account's supervisor failed and is started anew");
-            self.start_account(&id, ctx);
+        if self.stopping || !self.accounts.contains_key(&id) {
+            return;
         }
+        let now = self.cx.clock.now();
+        let (times, last) = self.fallen.entry(id.clone()).or_insert((0, now));
+        if now - *last > STEADY {
+            *times = 0;
+        }
+        (*times, *last) = (*times + 1, now);
+        let wait = backoff::delay(&self.config.web.reconnect, *times, rand::random());
+        tracing::error!(
+            target: "web-reconnect", account = %id, times = *times, ?wait,
+            "the account's supervisor failed and is started anew"
+        );
+        if let Some(status) = self.statuses.get_mut(&id) {
+            status.connected = false;
+            status.state = "backoff".to_owned();
+            status.state_text =
+                format!("a part of Verso failed; the account starts again in {} s", wait.as_secs().max(1));
+            status.next_step = Some("see what failed: verso logs".to_owned());
+            let status = Box::new(status.clone());
+            self.publish(GatewayEvent::Account(status));
+        }
+        ctx.run_later(wait, move |me, ctx| {
+            // It may have been taken out of the configuration meanwhile, and put in again.
+            if !me.stopping && me.accounts.get(&id).is_some_and(|supervisor| !supervisor.connected()) {
+                me.start_account(&id, ctx);
+            }
+        });
     }
 }
 
@@ -353,8 +399,15 @@ impl Handler<Shutdown> for GatewayActor {
         self.stopping = true;
         let accounts: Vec<_> = std::mem::take(&mut self.accounts).into_values().collect();
         let (router, agents) = (self.router.clone(), self.agents.clone());
-        let journal = self.cx.socket.journal.clone();
+        let (journal, linking_only) = (self.cx.socket.journal.clone(), self.only.is_some());
         Box::pin(async move {
+            // However it ends from here on, it was asked to.
+            if let Err(error) = journal.stops_gracefully().await {
+                tracing::warn!(target: "gateway", %error, "what is at work counts as cut off");
+            }
+            if !linking_only {
+                starts::forget(&journal).await;
+            }
             // What still waits for its writer's next words is answered with the rest.
             let _ = router.send(FlushBatches).await;
             // Running agents may finish and their answers leave before the links close.

@@ -64,6 +64,8 @@ pub struct GatewayStatus {
     pub accounts: Vec<AccountStatus>,
     /// Conversions of files that ran into their time limit and hold a thread each until the process ends.
     pub stuck_conversions: usize,
+    /// Rows of the journal that could not be read since the start.
+    pub unreadable: crate::store::journal::Unreadable,
 }
 
 /// State of one account (field names of behaviour.md 16.1).
@@ -130,6 +132,8 @@ pub struct AccountStatus {
     pub outbox: crate::store::journal::OutboxCounts,
     /// Chats with a person in which no phone has confirmed what was sent, also not under the person's other address.
     pub unconfirmed: Vec<UnconfirmedChat>,
+    /// Messages that Verso failed at or that nobody can read.
+    pub set_aside: crate::store::journal::SetAside,
     /// Messages answered, held and dropped by reason code since the start.
     pub counters: std::collections::BTreeMap<String, u64>,
     /// Chats in which the agent keeps silent because the owner takes part.

@@ -11,8 +11,11 @@
 //! ```
 //!
 //! They run on the system's own thread and never block: clients run on the shared tokio pool, files in `spawn_blocking`, SQLite on the
-//! journal's own thread. A panic in a supervisor or socket restarts that account; the router and the agent actor belong to all
-//! accounts, so a panic there ends the process loudly and what they had in hand is taken up from the journal.
+//! journal's own thread. A panic in a supervisor or socket restarts that account. The router and the agent actor belong to all accounts:
+//! there a panic at one message drops that message with a reason of its own, and any other ends the process loudly, and what they had in
+//! hand is taken up from the journal. A message that one process after another ends with is left alone ([`MOST_TRIES`]).
+//!
+//! [`MOST_TRIES`]: crate::store::journal::MOST_TRIES
 
 pub mod agent;
 mod commands;
@@ -20,12 +23,14 @@ pub mod gateway;
 pub mod messages;
 pub mod router;
 mod sending;
+mod shield;
 pub mod socket;
 pub mod supervisor;
 pub mod watcher;
 pub mod web_version;
 
 pub use commands::ACTIVATION_FACTS;
+pub use shield::is_quiet;
 
 /// Ends the process when an actor that everything depends on panics.
 struct LoudExit(&'static str);

@@ -5,6 +5,7 @@
 
 mod batches;
 mod handover;
+mod left;
 pub(in crate::actors) mod pairing;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -16,6 +17,7 @@ use crate::actors::LoudExit;
 use crate::actors::agent::{AgentActor, RunAgents, SawMember};
 use crate::actors::commands::{ACTIVATION_FACTS, Commands, Order};
 use crate::actors::messages::Reload;
+use crate::actors::shield::shielded;
 use crate::actors::socket::Gesture;
 use crate::actors::supervisor::SupervisorActor;
 use crate::clock::{Clock, UnixMs};
@@ -331,47 +333,20 @@ impl RouterActor {
         }
     }
 
-    /// Takes up what an earlier process left. Called in the order of the messages, so that context goes with the question after it.
-    fn recover(&mut self, left: Left, ctx: &mut Context<Self>) {
-        let judged = left.row.state != InboundState::New;
-        let verdict = serde_json::from_value::<Decision>(left.row.decision.clone()).ok().filter(|_| judged);
-        let (begun, carried) = (left.begun(), left.carried().map(str::to_owned));
-        let mut verdict = verdict.map(|decision| decision.verdict);
-        if let Some(Verdict::Dispatch(dispatch)) = &mut verdict
-            && dispatch.runs.iter().any(|run| !left.done(&run.session))
-        {
-            dispatch.runs.retain(|run| !left.done(&run.session));
+    /// Does the work on messages. A panic drops them and leaves everything else as it is: all that the router keeps are maps, whose
+    /// entries do not depend on one another.
+    fn guard(&mut self, keys: &[MessageKey], work: impl FnOnce(&mut Self)) {
+        if shielded(|| work(self)).is_err() {
+            self.set_aside(keys, IgnoreReason::Internal, "a panic of the router");
         }
-        let Left { mut row, ours } = left;
-        // Who was let in before the restart and is not any more gets no answer: the config or the approvals may have changed since.
-        if verdict.is_some() {
-            let received = InboundReceived { connected_at: Some(row.received_at), message: row.message.clone(), ours };
-            if self.is_shut_out(&received) {
-                return self.take(received, Seen::Judged, ctx);
-            }
+    }
+
+    /// Gives messages up that cannot be handled.
+    fn set_aside(&mut self, keys: &[MessageKey], reason: IgnoreReason, cause: &str) {
+        for key in keys {
+            self.count(&key.account, reason.code());
         }
-        match (verdict, self.config.account(&row.message.account).cloned()) {
-            (Some(Verdict::Hold(hold)), _) => self.hold_again(&row.message, &hold),
-            (Some(Verdict::Dispatch(mut dispatch)), Some(account))
-                if (dispatch.command.is_none() || carried.is_some())
-                    && !account.rules.listen_only
-                    && !self.is_silenced(&row.message) =>
-            {
-                // Who has answered part of it, or a command before it, would have a second turn in a batch.
-                let alone = begun || carried.is_some();
-                if let Some(text) = carried {
-                    dispatch.command = None;
-                    row.message.content = row.message.content.with_text(text);
-                }
-                self.admit(row.message, dispatch, account, alone, ctx);
-            }
-            // Judged as of when it came in, so that the pause of the restart does not count against it. Who may use a command is asked
-            // again: the config may have been edited since.
-            _ => {
-                let received = InboundReceived { connected_at: Some(row.received_at), message: row.message, ours };
-                self.take(received, if judged { Seen::Judged } else { Seen::Unjudged }, ctx);
-            }
-        }
+        self.journal.set_aside(keys, reason, cause);
     }
 
     /// The rules in force drop a message that was let in by earlier ones. Its age does not count: the pause of the restart made it older.
@@ -466,7 +441,8 @@ impl Handler<InboundReceived> for RouterActor {
     type Result = ();
 
     fn handle(&mut self, received: InboundReceived, ctx: &mut Self::Context) {
-        self.take(received, Seen::Now, ctx);
+        let key = received.message.key();
+        self.guard(std::slice::from_ref(&key), |me| me.take(received, Seen::Now, ctx));
     }
 }
 
@@ -490,7 +466,7 @@ impl Handler<AccountOnline> for RouterActor {
             Ok(left) => {
                 // The owner's words come behind what they keep from being answered.
                 left.iter().filter_map(Left::own_words).for_each(|message| me.note_handover(message));
-                left.into_iter().for_each(|left| me.recover(left, ctx));
+                me.take_up(left.into(), ctx);
             }
             Err(error) => {
                 tracing::error!(target: "whatsapp/inbound", %account, %error, "what an earlier process left cannot be read; the next connection tries again");

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use tokio::runtime::Handle as Pool;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use crate::actors::router::InboundReceived;
 use crate::actors::web_version::{GetVersion, WebVersionActor};
@@ -102,6 +102,9 @@ pub struct AbandonSocket;
 
 /// How long WhatsApp may take to hear that a device is given up.
 const UNLINK_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long the last tasks of a closed link may take to let go of its folder before somebody tries to open the next one.
+const RELEASE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Unlinks this device at WhatsApp, best effort. Sent by the supervisor.
 #[derive(Message)]
@@ -205,11 +208,19 @@ pub struct SocketActor {
     close_when_open: bool,
     /// It ends when a phone accepted the device, instead of logging in.
     pairing_only: bool,
-    /// Kept until the link is closed: two links on one folder would fork its keys.
-    lock: Option<AccountLock>,
+    /// The lock of the folder, until the link takes it: two links on one folder would fork its keys.
+    lock: Option<Held>,
+    /// Tells that nothing of the link touches the folder any more.
+    released: Option<oneshot::Receiver<()>>,
     /// Tasks on the client runtime that must not outlive this actor.
     tasks: Vec<AbortOnDrop>,
     _guard: ExitGuard,
+}
+
+/// The lock of an account's folder, which tells when it goes. Its fields go in this order.
+struct Held {
+    _lock: AccountLock,
+    _released: oneshot::Sender<()>,
 }
 
 /// Ends a task of the client runtime when the actor ends, also by a panic.
@@ -247,6 +258,7 @@ impl SocketActor {
     ) -> Self {
         let addresses = Addresses::new(spec.account.clone(), cx.journal.clone());
         let guard = ExitGuard { generation, reports: reports.clone() };
+        let (held, released) = oneshot::channel();
         Self {
             spec,
             cx,
@@ -258,7 +270,8 @@ impl SocketActor {
             drain: watch::channel(None).0,
             close_when_open: false,
             pairing_only: false,
-            lock: Some(lock),
+            lock: Some(Held { _lock: lock, _released: held }),
+            released: Some(released),
             tasks: Vec::new(),
             _guard: guard,
         }
@@ -299,11 +312,12 @@ impl Actor for SocketActor {
         ));
         let links = self.cx.links.clone();
         let spec = self.spec.clone();
+        let lock = self.lock.take();
         let me = ctx.address().recipient();
         let version = self.cx.version.send(GetVersion);
         self.cx.pool.spawn(async move {
             let version = version.await.map_or(BUILT_IN, |in_use| in_use.version);
-            let opened = links.open_as(version, spec, sink).await.map_err(|e| match e {
+            let opened = links.open_under(version, spec, sink, Box::new(lock)).await.map_err(|e| match e {
                 OpenError::Locked { .. } => DownReason::Locked { detail: e.to_string() },
                 other => DownReason::Internal { detail: other.to_string() },
             });
@@ -358,6 +372,16 @@ impl Handler<Opened> for SocketActor {
         );
         let pump = self.cx.pool.spawn(pump.run(self.drain.subscribe()));
         self.tasks = vec![AbortOnDrop(run.abort_handle()), AbortOnDrop(pump.abort_handle())];
+        // A connection that sends nothing any more is none: it ends in sight of everybody and comes back.
+        let me = ctx.address().recipient::<Ended>();
+        self.cx.pool.spawn(async move {
+            let detail = match pump.await {
+                Err(error) if error.is_cancelled() => return,
+                Err(_) => "the sending of this account's messages failed unexpectedly",
+                Ok(()) => "the sending of this account's messages ended",
+            };
+            me.do_send(Ended(DownReason::Internal { detail: detail.to_owned() }));
+        });
     }
 }
 
@@ -369,12 +393,15 @@ impl Handler<Ended> for SocketActor {
         if let Some(link) = self.link.take() {
             let reports = self.reports.clone();
             let generation = self.generation;
-            let lock = self.lock.take();
-            // The store is flushed and released before the supervisor may open the next link on it.
+            let released = self.released.take();
+            // The store is flushed and released before the supervisor may open the next link on it. What does not let go keeps the lock,
+            // so that the next link cannot be opened, and is tried again.
             self.cx.pool.spawn(async move {
                 link.close().await;
                 drop(link);
-                drop(lock);
+                if let Some(released) = released {
+                    let _ = tokio::time::timeout(RELEASE_PATIENCE, released).await;
+                }
                 reports.do_send(SocketReport { generation, what: Report::Down(reason) });
             });
         }

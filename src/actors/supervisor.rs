@@ -95,6 +95,10 @@ pub struct SupervisorActor {
     gone: Recipient<SupervisorGone>,
     /// Runs for a login only: nothing but linking.
     linking_only: bool,
+    /// It does not connect by itself before this is over.
+    connect_after: std::time::Duration,
+    /// Until when that is, while it waits.
+    waits_until: Option<UnixMs>,
     machine: LinkMachine,
     queue: VecDeque<Action>,
     busy: bool,
@@ -154,6 +158,8 @@ impl SupervisorActor {
             gateway,
             gone,
             linking_only,
+            connect_after: std::time::Duration::ZERO,
+            waits_until: None,
             machine: LinkMachine::default(),
             queue: VecDeque::new(),
             busy: false,
@@ -184,6 +190,30 @@ impl SupervisorActor {
             phone: Phone::default(),
             groups: Groups::default(),
         }
+    }
+
+    /// It connects by itself only after this time; a person who asks does not wait for that.
+    #[must_use]
+    pub fn connecting_after(mut self, wait: std::time::Duration) -> Self {
+        self.connect_after = wait;
+        self
+    }
+
+    /// Connects when the account is enabled and linked.
+    fn enable(&mut self, ctx: &mut Context<Self>) {
+        if self.connect_after.is_zero() || !self.linked {
+            self.input(Input::Enable { linked: self.linked }, ctx);
+            return;
+        }
+        let wait = UnixMs::try_from(self.connect_after.as_millis()).unwrap_or(UnixMs::MAX);
+        self.waits_until = Some(self.cx.clock.now().saturating_add(wait));
+        self.publish();
+        ctx.run_later(self.connect_after, |me, ctx| {
+            if me.waits_until.is_some() && !me.ended && me.account.link.enabled {
+                me.read_credentials();
+                me.input(Input::Enable { linked: me.linked }, ctx);
+            }
+        });
     }
 
     fn id(&self) -> &AccountId {
@@ -228,6 +258,7 @@ impl SupervisorActor {
 
     fn input(&mut self, input: Input, ctx: &mut Context<Self>) {
         let now = self.cx.clock.now();
+        self.waits_until = None;
         let before = self.machine.state().code();
         let actions = self.machine.on(input, &self.web, now, &mut rand::rng());
         self.queue.extend(actions);
@@ -311,7 +342,7 @@ impl Actor for SupervisorActor {
         self.read_credentials();
         self.recall_phone(ctx);
         if self.account.link.enabled && !self.linking_only {
-            self.input(Input::Enable { linked: self.linked }, ctx);
+            self.enable(ctx);
         } else if self.linking_only {
             // A login of its own never connects an account that is linked already.
             self.input(Input::Enable { linked: false }, ctx);

@@ -73,6 +73,10 @@ fn inbound(row: &Value) -> Value {
         out["chat"] = json!(message.chat.to_string());
         out["sender"] = json!(sender);
         out["fromMe"] = json!(message.from_me);
+    } else {
+        for key in ["account", "chat", "sender"] {
+            out[key] = row[key].clone();
+        }
     }
     let reason = decision.as_ref().and_then(|d| match &d.verdict {
         Verdict::Dispatch(_) => None,
@@ -249,6 +253,14 @@ fn step(reason: IgnoreReason, trace: &[Gate], message: &InboundMessage, who: &st
         R::ActivationNotOwner | R::CommandNotAuthorized => {
             format!("\"{who}\" in {key} may command, as an owner; let an owner do it instead, if that is too much")
         }
+        R::Internal => {
+            format!("ask {who} to write again, in other words; report what verso logs says, without the message")
+        }
+        R::Poison => format!(
+            "ask {who} to write again, in other words; report how the gateway ended (verso logs, journalctl), without the message"
+        ),
+        R::Unreadable => format!("ask {who} to write again; restore a backup when more rows cannot be read"),
+        R::CommandsBusy => "write the command again".to_owned(),
         R::ListenOnly => format!("set {key} to false"),
         R::Handover
         | R::StatusOrBroadcast

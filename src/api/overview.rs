@@ -56,6 +56,7 @@ pub fn account(status: &AccountStatus) -> ChannelAccount {
         handover: status.handover,
         listen_only: status.listen_only,
         unconfirmed: status.unconfirmed.clone(),
+        set_aside: status.set_aside.clone(),
     }
 }
 
@@ -123,7 +124,7 @@ pub(super) async fn status(api: &Api) -> Result<Value, ErrorShape> {
             }
         })
         .collect();
-    Ok(json!({
+    let mut answer = json!({
         "linkChannel": {
             "id": CHANNEL, "label": CHANNEL_LABEL,
             "linked": default.is_some_and(|a| a.linked), "authAgeMs": default.and_then(|a| a.auth_age_ms),
@@ -139,7 +140,9 @@ pub(super) async fn status(api: &Api) -> Result<Value, ErrorShape> {
         "configProblems": status.config_problems,
         "ignored": ignored_by_account(&status),
         "webVersion": web_version(&status, api.clock.now()),
-    }))
+    });
+    unreadable(&mut answer, &status);
+    Ok(answer)
 }
 
 /// Messages that nobody answers since the start, by account and reason.
@@ -168,7 +171,7 @@ pub(super) async fn channels_status(api: &Api, params: &Params) -> Result<Value,
     let accounts: Vec<ChannelAccount> = status.accounts.iter().map(account).collect();
     let mut issues: Vec<StatusIssue> = accounts.iter().flat_map(|a| issue(a).into_iter().chain(unsaved(a))).collect();
     issues.extend(stuck(&status));
-    Ok(json!({
+    let mut answer = json!({
         "ts": api.clock.now(),
         "channelOrder": [CHANNEL],
         "channelLabels": {CHANNEL: CHANNEL_LABEL},
@@ -183,7 +186,16 @@ pub(super) async fn channels_status(api: &Api, params: &Params) -> Result<Value,
         "revision": status.revision,
         "lastReload": status.last_reload,
         "configProblems": status.config_problems,
-    }))
+    });
+    unreadable(&mut answer, &status);
+    Ok(answer)
+}
+
+/// Rows of the journal that could not be read since the start (`unreadableRows`); absent when there is none.
+fn unreadable(answer: &mut Value, status: &GatewayStatus) {
+    if status.unreadable != Default::default() {
+        answer["unreadableRows"] = json!(status.unreadable);
+    }
 }
 
 /// Conversions that never end.

@@ -414,6 +414,13 @@ pub struct ChannelAccount {
     /// Verso: chats with a person in which no phone has confirmed what was sent.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub unconfirmed: Vec<crate::actors::messages::UnconfirmedChat>,
+    /// Verso: messages that it failed at or that nobody can read (`total`, `newest`); absent when there is none.
+    #[serde(skip_serializing_if = "nothing_aside")]
+    pub set_aside: crate::store::journal::SetAside,
+}
+
+fn nothing_aside(aside: &crate::store::journal::SetAside) -> bool {
+    aside.total == 0
 }
 
 /// Who an account is on WhatsApp.

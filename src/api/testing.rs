@@ -84,6 +84,7 @@ impl Script {
             phone: crate::policy::phone_watch::PhoneSeen::default(),
             outbox: crate::store::journal::OutboxCounts { waiting: 2, failed: 1, expired: 0 },
             unconfirmed: Vec::new(),
+            set_aside: crate::store::journal::SetAside::default(),
             counters: std::collections::BTreeMap::default(),
             handover: crate::policy::handover::HandoverCount::default(),
             listen_only: false,
@@ -115,6 +116,7 @@ impl Handler<GetStatus> for Script {
             web_version: WebVersionStatus::unknown(),
             accounts: vec![self.account("home"), self.account("work")],
             stuck_conversions: 0,
+            unreadable: crate::store::journal::Unreadable::default(),
         }
     }
 }

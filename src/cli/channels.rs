@@ -21,7 +21,7 @@ use crate::policy::phone_watch::{PhoneSeen, PhoneState};
 use crate::policy::reason::ignored;
 use crate::policy::web_version::{VersionInUse, VersionSource};
 use crate::store::credentials::{LinkFiles, auth_dir, link_state, remove};
-use crate::store::journal::OutboxCounts;
+use crate::store::journal::{OutboxCounts, Unreadable};
 use crate::store::lock::{AccountLock, GatewayLock};
 
 /// Arguments of `verso channels`.
@@ -329,6 +329,31 @@ fn unconfirmed_line(account: &ChannelAccount, now: UnixMs) -> Option<String> {
     })
 }
 
+/// Messages that came to nothing through Verso: `  set aside: 2 messages: 3EB0… (poison), 3EB1… (unreadable)`.
+fn aside_line(account: &ChannelAccount) -> Option<String> {
+    let aside = &account.set_aside;
+    let named: Vec<String> = aside.newest.iter().take(5).map(|m| format!("{} ({})", m.message_id, m.reason)).collect();
+    let more = if aside.total > named.len() as u64 { ", …" } else { "" };
+    let what = if aside.total == 1 { "message" } else { "messages" };
+    (aside.total > 0).then(|| {
+        format!("  set aside: {} {what}: {}{more} (verso why <message-id> tells more)", aside.total, named.join(", "))
+    })
+}
+
+/// What of the journal could not be read: `Unreadable in state.db since the start: 1 of inbound, 2 of facts.`
+fn unreadable_line(answer: &Value) -> Option<String> {
+    let rows: Unreadable = serde_json::from_value(answer["unreadableRows"].clone()).unwrap_or_default();
+    let tables = [(rows.inbound, "inbound"), (rows.outbox, "outbox"), (rows.facts, "facts")];
+    let words: Vec<String> =
+        tables.iter().filter(|(n, _)| *n > 0).map(|(n, table)| format!("{n} of {table}")).collect();
+    (!words.is_empty()).then(|| {
+        format!(
+            "Rows of state.db that could not be read since the start: {}. The others are served; verso logs names them.",
+            words.join(", ")
+        )
+    })
+}
+
 /// `WhatsApp Web 2.3000.1044017588 (looked up 3h ago)`, and how the last look-up failed.
 fn version_line(shown: &Value, now: UnixMs) -> Option<String> {
     let VersionInUse { version, source, since } = serde_json::from_value(shown.clone()).ok()?;
@@ -353,6 +378,7 @@ pub(super) fn status_lines(answer: &Value, now: UnixMs, colour: bool) -> Vec<Str
         lines.extend(handover_line(account, now).map(|line| paint(colour, Tone::Faint, &line)));
         lines.extend(unconfirmed_line(account, now).map(|line| paint(colour, Tone::Bad, &line)));
         lines.extend(ignored_line(account).map(|line| paint(colour, Tone::Faint, &line)));
+        lines.extend(aside_line(account).map(|line| paint(colour, Tone::Bad, &line)));
     }
     if lines.is_empty() {
         lines.push("No accounts configured.".into());
@@ -367,6 +393,7 @@ pub(super) fn status_lines(answer: &Value, now: UnixMs, colour: bool) -> Vec<Str
         }
         lines.push("- Run: verso logs --follow".into());
     }
+    lines.extend(unreadable_line(answer).map(|line| paint(colour, Tone::Bad, &line)));
     let config = config_lines(answer);
     if !config.is_empty() {
         lines.push(String::new());

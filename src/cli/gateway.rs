@@ -386,6 +386,11 @@ fn log_panics() {
     let usual = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        if crate::actors::is_quiet() {
+            // Standard error is a log, too.
+            tracing::error!(target: telemetry::target::GATEWAY, place, "panic at a message, which its text might quote");
+            return;
+        }
         let text = panic.payload_as_str().unwrap_or("unknown cause");
         tracing::error!(target: telemetry::target::GATEWAY, place, "panic: {text}");
         usual(panic);

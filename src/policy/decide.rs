@@ -56,6 +56,10 @@ pub struct View<'a> {
 
 /// Judges one message.
 pub fn decide(message: &InboundMessage, view: &View<'_>) -> Decision {
+    #[cfg(feature = "demo")]
+    if let Content::Body(body) = &message.content {
+        crate::fault::text("decide", body.text.as_deref());
+    }
     let mut judge = Judge { message, view, effects: Vec::new(), trace: Vec::with_capacity(8) };
     let verdict = judge.run().unwrap_or_else(|reason| Verdict::Drop { reason });
     Decision { verdict, effects: judge.effects, trace: judge.trace, revision: view.revision }

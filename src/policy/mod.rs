@@ -15,6 +15,7 @@ pub mod pairing;
 pub mod phone_watch;
 pub mod reason;
 pub mod receipts;
+pub mod start_pace;
 pub mod web_version;
 
 #[cfg(test)]

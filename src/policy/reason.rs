@@ -79,6 +79,14 @@ reasons! {
     SelfChatOff = "self-chat-off", "notes in the account's own chat start no run (selfChatMode is false); commands do";
     /// Open in a backup.
     Restored = "restored", "it was open when the state was backed up, and the gateway of that time may have answered it since";
+    /// Verso failed at it.
+    Internal = "internal-error", "Verso itself failed while it was at work on the message; verso logs says where";
+    /// Verso ended at it again and again.
+    Poison = "poison", "Verso ended three times while it was at work on the message, which is left alone now";
+    /// What is stored of it makes no sense.
+    Unreadable = "unreadable", "what is stored of the message in state.db cannot be read";
+    /// Too many commands wait.
+    CommandsBusy = "commands-busy", "too many commands of the account were waiting to be carried out";
     /// `/activation` by somebody else than an owner.
     ActivationNotOwner = "activation-not-owner", "only an owner may change the group's activation";
     /// A command by somebody who may use none, or not this one.
@@ -116,6 +124,10 @@ impl IgnoreReason {
             | R::OwnInGroup
             | R::SelfChatOff
             | R::Restored
+            | R::Internal
+            | R::Poison
+            | R::Unreadable
+            | R::CommandsBusy
             | R::ActivationNotOwner => false,
         }
     }

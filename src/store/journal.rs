@@ -10,11 +10,15 @@
 
 mod account;
 mod address;
+mod aside;
+mod asked;
+mod attempts;
 pub mod copy;
 mod facts;
 mod lookup;
 mod media;
 mod outbox;
+mod recovery;
 mod rows;
 mod schema;
 mod sessions;
@@ -32,24 +36,24 @@ use tokio::sync::oneshot;
 
 use crate::clock::UnixMs;
 use crate::event::{InboundMessage, MessageKey};
-use crate::ids::{AccountId, MessageId};
+use crate::ids::MessageId;
 use crate::store::StoreError;
 
 pub use account::AccountOutbox;
 pub use address::{Silent, Unconfirmed};
+pub use aside::{AsideMessage, SetAside, Unreadable};
+pub use attempts::MOST_TRIES;
 pub use lookup::{facts_at, look_up};
 pub use outbox::OutboxCounts;
 pub use rows::{InboundRow, InboundState, Left, OutboxPart, OutboxRow, OutboxState};
 pub use sessions::Carried;
 pub use settle::{Aside, Turn};
 
-use outbox::Tally;
-use rows::inbound_row;
+use aside::Asides;
+use asked::Requests;
+use attempts::Attempts;
+use outbox::{Tally, UnderWay};
 use writer::{Job, Order, Writer, damaged, in_savepoint, may_pass};
-
-/// By account and chat: the last message that an agent answered. Worked out once for a query and not for each of its rows.
-const LAST_ANSWERED: &str = "SELECT account, chat, max(seq) AS answered FROM inbound
-    WHERE state = 'answered' AND json_extract(decision, '$.verdict.command') IS NULL GROUP BY account, chat";
 
 /// Handle of the journal; clones share the one writer.
 #[derive(Clone)]
@@ -60,6 +64,12 @@ pub struct Journal {
     /// The last row that an earlier process wrote.
     inherited: i64,
     tally: Tally,
+    asides: Asides,
+    attempts: Attempts,
+    /// Parts that are being handed to a connection.
+    under_way: UnderWay,
+    /// What was sent lately, and who asks for it again.
+    requests: Requests,
 }
 
 impl Journal {
@@ -78,6 +88,11 @@ impl Journal {
         let prepared = path.parent().unwrap_or(Path::new("")).join("media").join("outbound");
         let tally = Tally::open(&connection, prepared)
             .map_err(|e| StoreError::Damaged { path: path.to_path_buf(), cause: e.to_string() })?;
+        let asides = Asides::default();
+        asides
+            .load(&connection)
+            .and_then(|()| asides.clear_facts(&connection))
+            .map_err(|e| StoreError::Damaged { path: path.to_path_buf(), cause: e.to_string() })?;
         let (orders, inbox) = mpsc::channel();
         let commits = Arc::new(AtomicU64::new(0));
         let counter = commits.clone();
@@ -90,7 +105,8 @@ impl Journal {
                 writer.run(&inbox);
             })
             .map_err(StoreError::io("start the writer of", path))?;
-        Ok(Self { orders, commits, clock, inherited, tally })
+        let (attempts, under_way, requests) = (Attempts::new(), UnderWay::default(), Requests::default());
+        Ok(Self { orders, commits, clock, inherited, tally, asides, attempts, under_way, requests })
     }
 
     /// Transactions committed since it was opened.
@@ -170,11 +186,12 @@ impl Journal {
     /// # Errors
     /// When they are not on disk; none of them must be acknowledged then.
     pub async fn commit(&self, messages: Vec<InboundMessage>) -> Result<Vec<bool>, StoreError> {
-        let now = self.clock.now();
+        let (now, process) = (self.clock.now(), self.attempts.process);
         self.run(move |db| {
+            // With this begins the work on it.
             let mut insert = db.prepare_cached(
-                "INSERT INTO inbound(account, chat, sender, id, sent_at, received_at, message, state)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 'new') ON CONFLICT DO NOTHING",
+                "INSERT INTO inbound(account, chat, sender, id, sent_at, received_at, message, state, tries, tried_in)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 'new', 1, ?8) ON CONFLICT DO NOTHING",
             )?;
             messages
                 .iter()
@@ -188,7 +205,8 @@ impl Journal {
                         key.id.as_str(),
                         m.timestamp,
                         now,
-                        json
+                        json,
+                        process
                     ])?;
                     Ok(rows == 1)
                 })
@@ -223,34 +241,6 @@ impl Journal {
         }
     }
 
-    /// What an earlier process left of an account, oldest first: messages without a decision or an answer, and the group messages that
-    /// are kept as context. What came in since this process opened the journal is on its way already and not listed.
-    ///
-    /// Context are the messages held since the last one of their chat that an agent answered (a command is none), of each chat the
-    /// newest up to its limit. While the disk is full or the file is locked it waits.
-    ///
-    /// # Errors
-    /// When they cannot be read and will not be.
-    pub async fn left(&self, account: &AccountId) -> Result<Vec<Left>, StoreError> {
-        let (account, inherited) = (account.clone(), self.inherited);
-        let read = move |db: &Connection| {
-            db.prepare_cached(&format!(
-                "WITH last AS ({LAST_ANSWERED}), open AS (
-                     SELECT inbound.*, row_number() OVER (PARTITION BY chat, state ORDER BY seq DESC) AS back
-                     FROM inbound LEFT JOIN last USING (account, chat)
-                     WHERE account = ?1 AND seq <= ?2
-                     AND (state IN ('new', 'admitted') OR state = 'held' AND seq > coalesce(last.answered, 0)))
-                 SELECT *, EXISTS (SELECT 1 FROM outbox WHERE outbox.account = open.account AND outbox.id = open.id) AS ours
-                 FROM open WHERE state <> 'held' OR back <= coalesce(json_extract(decision, '$.verdict.limit'), 0) ORDER BY seq"
-            ))?
-            .query_map(params![account.as_str(), inherited], |row| {
-                Ok(Left { row: inbound_row(row)?, ours: row.get("ours")? })
-            })?
-            .collect()
-        };
-        self.run_surely(read, |_| {}).await
-    }
-
     /// Everything known about a message id, inbound or outgoing.
     ///
     /// # Errors
@@ -266,26 +256,53 @@ impl Journal {
     /// When it cannot be done.
     pub async fn prune(&self, journal_before: UnixMs, outbox_before: UnixMs) -> Result<usize, StoreError> {
         let expired = self.expire(outbox_before).await?;
+        // In pages, so that the writer is never held up for long.
+        for old in [
+            "DELETE FROM outbox WHERE seq > ?1 AND seq <= ?2 AND updated_at < ?3 AND state NOT IN ('queued', 'sent')",
+            "DELETE FROM inbound WHERE seq > ?1 AND seq <= ?2 AND received_at < ?3 AND state NOT IN ('new', 'admitted')",
+        ] {
+            let mut after = 0;
+            while let Some(next) = self.run(move |db| prune_page(db, old, after, journal_before)).await? {
+                after = next;
+            }
+        }
+        let asides = self.asides.clone();
         self.run(move |db| {
-            db.execute(
-                "DELETE FROM outbox WHERE updated_at < ?1 AND state NOT IN ('queued', 'sent')",
-                params![journal_before],
-            )?;
-            db.execute(
-                "DELETE FROM inbound WHERE received_at < ?1 AND state IN ('answered', 'held', 'dropped')",
-                params![journal_before],
-            )?;
-            db.execute(
-                "DELETE FROM facts WHERE (key LIKE 'send:%' OR key LIKE 'notice:%' OR key LIKE 'asked:%' OR key LIKE 'via:%' OR key LIKE 'unconfirmed:%') AND updated_at < ?1",
-                params![journal_before],
-            )?;
+            for (from, to) in [
+                ("send:", "send;"),
+                ("notice:", "notice;"),
+                ("asked:", "asked;"),
+                ("unreadable:", "unreadable;"),
+                ("via:", "via;"),
+                ("unconfirmed:", "unconfirmed;"),
+            ] {
+                db.prepare_cached("DELETE FROM facts WHERE key >= ?1 AND key < ?2 AND updated_at < ?3")?
+                    .execute(params![from, to, journal_before])?;
+            }
             if let Some(path) = db.path() {
                 schema::forget_backups(Path::new(path), journal_before);
             }
+            asides.load(db)?;
             Ok(expired)
         })
         .await
     }
+}
+
+/// Rows that one job looks through.
+const PRUNE_PAGE: i64 = 200;
+
+/// Deletes what is old of a page of rows; gives the last of it when there are more.
+fn prune_page(db: &Connection, old: &str, after: i64, before: UnixMs) -> rusqlite::Result<Option<i64>> {
+    let table = if old.contains("FROM outbox") { "outbox" } else { "inbound" };
+    let (last, rows): (Option<i64>, i64) = db
+        .prepare_cached(&format!(
+            "SELECT max(seq), count(*) FROM (SELECT seq FROM {table} WHERE seq > ?1 ORDER BY seq LIMIT {PRUNE_PAGE})"
+        ))?
+        .query_row([after], |r| Ok((r.get(0)?, r.get(1)?)))?;
+    let Some(last) = last else { return Ok(None) };
+    db.prepare_cached(old)?.execute(params![after, last, before])?;
+    Ok((rows == PRUNE_PAGE).then_some(last))
 }
 
 /// A job and whom to answer.
@@ -335,8 +352,9 @@ fn note_decision(
     let (key, decision) = (key.clone(), decision.to_string());
     move |db| {
         db.prepare_cached(
-            "UPDATE inbound SET state = ?5, decision = ?6, decided_at = ?7
-             WHERE account = ?1 AND chat = ?2 AND sender = ?3 AND id = ?4 AND state <> 'answered'",
+            "UPDATE inbound SET state = ?5, decision = ?6, decided_at = ?7, tries = iif(?5 IN ('held', 'dropped'), 0, tries),
+                 tried_in = iif(?5 IN ('held', 'dropped'), NULL, tried_in)
+             WHERE account = ?1 AND chat = ?2 AND sender = ?3 AND id = ?4 AND state <> 'answered' AND aside IS NULL",
         )?
         .execute(params![
             key.account.as_str(),

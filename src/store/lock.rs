@@ -88,7 +88,14 @@ impl AccountLock {
             return Err(StoreError::Unusable(why));
         }
         private_dir(dir)?;
+        let own = format!(" (process {})", std::process::id());
         let file = take(&dir.join("account.lock"), |holder| {
+            if holder == own {
+                return format!(
+                    "the connection before this one has not let go of the WhatsApp account in {} yet; it is waited for",
+                    dir.display()
+                );
+            }
             format!("another process{holder} uses the WhatsApp account in {}; stop it first", dir.display())
         })?;
         let closed = auth_files::make_private(dir);
@@ -96,6 +103,20 @@ impl AccountLock {
             tracing::warn!(target: "web-session", "{done}");
         }
         Ok(Self { _file: file, dir: dir.to_path_buf(), closed })
+    }
+
+    /// The same, waiting as long as `patience` for whoever has it. Blocks the thread.
+    ///
+    /// # Errors
+    /// As [`AccountLock::acquire`].
+    pub fn acquire_within(dir: &Path, patience: Duration) -> Result<Self, StoreError> {
+        let began = std::time::Instant::now();
+        loop {
+            match Self::acquire(dir) {
+                Err(StoreError::Busy(_)) if began.elapsed() < patience => std::thread::sleep(LOOK),
+                taken => return taken,
+            }
+        }
     }
 
     /// What others could read or change until the lock was taken, in sentences.
@@ -187,7 +208,13 @@ mod tests {
         let dir = tempfile::tempdir().expect("temp dir");
         let held = AccountLock::acquire(&dir.path().join("work")).expect("free");
         let error = AccountLock::acquire(&dir.path().join("work")).expect_err("held").to_string();
-        assert!(error.contains("work"), "{error}");
+        assert!(error.contains("work") && error.contains("has not let go"), "{error}");
         assert!(held.dir().ends_with("work"));
+        let waiting = {
+            let dir = dir.path().join("work");
+            std::thread::spawn(move || AccountLock::acquire_within(&dir, Duration::from_secs(20)).is_ok())
+        };
+        drop(held);
+        assert!(waiting.join().expect("no panic"));
     }
 }

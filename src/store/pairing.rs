@@ -4,11 +4,14 @@
 //! Requests of all accounts share one file; Verso notes the account in `meta.accountId`. Approvals of Verso are per account
 //! (`whatsapp-<account>-allowFrom.json`); the channel-wide file, which the original's CLI writes, is read for every account.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -29,7 +32,8 @@ const LOCK_STALE: Duration = Duration::from_secs(30);
 #[derive(Serialize, Deserialize)]
 struct RequestsFile {
     version: u32,
-    requests: Vec<StoredRequest>,
+    /// [`StoredRequest`]s; one that is none costs no other.
+    requests: Vec<Value>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -56,7 +60,8 @@ struct StoredMeta {
 #[serde(rename_all = "camelCase")]
 struct AllowedFile {
     version: u32,
-    allow_from: Vec<String>,
+    /// Texts; what is none lets nobody in and costs no other.
+    allow_from: Vec<Value>,
 }
 
 /// The pairing files of one state folder.
@@ -95,9 +100,7 @@ impl PairingFiles {
     pub fn requests(&self) -> Result<Vec<PairingRecord>, StoreError> {
         let path = self.paths.pairing_requests();
         let Some(file) = read_json::<RequestsFile>(&path)? else { return Ok(Vec::new()) };
-        Ok(file
-            .requests
-            .into_iter()
+        Ok(entries::<StoredRequest>(file.requests, &path)
             .filter_map(|r| {
                 let meta = r.meta.unwrap_or(StoredMeta { name: None, account_id: None });
                 Some(PairingRecord {
@@ -123,20 +126,19 @@ impl PairingFiles {
         let before = records.clone();
         let result = change(&mut records);
         if records != before {
-            let file = RequestsFile {
-                version: 1,
-                requests: records
-                    .into_iter()
-                    .map(|r| StoredRequest {
-                        id: r.id,
-                        code: r.code,
-                        created_at: format_time(r.created_at),
-                        last_seen_at: format_time(r.last_seen_at),
-                        meta: Some(StoredMeta { name: r.name, account_id: Some(r.account.to_string()) }),
-                    })
-                    .collect(),
-            };
-            write_json(&path, &file)?;
+            let stored = records.into_iter().map(|r| StoredRequest {
+                id: r.id,
+                code: r.code,
+                created_at: format_time(r.created_at),
+                last_seen_at: format_time(r.last_seen_at),
+                meta: Some(StoredMeta { name: r.name, account_id: Some(r.account.to_string()) }),
+            });
+            let mut requests: Vec<Value> =
+                stored.map(|r| serde_json::to_value(r).expect("plain data serialises")).collect();
+            // What another version wrote is its own.
+            let before = read_json::<RequestsFile>(&path)?.map(|file| file.requests).unwrap_or_default();
+            requests.extend(before.into_iter().filter(|entry| StoredRequest::deserialize(entry).is_err()));
+            write_json(&path, &RequestsFile { version: 1, requests })?;
         }
         Ok(result)
     }
@@ -148,7 +150,8 @@ impl PairingFiles {
     pub fn allowed(&self, account: &AccountId) -> Result<Vec<String>, StoreError> {
         let mut all = Vec::new();
         for path in [self.paths.pairing_allowed(), self.allowed_file(account)] {
-            for entry in read_json::<AllowedFile>(&path)?.map(|f| f.allow_from).unwrap_or_default() {
+            let file = read_json::<AllowedFile>(&path)?;
+            for entry in entries::<String>(file.map(|f| f.allow_from).unwrap_or_default(), &path) {
                 if !all.contains(&entry) {
                     all.push(entry);
                 }
@@ -168,7 +171,7 @@ impl PairingFiles {
         if file.allow_from.iter().any(|e| e == id) {
             return Ok(false);
         }
-        file.allow_from.push(id.to_owned());
+        file.allow_from.push(id.into());
         write_json(&path, &file)?;
         Ok(true)
     }
@@ -184,7 +187,7 @@ impl PairingFiles {
             let _lock = DirLock::take(&path)?;
             let Some(mut file) = read_json::<AllowedFile>(&path)? else { continue };
             let before = file.allow_from.len();
-            file.allow_from.retain(|entry| !is(entry));
+            file.allow_from.retain(|entry| !entry.as_str().is_some_and(&is));
             if file.allow_from.len() < before {
                 write_json(&path, &file)?;
                 found = true;
@@ -192,6 +195,18 @@ impl PairingFiles {
         }
         Ok(found)
     }
+}
+
+/// The entries that can be read; the first time that there are others, they are counted in the log.
+fn entries<T: for<'de> Deserialize<'de>>(all: Vec<Value>, path: &Path) -> std::vec::IntoIter<T> {
+    static TOLD: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+    let listed = all.len();
+    let read: Vec<T> = all.into_iter().filter_map(|entry| serde_json::from_value(entry).ok()).collect();
+    let unreadable = listed - read.len();
+    if unreadable > 0 && TOLD.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_path_buf()) {
+        tracing::error!(target: "gateway", file = %path.display(), unreadable, "entries of a pairing file cannot be read and are left out");
+    }
+    read.into_iter()
 }
 
 fn read_json<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<Option<T>, StoreError> {
@@ -344,6 +359,24 @@ mod tests {
         let error = files.update_requests(|r| r.push(record("+1"))).expect_err("damaged").to_string();
         assert!(error.contains("whatsapp-pairing.json"), "{error}");
         assert_eq!(fs::read_to_string(files.paths.pairing_requests()).expect("kept"), "{");
+    }
+
+    #[test]
+    fn an_entry_that_cannot_be_read_costs_only_itself_and_is_kept() {
+        let (_dir, files) = files();
+        let work = AccountId::new("work");
+        fs::create_dir_all(files.paths.credentials()).expect("mkdir");
+        fs::write(files.paths.pairing_allowed(), r#"{"version":1,"allowFrom":[7,"+2",null,{"id":"+3"}]}"#)
+            .expect("write");
+        assert_eq!(files.allowed(&work).expect("readable"), ["+2"]);
+        assert!(files.disallow(&work, |entry| entry == "+2").expect("written"));
+        assert!(files.allowed(&work).expect("readable").is_empty());
+        fs::write(files.paths.pairing_requests(), r#"{"version":1,"requests":[{"id":"+9"},"odd"]}"#).expect("write");
+        files.update_requests(|r| r.push(record("+1"))).expect("written");
+        assert_eq!(files.requests().expect("readable"), [record("+1")]);
+        for (file, kept) in [(files.paths.pairing_allowed(), "\"+3\""), (files.paths.pairing_requests(), "\"odd\"")] {
+            assert!(fs::read_to_string(file).expect("readable").contains(kept), "{kept}");
+        }
     }
 
     #[test]

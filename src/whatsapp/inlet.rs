@@ -22,7 +22,7 @@ use whatsapp_rust::wacore::types::events::{
 use whatsapp_rust::{Client, Jid as LibraryJid, NodeFilter};
 
 use super::ending::Facts;
-use super::{LinkSink, backend, convert, ops};
+use super::{Lease, LinkSink, backend, convert, ops};
 use crate::event::{InboundMessage, LinkEvent};
 use crate::ids::{AccountId, E164, Jid};
 
@@ -60,6 +60,7 @@ pub(super) struct Inlet {
     numbers: Mutex<HashMap<String, Known>>,
     /// Held while the device is saved.
     saving: tokio::sync::Mutex<Saving>,
+    _lease: Lease,
 }
 
 /// What is known of the saves of a link.
@@ -81,6 +82,7 @@ enum Known {
 
 impl Inlet {
     pub(super) fn new(
+        lease: Lease,
         account: AccountId,
         files: backend::Files,
         available: bool,
@@ -99,6 +101,7 @@ impl Inlet {
             connected: AtomicBool::new(false),
             numbers: Mutex::default(),
             saving: tokio::sync::Mutex::default(),
+            _lease: lease,
         }
     }
 
@@ -210,6 +213,8 @@ impl Inlet {
         if saving.closed {
             return;
         }
+        #[cfg(feature = "demo")]
+        crate::fault::takes_time("save").await;
         let device = manager.get_device_snapshot();
         let known = saving.failed.is_none() && saving.saved.as_ref().is_some_and(|saved| Arc::ptr_eq(saved, &device));
         let save = async {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use rustls::ClientConfig;
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 use tokio_rustls::TlsConnector;
 use whatsapp_rust::cache_config::CacheEntryConfig;
 use whatsapp_rust::upload::UploadResponse;
@@ -22,7 +23,7 @@ use super::http::Http;
 use super::inlet::{Events, Hook, Inlet};
 use super::runtime::HandleRuntime;
 use super::seal::SealedFolder;
-use super::{Endpoint, LinkSink, LinkSpec, OpenError, backend, tls};
+use super::{Endpoint, Lease, LinkSink, LinkSpec, OpenError, backend, tls};
 use crate::config::model::WebVersion;
 use crate::event::{DownReason, Identity};
 use crate::ids::MessageId;
@@ -53,38 +54,48 @@ impl Links {
         Ok(Self { endpoint, handle, tls: Arc::new(tls), http })
     }
 
-    /// Opens a link that reports the version of WhatsApp Web that is built in; see [`Links::open_as`].
+    /// Opens a link that reports the version of WhatsApp Web that is built in; see [`Links::open_under`].
     ///
     /// # Errors
     /// When the account's database does not open.
     pub async fn open(&self, spec: LinkSpec, sink: Arc<dyn LinkSink>) -> Result<Link, OpenError> {
-        self.open_as(BUILT_IN, spec, sink).await
+        self.open_under(BUILT_IN, spec, sink, Box::new(())).await
     }
 
     /// Opens the account's files and builds its client, which reports `version`. Nothing is dialled before [`Link::run`]. WhatsApp
-    /// answers a version that it no longer takes with [`DownReason::Outdated`].
+    /// answers a version that it no longer takes with [`DownReason::Outdated`]. `lease` is kept until nothing of the link touches the
+    /// folder any more, however it ends.
     ///
     /// # Errors
     /// When the account's database does not open.
-    pub async fn open_as(
+    pub async fn open_under(
         &self,
         version: WebVersion,
         spec: LinkSpec,
         sink: Arc<dyn LinkSink>,
+        lease: Lease,
     ) -> Result<Link, OpenError> {
         let links = self.clone();
         self.handle
-            .spawn(async move { links.build(version, spec, sink).await })
+            .spawn(async move { links.build(version, spec, sink, lease).await })
             .await
             .map_err(|e| OpenError::Client(e.to_string()))?
     }
 
-    async fn build(self, version: WebVersion, spec: LinkSpec, sink: Arc<dyn LinkSink>) -> Result<Link, OpenError> {
+    async fn build(
+        self,
+        version: WebVersion,
+        spec: LinkSpec,
+        sink: Arc<dyn LinkSink>,
+        lease: Lease,
+    ) -> Result<Link, OpenError> {
         let folder =
             SealedFolder { dir: &spec.auth_dir, account: &spec.account, encryption: spec.encryption.as_deref() };
         let backend::Opened { manager, keys } = backend::open(folder, spec.linking).await?;
         let linked = backend::identity(&manager.get_device_snapshot().to_serializable()).is_some();
+        // The client has a hook into it, so it lives as long as anything of the client does.
         let inlet = Inlet::new(
+            lease,
             spec.account,
             backend::Files { dir: spec.auth_dir, keys },
             spec.available,
@@ -134,6 +145,7 @@ impl Links {
                 subscription: Mutex::new(Some((subscription, stanzas))),
                 closed: AtomicBool::new(false),
                 closing: tokio::sync::Mutex::new(()),
+                ended: watch::Sender::new(false),
                 handle: self.handle,
                 attempt,
                 version,
@@ -172,6 +184,8 @@ pub(super) struct Inner {
     closed: AtomicBool,
     /// Held while the link is closed, so that a second `close` waits for the first.
     closing: tokio::sync::Mutex<()>,
+    /// Turns true when the link is closed: calls under way end then and let go of the client.
+    pub ended: watch::Sender<bool>,
     pub handle: Handle,
     attempt: Arc<Attempt>,
     version: WebVersion,
@@ -238,15 +252,21 @@ impl Link {
         let _alone = self.inner.closing.lock().await;
         let client = self.inner.client.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(client) = client else { return };
-        let closing = self.inner.handle.spawn({
+        let mut closing = self.inner.handle.spawn({
             let client = Arc::clone(&client);
-            async move { client.disconnect().await }
+            async move {
+                #[cfg(feature = "demo")]
+                crate::fault::hangs("disconnect").await;
+                client.disconnect().await;
+            }
         });
-        let in_time = tokio::time::timeout(CLOSE_LIMIT, closing).await.is_ok();
+        let in_time = tokio::time::timeout(CLOSE_LIMIT, &mut closing).await.is_ok();
         if !in_time {
-            tracing::warn!(account = %self.inner.inlet.account, "the link did not close in time and is abandoned");
+            tracing::warn!(account = %self.inner.inlet.account, "the link did not close in time and is cut off");
             client.signal_shutdown_sync();
+            closing.abort();
         }
+        self.inner.ended.send_replace(true);
         self.inner.inlet.save().await;
         self.inner.inlet.seal().await;
         if in_time {
@@ -334,6 +354,7 @@ mod tests {
     use std::time::Instant;
 
     use futures::future::BoxFuture;
+    use tokio::sync::oneshot::error::TryRecvError;
 
     use super::*;
     use crate::event::{InboundMessage, LinkEvent};
@@ -370,8 +391,10 @@ mod tests {
             linking: false,
             encryption: None,
         };
-        let link = links.open(spec, Arc::new(Nobody)).await?;
+        let (lease, mut released) = tokio::sync::oneshot::channel::<()>();
+        let link = links.open_under(BUILT_IN, spec, Arc::new(Nobody), Box::new(lease)).await?;
         assert!(open_files(dir.path()) > 0);
+        let last = link.inner.client();
         assert!(matches!(link.run().await, DownReason::OpenFailed { .. }));
         link.close().await;
         assert_eq!(link.run().await, DownReason::Stopped, "a closed link stays closed");
@@ -379,6 +402,12 @@ mod tests {
         assert!(sent.is_err_and(|error| error.is_retryable()), "another link can send it");
         let client = link.inner.inlet.client.get().cloned().ok_or("no client was made")?;
         drop(link);
+        assert!(released.try_recv().is_err_and(|e| e == TryRecvError::Empty), "something may still write");
+        drop(last);
+        assert!(
+            tokio::time::timeout(Duration::from_secs(10), released).await?.is_err(),
+            "the lease goes with the last"
+        );
         let start = Instant::now();
         while client.strong_count() > 0 || open_files(dir.path()) > 0 {
             let left = (client.strong_count(), open_files(dir.path()));

@@ -74,6 +74,10 @@ pub struct LinkSpec {
     pub encryption: Option<Arc<EncryptionConfig>>,
 }
 
+/// Kept by everything that touches the folder of a link, and gone with the last of it: the lock of the folder, which a link knows
+/// nothing about.
+pub type Lease = Box<dyn std::any::Any + Send + Sync>;
+
 /// Where a link delivers what it receives.
 pub trait LinkSink: Send + Sync + 'static {
     /// Takes an event. It is called from the client's own tasks and must not block.

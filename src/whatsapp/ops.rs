@@ -42,10 +42,18 @@ impl Link {
         Fut: Future<Output = Result<T, LinkError>> + Send + 'static,
     {
         let client = self.inner.client().ok_or(LinkError::NotConnected)?;
-        let task = self.inner.handle.spawn(timeout(limit, call(client)));
+        let (call, mut ended) = (call(client), self.inner.ended.subscribe());
+        let task = self.inner.handle.spawn(timeout(limit, async move {
+            tokio::select! {
+                result = call => result,
+                _ = ended.wait_for(|ended| *ended) => Err(LinkError::NotConnected),
+            }
+        }));
         match task.await {
             Ok(Ok(result)) => result,
             Ok(Err(_)) => Err(LinkError::Timeout(limit)),
+            // What a panic says may quote the message.
+            Err(error) if error.is_panic() => Err(LinkError::Internal("a panic of the client".to_owned())),
             Err(error) => Err(LinkError::Internal(error.to_string())),
         }
     }

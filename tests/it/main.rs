@@ -32,6 +32,7 @@ mod outbox;
 mod pairing;
 mod personal;
 mod phone;
+mod poison;
 mod process;
 mod queue;
 mod receipts;

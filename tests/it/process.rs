@@ -63,13 +63,40 @@ impl Process {
         process
     }
 
+    /// Starts with something that a test sets in its environment.
+    pub async fn start_with(world: &World, state: tempfile::TempDir, set: (&str, &str)) -> Self {
+        let folder = state.path().to_path_buf();
+        let mut process = Self::launch(world, &folder, &[set]).await;
+        process.state = state;
+        process
+    }
+
+    /// Waits until it ends by itself and hands its folder out.
+    pub async fn ended(mut self) -> tempfile::TempDir {
+        let began = Instant::now();
+        while self.child.try_wait().expect("waitable").is_none() {
+            assert!(began.elapsed() < DEADLINE, "the gateway does not end");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        std::mem::replace(&mut self.state, tempfile::tempdir().expect("temp dir"))
+    }
+
     /// Starts in a folder that stays the caller's.
     pub async fn start_at(world: &World, state: &Path) -> Self {
+        Self::launch(world, state, &[]).await
+    }
+
+    async fn launch(world: &World, state: &Path, set: &[(&str, &str)]) -> Self {
         // A pipe that nobody reads would stop the gateway when it is full.
         let said = std::fs::File::create(state.join("console")).expect("a file for what it says");
         let told = std::fs::File::create(state.join("stdout")).expect("a file for what it tells");
-        let mut child =
-            verso(state, &world.ws_url()).arg("gateway").stdout(told).stderr(said).spawn().expect("the program starts");
+        let mut child = verso(state, &world.ws_url())
+            .arg("gateway")
+            .envs(set.iter().copied())
+            .stdout(told)
+            .stderr(said)
+            .spawn()
+            .expect("the program starts");
         let lock = state.join("gateway.lock");
         let began = Instant::now();
         loop {
@@ -146,7 +173,8 @@ impl Process {
         Self::ends(world, state, ("VERSO_FAULT_AT", point)).await;
     }
 
-    async fn ends(world: &World, state: &Path, (name, step): (&str, &str)) {
+    /// Runs a gateway that dies of what a test sets in its environment.
+    pub async fn ends(world: &World, state: &Path, (name, step): (&str, &str)) {
         let mut command = tokio::process::Command::from(verso(state, &world.ws_url()));
         command.arg("gateway").env(name, step).stdout(Stdio::null()).stderr(Stdio::null());
         let mut child = command.kill_on_drop(true).spawn().expect("runs");

@@ -299,6 +299,20 @@ async fn a_panic_in_one_account_is_its_own() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_supervisor_that_failed_is_started_after_a_pause_and_says_so_meanwhile() {
+    let world = World::start().await.expect("world");
+    let work = world.phone("+15550001111");
+    let gateway =
+        GatewayFixture::start(&world, &TWO.replace("initialMs: 250, maxMs: 500", "initialMs: 2000, maxMs: 2000")).await;
+    gateway.link("work", &work).await;
+    gateway.inject_panic("work", InjectPanic::Supervisor);
+    let status = gateway.wait_state("work", "backoff").await;
+    assert!(status.state_text.contains("a part of Verso failed; the account starts again in 2 s"), "{status:?}");
+    assert!(!status.connected && status.next_step.is_some_and(|step| step.contains("verso logs")));
+    gateway.wait_state("work", "connected").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stop_that_comes_while_the_link_is_opened_is_not_lost() {
     let world = World::start().await.expect("world");
     let work = world.phone("+15550001111");

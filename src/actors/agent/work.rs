@@ -5,7 +5,9 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::RunAgents;
+use crate::event::MessageKey;
 use crate::policy::decide::Run;
+use crate::policy::reason::IgnoreReason;
 use crate::session::backlog::Taken;
 use crate::store::journal::{Journal, Turn};
 
@@ -59,6 +61,8 @@ pub(super) struct Work {
     pub items: Vec<Item>,
     /// Messages that the run only tells of, because too many waited.
     pub dropped: Vec<Item>,
+    /// A run for these has failed unexpectedly before.
+    pub failed_before: bool,
     /// Turns true when the run has to end.
     pub abort: watch::Sender<bool>,
 }
@@ -71,7 +75,7 @@ impl Work {
 
     /// A run for messages that waited.
     pub fn new(taken: Taken<Item>) -> Self {
-        Self { items: taken.items, dropped: taken.dropped, abort: watch::Sender::new(false) }
+        Self { items: taken.items, dropped: taken.dropped, failed_before: false, abort: watch::Sender::new(false) }
     }
 
     /// The newest message: the answer goes there.
@@ -81,6 +85,16 @@ impl Work {
 
     pub fn last(&self) -> &Item {
         self.items.last().expect("a run has a message")
+    }
+
+    /// Another run for the same messages.
+    pub fn again(items: Vec<Item>, dropped: Vec<Item>) -> Self {
+        Self { failed_before: true, ..Self::new(Taken { items, dropped }) }
+    }
+
+    /// All its messages.
+    pub fn keys(&self) -> Vec<MessageKey> {
+        self.items.iter().chain(&self.dropped).flat_map(|item| item.order.keys()).collect()
     }
 
     /// The items that follow this run.
@@ -101,6 +115,19 @@ pub(super) enum Ended {
     Done,
     /// It was stopped.
     Aborted,
+}
+
+/// Settles messages that no run can answer. Where other agents answer them too, only this agent's turn is over.
+pub(super) async fn give_up(journal: Journal, items: Vec<Item>) {
+    let (alone, shared): (Vec<_>, Vec<_>) = items.into_iter().partition(|item| item.order.dispatch.runs.len() == 1);
+    let keys: Vec<MessageKey> = alone.iter().flat_map(|item| item.order.keys()).collect();
+    journal.set_aside(&keys, IgnoreReason::Internal, "its run failed unexpectedly, twice");
+    let turns: Vec<Turn> = shared.iter().map(|item| item.turn(Ended::Done)).collect();
+    if !turns.is_empty()
+        && let Err(error) = journal.answer_turns(turns, Vec::new()).await
+    {
+        tracing::error!(target: "agent", %error, "messages could not be settled");
+    }
 }
 
 /// Marks messages answered that no agent answers.

@@ -83,9 +83,11 @@ impl Handler<GetStatus> for GatewayActor {
             web_version: WebVersionStatus::unknown(),
             accounts: self.statuses.values().cloned().collect(),
             stuck_conversions: self.cx.loader.stuck_conversions(),
+            unreadable: self.cx.socket.journal.unreadable(),
         };
         for account in &mut status.accounts {
             account.outbox = self.cx.socket.journal.outbox_counts(&account.account_id);
+            account.set_aside = self.cx.socket.journal.set_aside_messages(&account.account_id);
         }
         let journal = self.cx.socket.journal.clone();
         let (router, version) = (self.router.clone(), self.cx.socket.version.clone());

@@ -107,7 +107,12 @@ impl RouterActor {
     }
 
     /// The batch becomes one message; its answer settles all of them.
-    fn release(&mut self, mut batch: Vec<Waiting>) {
+    fn release(&mut self, batch: Vec<Waiting>) {
+        let keys: Vec<_> = batch.iter().map(|waiting| waiting.message.key()).collect();
+        self.guard(&keys, |me| me.merge_and_dispatch(batch));
+    }
+
+    fn merge_and_dispatch(&mut self, mut batch: Vec<Waiting>) {
         let mentioned = batch.iter().any(|waiting| waiting.dispatch.mentioned);
         let Some(Waiting { message, mut dispatch, account }) = batch.pop() else { return };
         dispatch.mentioned = mentioned;

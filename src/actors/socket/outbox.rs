@@ -2,12 +2,13 @@
 //! another, every retry carries the same message id.
 
 use std::collections::{HashMap, HashSet};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix::Recipient;
-use futures::StreamExt;
 use futures::stream::FuturesUnordered;
+use futures::{FutureExt, StreamExt};
 use indexmap::IndexMap;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
@@ -15,6 +16,7 @@ use tokio::time::Instant;
 use super::address::Addresses;
 use super::feedback::{Expected, Feedback};
 use super::{Report, SocketContext, SocketReport};
+use crate::actors::shield::quietly;
 use crate::clock::{Clock, UnixMs};
 use crate::config::model::PacingConfig;
 use crate::delivery::pacing::{Kind, Pace};
@@ -39,6 +41,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(30);
 const CLIENT_ANSWERS: Duration = Duration::from_secs(2);
 /// Chats that are written to at the same time.
 const LANES: usize = 4;
+/// Files that are uploaded at the same time. A slow one takes minutes, so that texts do not wait for it.
+const UPLOADS: usize = 2;
 
 /// A part goes out when WhatsApp has answered to the one before it in its chat, so that a refusal that passes puts nothing out of
 /// order; but it does not wait for longer than this.
@@ -80,6 +84,7 @@ struct Shared {
     reports: Recipient<SocketReport>,
     clock: Clock,
     slots: Semaphore,
+    uploads: Semaphore,
     feedback: Feedback,
     addresses: Addresses,
 }
@@ -108,6 +113,7 @@ impl Pump {
             reports,
             clock: cx.clock.clone(),
             slots: Semaphore::new(LANES),
+            uploads: Semaphore::new(UPLOADS),
             feedback,
             addresses,
         };
@@ -183,6 +189,8 @@ impl Pump {
             }
             // Before the first word of the supervisor the connection is not ready.
             if self.pacing.is_some() {
+                #[cfg(feature = "demo")]
+                crate::fault::panics("pump");
                 for letters in self.due().await {
                     lanes.push(self.shared.clone().lane(letters));
                 }
@@ -322,16 +330,19 @@ impl Shared {
     async fn lane(self: Arc<Self>, letters: Vec<Letter>) -> Ended {
         let mut ended = Ended { chat: letters[0].chat().clone(), handed_over: Vec::new(), failed: false };
         for letter in letters {
-            let slot = self.slots.acquire().await;
+            let uploads = letter.content().file().is_some();
+            let slot = if uploads { self.uploads.acquire().await } else { self.slots.acquire().await };
             let id = letter.id().clone();
             let (account, again) = (letter.account(), letter.handling().again);
             // Whoever asked for it may have been told meanwhile that it failed.
             if !letter.handling().answer && !again && !self.outbox.waits(&id).await {
                 continue;
             }
+            // Kept until WhatsApp had its time to answer, so that nothing is reported as expired that is delivered.
+            let Some(_under_way) = self.outbox.hand_over(&id) else { continue };
             let expected = self.feedback.expect(&id);
             let at = self.clock.now();
-            let sent = self.addresses.send(&self.link, &letter).await;
+            let sent = self.send(&letter).await;
             drop(slot);
             match sent {
                 Ok(()) => {
@@ -353,7 +364,19 @@ impl Shared {
                     }
                     ended.handed_over.push(id);
                 }
-                Err(error) if error.is_retryable() => {
+                // Verso itself failed: that may be the message's doing, which must not hold up its chat for ever.
+                Err(LinkError::Internal(cause)) if !again => {
+                    if self.outbox.failed_inside(&id, cause.clone()).await {
+                        tracing::error!(target: "whatsapp/outbound", %account, %id, cause, "Verso cannot send this message and gives it up");
+                        let cause = format!("given up after too many failures: {cause}");
+                        self.outbox.mark(&id, OutboxState::Failed, Some(cause));
+                        continue;
+                    }
+                    tracing::warn!(target: "whatsapp/outbound", %account, %id, cause, "not sent, will be tried again");
+                    ended.failed = true;
+                    return ended;
+                }
+                Err(error) if error.is_retryable() && !matches!(error, LinkError::Internal(_)) => {
                     tracing::warn!(target: "whatsapp/outbound", %account, %id, %error, "not sent, will be tried again");
                     // Without a connection nothing was attempted.
                     if error != LinkError::NotConnected {
@@ -373,6 +396,19 @@ impl Shared {
             }
         }
         ended
+    }
+
+    /// Hands a letter to the connection. A panic is a failure of this letter alone.
+    async fn send(&self, letter: &Letter) -> Result<(), LinkError> {
+        let sending = async {
+            #[cfg(feature = "demo")]
+            if let crate::outgoing::Outgoing::Text { text, .. } = letter.content() {
+                crate::fault::text("send", Some(text));
+            }
+            self.addresses.send(&self.link, letter).await
+        };
+        let sent = quietly(AssertUnwindSafe(sending).catch_unwind()).await;
+        sent.unwrap_or_else(|_| Err(LinkError::Internal("a panic while it was handed over".to_owned())))
     }
 }
 

@@ -80,8 +80,8 @@ impl LinkSink for Sink {
             }
             LinkEvent::Receipt { .. } => {}
             LinkEvent::AskedAgain { id } => {
-                self.journal.asked_again(&self.account, &id);
-                self.feedback.asked_again();
+                let feedback = self.feedback.clone();
+                self.journal.asked_again(&self.account, &id, move || feedback.asked_again());
             }
             other => {
                 if matches!(other, LinkEvent::CatchingUp { .. } | LinkEvent::Connected(_)) {

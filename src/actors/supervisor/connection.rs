@@ -1,5 +1,6 @@
 //! The life of the account's own connection: opened, heard, closed.
 
+use std::path::Path;
 use std::time::Duration;
 
 use actix::prelude::*;
@@ -10,9 +11,25 @@ use crate::actors::messages::LastDisconnect;
 use crate::actors::socket::{AbandonSocket, CloseSocket, DrainOutbox, Report, SocketActor, SocketReport};
 use crate::event::{DownReason, Identity, LinkEvent};
 use crate::policy::link_state::{AccountState, Action, Input};
-use crate::store::credentials;
 use crate::store::lock::AccountLock;
+use crate::store::{StoreError, credentials};
 use crate::whatsapp::LinkSpec;
+
+/// A link is closed after this: five seconds to tell WhatsApp, fifteen to end the connection, and the last save.
+const CLOSED_WITHIN: Duration = Duration::from_secs(25);
+/// How long an abandoned link is waited for before the files in its folder are removed or replaced.
+const LET_GO: Duration = Duration::from_secs(60);
+
+/// Waits until no link touches the folder any more. A folder that cannot be locked for another reason is in nobody's use.
+pub(super) fn let_go(dir: &Path) -> Result<Option<AccountLock>, StoreError> {
+    if !dir.exists() {
+        return Ok(None);
+    }
+    match AccountLock::acquire_within(dir, LET_GO) {
+        Err(StoreError::Busy(why)) => Err(StoreError::Busy(why)),
+        taken => Ok(taken.ok()),
+    }
+}
 
 impl SupervisorActor {
     pub(super) fn open(&mut self, ctx: &mut Context<Self>) {
@@ -68,7 +85,7 @@ impl SupervisorActor {
         socket.do_send(CloseSocket { unlink });
         // A link that does not end in time is abandoned; its late words are recognised by their generation.
         let generation = self.generation;
-        ctx.run_later(Duration::from_secs(20), move |me, ctx| {
+        ctx.run_later(CLOSED_WITHIN, move |me, ctx| {
             if me.closing && me.generation == generation {
                 tracing::warn!(target: "web-reconnect", account = %me.id(), "the link did not close in time and is abandoned");
                 if let Some(socket) = &me.socket {
@@ -99,7 +116,11 @@ impl SupervisorActor {
         self.busy = true;
         let dir = self.auth_dir();
         let paths = self.cx.paths.clone();
-        let removal = tokio::task::spawn_blocking(move || credentials::remove(&paths, &dir));
+        // A link that was abandoned may still save: what is removed before it has ended would come back.
+        let removal = tokio::task::spawn_blocking(move || {
+            let _lock = let_go(&dir)?;
+            credentials::remove(&paths, &dir)
+        });
         ctx.spawn(actix::fut::wrap_future(removal).map(|removed, me: &mut Self, ctx| {
             let failed = match removed {
                 Ok(Ok(_)) => None,

@@ -7,6 +7,7 @@ use std::time::Instant;
 use actix::prelude::*;
 
 use super::SupervisorActor;
+use super::connection::let_go;
 use super::requests::LoginView;
 use crate::actors::socket::{CloseSocket, Report, SocketActor};
 use crate::config::model::WebVersion;
@@ -213,7 +214,10 @@ impl SupervisorActor {
     pub(super) fn adopt(&mut self, ctx: &mut Context<Self>) {
         let Some(dir) = self.adopted.take() else { return };
         self.busy = true;
-        let moving = tokio::task::spawn_blocking(move || credentials::adopt(&dir));
+        let moving = tokio::task::spawn_blocking(move || {
+            let _lock = let_go(&dir)?;
+            credentials::adopt(&dir)
+        });
         ctx.spawn(actix::fut::wrap_future(moving).map(|moved, me: &mut Self, ctx| {
             if let Ok(Err(error)) = moved {
                 tracing::error!(target: "web-reconnect", account = %me.id(), %error, "the new link is not in its place yet; the next start moves it");

@@ -29,7 +29,7 @@ impl SupervisorActor {
         let facts = &self.facts;
         let rules = &self.account.rules;
         let own = self.identity.as_ref();
-        AccountStatus {
+        let mut status = AccountStatus {
             account_id: self.id().clone(),
             name: rules.name.clone(),
             enabled: self.account.link.enabled,
@@ -66,9 +66,24 @@ impl SupervisorActor {
             phone: self.phone.shown(now),
             outbox: self.cx.socket.journal.outbox_counts(self.id()),
             unconfirmed: Vec::new(),
+            set_aside: self.cx.socket.journal.set_aside_messages(self.id()),
             counters: std::collections::BTreeMap::new(),
             handover: crate::policy::handover::HandoverCount::default(),
             listen_only: rules.listen_only,
+        };
+        if let Some(until) = self.waits_until {
+            let seconds = (until - now).max(0) / 1_000;
+            status.running = true;
+            status.state = "waiting".to_owned();
+            status.state_text = format!(
+                "it connects in about {seconds} s: the gateway ended unasked several times in a row, and accounts start one after another"
+            );
+            status.next_step = Some(format!(
+                "see why it ended: verso logs; to connect now: verso channels start --account {}",
+                self.id()
+            ));
+            status.last_error = facts.last_error.clone();
         }
+        status
     }
 }

@@ -6,6 +6,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use serde::{Deserialize, Serialize};
 
 use super::outbox::log_unnoted;
+use super::rows::lossy;
 use super::{Journal, StoreError, facts};
 use crate::clock::UnixMs;
 use crate::delivery::address::{Choice, Went};
@@ -147,7 +148,7 @@ impl Journal {
             for id in &ids {
                 let chat: Option<String> = db
                     .prepare_cached("SELECT chat FROM outbox WHERE account = ?1 AND id = ?2")?
-                    .query_row(params![account.as_str(), id.as_str()], |row| row.get(0))
+                    .query_row(params![account.as_str(), id.as_str()], |row| lossy(row, "chat"))
                     .optional()?;
                 let Some(chat) = chat else { continue };
                 forget(db, &unconfirmed_fact(&account, &chat))?;
@@ -184,7 +185,7 @@ impl Journal {
             )?;
             let mut found = rows.query(params![account.as_str(), after])?;
             while let Some(row) = found.next()? {
-                let (id, chat): (String, String) = (row.get(0)?, row.get(1)?);
+                let (id, chat) = (lossy(row, "id")?, lossy(row, "chat")?);
                 let went = parsed(facts::read(db, &went_fact(&account, &id))?);
                 let Ok(chat) = chat.parse() else { continue };
                 let (acked_at, heard, later) = (row.get(2)?, row.get(3)?, row.get(4)?);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 
-use super::rows::OutboxState;
+use super::rows::{OutboxState, lossy};
 use super::schema::open_connection;
 use crate::clock::UnixMs;
 use crate::outgoing::Outgoing;
@@ -151,7 +151,7 @@ fn look(db: &Connection) -> rusqlite::Result<Copied> {
     let open = open_rows(db)?;
     let messages: i64 = db.query_row("SELECT count(*) FROM inbound", [], |r| r.get(0))?;
     let mut waiting = db.prepare("SELECT content FROM outbox WHERE state IN ('queued', 'sent')")?;
-    let contents = waiting.query_map([], |r| r.get::<_, String>(0))?.collect::<rusqlite::Result<Vec<_>>>()?;
+    let contents = waiting.query_map([], |r| lossy(r, "content"))?.collect::<rusqlite::Result<Vec<_>>>()?;
     let files = contents
         .iter()
         .filter_map(|content| serde_json::from_str::<Outgoing>(content).ok()?.file().map(|file| file.path.clone()))
@@ -178,11 +178,11 @@ fn open_rows(db: &Connection) -> rusqlite::Result<Open> {
 
 fn give_up(db: &Connection, now: UnixMs) -> rusqlite::Result<()> {
     let mut open = db.prepare("SELECT seq, decision FROM inbound WHERE state IN ('new', 'admitted')")?;
-    let rows = open.query_map([], |r| Ok((r.get::<_, i64>(0)?, r.get::<_, Option<String>>(1)?)))?;
+    let rows = open.query_map([], |r| Ok((r.get::<_, i64>(0)?, lossy(r, "decision")?)))?;
     let rows = rows.collect::<rusqlite::Result<Vec<_>>>()?;
     let mut drop = db.prepare("UPDATE inbound SET state = 'dropped', decision = ?2, decided_at = ?3 WHERE seq = ?1")?;
     for (seq, decision) in rows {
-        let before = decision.and_then(|d| serde_json::from_str::<Decision>(&d).ok());
+        let before = serde_json::from_str::<Decision>(&decision).ok();
         let decision = serde_json::to_string(&dropped(before)).expect("plain data");
         drop.execute(params![seq, decision, now])?;
     }
@@ -218,7 +218,7 @@ fn dropped(before: Option<Decision>) -> Decision {
 /// Prepared files of parts that wait lie elsewhere now.
 fn move_files(db: &Connection, from: &Path, to: &Path) -> rusqlite::Result<()> {
     let mut waiting = db.prepare("SELECT seq, content FROM outbox WHERE state IN ('queued', 'sent')")?;
-    let rows = waiting.query_map([], |r| Ok((r.get::<_, i64>(0)?, r.get::<_, String>(1)?)))?;
+    let rows = waiting.query_map([], |r| Ok((r.get::<_, i64>(0)?, lossy(r, "content")?)))?;
     let rows = rows.collect::<rusqlite::Result<Vec<_>>>()?;
     for (seq, content) in rows {
         let Ok(mut content) = serde_json::from_str::<Outgoing>(&content) else { continue };

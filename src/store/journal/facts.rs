@@ -3,7 +3,10 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::Journal;
+use super::rows::lossy;
 use crate::clock::UnixMs;
+use crate::command::Activation;
+use crate::session::entry::Entry;
 use crate::store::StoreError;
 
 impl Journal {
@@ -34,9 +37,9 @@ impl Journal {
         let prefix = prefix.to_owned();
         let read = move |db: &Connection| {
             db.prepare_cached(
-                "SELECT key, value, updated_at FROM facts WHERE substr(key, 1, length(?1)) = ?1 ORDER BY key",
+                "SELECT key, value, updated_at FROM facts WHERE key >= ?1 AND key < ?1 || char(1114111) ORDER BY key",
             )?
-            .query_map(params![prefix], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)))?
+            .query_map(params![prefix], |r| Ok((lossy(r, "key")?, lossy(r, "value")?, r.get(2)?)))?
             .collect()
         };
         self.run_surely(read, |_| {}).await
@@ -75,7 +78,9 @@ impl Journal {
 }
 
 pub(super) fn read(db: &Connection, key: &str) -> rusqlite::Result<Option<String>> {
-    db.prepare_cached("SELECT value FROM facts WHERE key = ?1")?.query_row(params![key], |r| r.get(0)).optional()
+    db.prepare_cached("SELECT value FROM facts WHERE key = ?1")?
+        .query_row(params![key], |r| lossy(r, "value"))
+        .optional()
 }
 
 pub(super) fn write(db: &Connection, key: &str, value: &str, now: UnixMs) -> rusqlite::Result<()> {
@@ -85,4 +90,18 @@ pub(super) fn write(db: &Connection, key: &str, value: &str, now: UnixMs) -> rus
     )?
     .execute(params![key, value, now])?;
     Ok(())
+}
+
+/// False for a value that the one who asks for it cannot make anything of.
+pub(super) fn is_readable(key: &[u8], value: &str) -> bool {
+    let Ok(key) = std::str::from_utf8(key) else { return false };
+    match key.split(':').next() {
+        // Older versions kept the name of the transcript alone.
+        Some("session") => {
+            serde_json::from_str::<Entry>(value).is_ok()
+                || (!value.is_empty() && value.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)))
+        }
+        Some("activation") => serde_json::from_value::<Activation>(value.into()).is_ok(),
+        _ => true,
+    }
 }

@@ -9,7 +9,7 @@ use rusqlite::{Connection, OpenFlags, params};
 use serde_json::{Value, json};
 
 use super::address;
-use super::rows::{InboundRow, OutboxRow, inbound_row, outbox_row};
+use super::rows::{RawInbound, lossy, outbox_row};
 use super::schema::refuse_newer;
 use crate::ids::MessageId;
 use crate::store::StoreError;
@@ -44,8 +44,8 @@ pub fn facts_at(path: &Path, prefix: &str, in_use: bool) -> Result<HashSet<Strin
     let file = copy.as_ref().map_or_else(|| path.to_path_buf(), |dir| dir.path().join(COPY));
     let db = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(broken)?;
     db.busy_timeout(Duration::from_secs(5)).map_err(broken)?;
-    let mut keys = db.prepare("SELECT key FROM facts WHERE substr(key, 1, length(?1)) = ?1").map_err(broken)?;
-    let found = keys.query_map(params![prefix], |row| row.get(0)).map_err(broken)?;
+    let mut keys = db.prepare("SELECT key FROM facts WHERE key >= ?1 AND key < ?1 || char(1114111)").map_err(broken)?;
+    let found = keys.query_map(params![prefix], |row| lossy(row, "key")).map_err(broken)?;
     found.collect::<rusqlite::Result<_>>().map_err(broken)
 }
 
@@ -63,35 +63,49 @@ fn copied(path: &Path) -> io::Result<tempfile::TempDir> {
     Ok(dir)
 }
 
-/// Rows as `{"inbound": ..}` with the parts of the answer, then `{"outgoing": ..}`.
+/// Rows as `{"inbound": ..}` with the parts of the answer, then `{"outgoing": ..}`. Of a row that cannot be read comes what can, and why
+/// the rest cannot, as `unreadable`.
 pub(super) fn find(db: &Connection, id: &MessageId) -> rusqlite::Result<Vec<Value>> {
-    let inbound: Vec<(i64, InboundRow)> = db
+    let inbound: Vec<RawInbound> = db
         .prepare_cached("SELECT * FROM inbound WHERE id = ?1 ORDER BY seq")?
-        .query_map(params![id.as_str()], |row| Ok((row.get("seq")?, inbound_row(row)?)))?
+        .query_map(params![id.as_str()], RawInbound::read)?
         .collect::<rusqlite::Result<_>>()?;
     let mut found = Vec::new();
-    for (seq, mut row) in inbound {
-        row.message = row.message.without_media_keys();
-        row.parts = db
-            .prepare_cached("SELECT * FROM outbox WHERE answers = ?1 ORDER BY seq")?
-            .query_map(params![seq], outbox_row)?
-            .collect::<rusqlite::Result<_>>()?;
-        let mut row = json!(row);
-        for part in row["parts"].as_array_mut().into_iter().flatten() {
-            address::tell(db, part)?;
-        }
-        found.push(json!({ "inbound": row }));
+    for raw in inbound {
+        let parts = parts(db, "answers = ?1", raw.seq)?;
+        let mut told = match raw.parse() {
+            Ok(mut row) => {
+                row.message = row.message.without_media_keys();
+                json!(row)
+            }
+            Err(cause) => json!({
+                "message": null, "account": raw.account, "chat": raw.chat, "sender": raw.sender, "state": raw.state,
+                "receivedAt": raw.received_at, "decidedAt": raw.decided_at, "answeredAt": raw.answered_at,
+                "decision": serde_json::from_str::<Value>(&raw.decision).unwrap_or_default(), "unreadable": cause,
+            }),
+        };
+        told["parts"] = parts.into();
+        found.push(json!({ "inbound": told }));
     }
-    let outgoing: Vec<OutboxRow> = db
-        .prepare_cached("SELECT * FROM outbox WHERE id = ?1 ORDER BY seq")?
-        .query_map(params![id.as_str()], outbox_row)?
-        .collect::<rusqlite::Result<_>>()?;
-    for row in outgoing {
-        let mut row = json!(row);
-        address::tell(db, &mut row)?;
-        found.push(json!({ "outgoing": row }));
-    }
+    found.extend(parts(db, "id = ?1", id.as_str())?.into_iter().map(|row| json!({ "outgoing": row })));
     Ok(found)
+}
+
+fn parts(db: &Connection, of: &str, value: impl rusqlite::ToSql) -> rusqlite::Result<Vec<Value>> {
+    let mut all = db.prepare_cached(&format!("SELECT * FROM outbox WHERE {of} ORDER BY seq"))?;
+    let rows = all.query_map([value], |row| match outbox_row(row) {
+        Ok(part) => Ok(json!(part)),
+        Err(cause) => Ok(json!({
+            "account": lossy(row, "account")?, "id": lossy(row, "id")?, "chat": lossy(row, "chat")?, "content": null,
+            "state": lossy(row, "state")?, "cause": row.get::<_, Option<String>>("cause").unwrap_or_default(),
+            "attempts": row.get::<_, u32>("attempts").unwrap_or_default(), "resentAt": null,
+            "createdAt": row.get::<_, i64>("created_at").unwrap_or_default(),
+            "updatedAt": row.get::<_, i64>("updated_at").unwrap_or_default(), "unreadable": cause.to_string(),
+        })),
+    })?;
+    let mut parts = rows.collect::<rusqlite::Result<Vec<_>>>()?;
+    parts.iter_mut().try_for_each(|part| address::tell(db, part))?;
+    Ok(parts)
 }
 
 #[cfg(test)]

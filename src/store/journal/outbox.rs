@@ -3,7 +3,7 @@
 //! Parts are written down for an account and can be read for sending through that account's [`AccountOutbox`](super::AccountOutbox)
 //! alone.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -11,7 +11,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use super::rows::{OutboxPart, OutboxRow, OutboxState, outbox_row};
+use super::rows::{OutboxPart, OutboxRow, OutboxState, lossy, outbox_row};
 use super::{Journal, StoreError, facts};
 use crate::clock::UnixMs;
 use crate::ids::{AccountId, Jid, MessageId};
@@ -44,7 +44,7 @@ impl Tally {
         let mut counts: HashMap<AccountId, OutboxCounts> = HashMap::new();
         let mut open =
             db.prepare("SELECT account, count(*) FROM outbox WHERE state IN ('queued', 'sent') GROUP BY account")?;
-        for row in open.query_map([], |r| Ok((r.get::<_, String>(0)?, r.get(1)?)))? {
+        for row in open.query_map([], |r| Ok((lossy(r, "account")?, r.get(1)?)))? {
             let (account, waiting) = row?;
             counts.entry(AccountId::new(&account)).or_default().waiting = waiting;
         }
@@ -84,6 +84,50 @@ fn remove(file: &Path) {
         && error.kind() != std::io::ErrorKind::NotFound
     {
         tracing::warn!(target: "whatsapp/outbound", %error, "a prepared file was not deleted");
+    }
+}
+
+/// The parts that are being handed to a connection. They do not expire: what is reported as given up must not be delivered.
+#[derive(Clone, Default)]
+pub(super) struct UnderWay(Arc<Mutex<Handed>>);
+
+#[derive(Default)]
+struct Handed {
+    now: HashSet<(AccountId, MessageId)>,
+    /// What expired last, for those who read it before as waiting.
+    expired: HashSet<(AccountId, MessageId)>,
+}
+
+/// Keeps a part from expiring.
+pub struct HandOver {
+    under_way: UnderWay,
+    part: (AccountId, MessageId),
+}
+
+impl UnderWay {
+    pub(super) fn begin(&self, account: &AccountId, id: &MessageId) -> Option<HandOver> {
+        let part = (account.clone(), id.clone());
+        let mut handed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if handed.expired.contains(&part) {
+            return None;
+        }
+        handed.now.insert(part.clone());
+        drop(handed);
+        Some(HandOver { under_way: self.clone(), part })
+    }
+}
+
+impl UnderWay {
+    /// A part that expired waits again.
+    fn revived(&self, part: &OutboxPart) {
+        let part = (part.account.clone(), part.id.clone());
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).expired.remove(&part);
+    }
+}
+
+impl Drop for HandOver {
+    fn drop(&mut self) {
+        self.under_way.0.lock().unwrap_or_else(PoisonError::into_inner).now.remove(&self.part);
     }
 }
 
@@ -142,9 +186,12 @@ impl Journal {
             }
             let found: Option<(String, bool)> = db
                 .prepare_cached(
-                    "SELECT sender, json_extract(message, '$.fromMe') FROM inbound WHERE id = ?2 AND account = ?1",
+                    "SELECT sender, coalesce(CASE WHEN json_valid(message) THEN json_extract(message, '$.fromMe') END, 0)
+                     FROM inbound WHERE id = ?2 AND account = ?1",
                 )?
-                .query_row(params![account.as_str(), id.as_str()], |r| Ok((r.get(0)?, r.get(1)?)))
+                .query_row(params![account.as_str(), id.as_str()], |r| {
+                    Ok((lossy(r, "sender")?, r.get(1).unwrap_or_default()))
+                })
                 .optional()?;
             Ok(found.map(|(sender, mine)| (sender.parse().ok(), mine)))
         })
@@ -158,7 +205,7 @@ impl Journal {
     pub async fn files_in_use(&self) -> Result<Vec<PathBuf>, StoreError> {
         self.run(|db| {
             let mut open = db.prepare("SELECT content FROM outbox WHERE state IN ('queued', 'sent')")?;
-            let contents = open.query_map([], |r| r.get::<_, String>(0))?;
+            let contents = open.query_map([], |r| lossy(r, "content"))?;
             contents.filter_map(|c| c.map(|c| file_of(&c)).transpose()).collect()
         })
         .await
@@ -184,7 +231,8 @@ impl Journal {
             let Some(number) = chat.e164().filter(|_| !met) else { return Ok(met) };
             // Most people write from a number-hiding address; their message names the number beside it.
             db.prepare_cached(
-                "SELECT 1 FROM inbound WHERE account = ?1 AND json_extract(message, '$.chatNumber') = ?2",
+                "SELECT 1 FROM inbound INDEXED BY inbound_number WHERE account = ?1
+                 AND CASE WHEN json_valid(message) THEN json_extract(message, '$.chatNumber') END = ?2",
             )?
             .exists(params![account.as_str(), number.as_str()])
         })
@@ -227,7 +275,7 @@ impl Journal {
         parts: Vec<OutboxPart>,
         fact: Option<(String, String)>,
     ) -> impl FnMut(&Connection) -> rusqlite::Result<Vec<AccountId>> + Send + 'static {
-        let now = self.clock.now();
+        let (now, under_way) = (self.clock.now(), self.under_way.clone());
         move |db| {
             if let Some((key, value)) = &fact {
                 facts::write(db, key, value, now)?;
@@ -235,6 +283,7 @@ impl Journal {
             let mut queued = Vec::new();
             for part in &parts {
                 if insert_part(db, part, now)? || revive(db, part, now)? {
+                    under_way.revived(part);
                     queued.push(part.account.clone());
                 }
             }
@@ -258,9 +307,13 @@ impl Journal {
         let (account, ids) = (account.clone(), ids.to_vec());
         self.run(move |db| {
             let mut read = db.prepare_cached("SELECT * FROM outbox WHERE account = ?1 AND id = ?2")?;
-            let rows =
-                ids.iter().map(|id| read.query_row(params![account.as_str(), id.as_str()], outbox_row).optional());
-            rows.filter_map(Result::transpose).collect()
+            let mut found = Vec::new();
+            for id in &ids {
+                // One that cannot be read is unknown.
+                let row = |row: &rusqlite::Row<'_>| Ok(outbox_row(row).ok());
+                found.extend(read.query_row(params![account.as_str(), id.as_str()], row).optional()?.flatten());
+            }
+            Ok(found)
         })
         .await
     }
@@ -277,7 +330,9 @@ impl Journal {
                         "SELECT rank, content FROM outbox
                          WHERE account = ?1 AND id = ?2 AND rank < ?3 AND state NOT IN ('failed', 'expired')",
                     )?
-                    .query_row(params![account.as_str(), id.as_str(), state as i64], |r| Ok((r.get(0)?, r.get(1)?)))
+                    .query_row(params![account.as_str(), id.as_str(), state as i64], |r| {
+                        Ok((r.get(0)?, lossy(r, "content")?))
+                    })
                     .optional()?;
                 let Some((rank, content)) = found else { return Ok(None) };
                 let known = state == OutboxState::Failed && rank >= OutboxState::Acked as i64;
@@ -317,32 +372,45 @@ impl Journal {
     /// # Errors
     /// When it cannot be done.
     pub async fn expire(&self, before: UnixMs) -> Result<usize, StoreError> {
-        let (now, tally) = (self.clock.now(), self.tally.clone());
-        let settled = self
-            .run_then(
-                move |db| {
-                    db.prepare_cached(
-                        "UPDATE outbox SET state = 'expired', rank = ?3, updated_at = ?2
-                     WHERE state IN ('queued', 'sent') AND created_at < ?1 RETURNING account, content",
-                    )?
-                    .query_map(params![before, now, OutboxState::Expired as i64], |r| {
-                        let (account, content): (String, String) = (r.get(0)?, r.get(1)?);
-                        Ok(Settled {
-                            account: AccountId::new(&account),
-                            state: OutboxState::Expired,
-                            file: file_of(&content),
-                        })
-                    })?
-                    .collect::<rusqlite::Result<Vec<_>>>()
-                },
-                move |settled: &Vec<Settled>| tally.settled(settled),
-            )
-            .await?;
+        let (now, tally, under_way) = (self.clock.now(), self.tally.clone(), self.under_way.clone());
+        let expire = move |db: &Connection| {
+            let mut handed = under_way.0.lock().unwrap_or_else(PoisonError::into_inner);
+            handed.expired.clear();
+            let mut late = db.prepare_cached(
+                "SELECT seq, account, id, content FROM outbox WHERE state IN ('queued', 'sent') AND created_at < ?1",
+            )?;
+            let mut expire =
+                db.prepare_cached("UPDATE outbox SET state = 'expired', rank = ?2, updated_at = ?3 WHERE seq = ?1")?;
+            let late = late.query_map([before], |row| {
+                let part = (AccountId::new(&lossy(row, "account")?), MessageId::new(lossy(row, "id")?));
+                Ok((row.get::<_, i64>("seq")?, part, file_of(&lossy(row, "content")?)))
+            })?;
+            let mut settled = Vec::new();
+            for (seq, part, file) in late.collect::<rusqlite::Result<Vec<_>>>()? {
+                if handed.now.contains(&part) {
+                    continue;
+                }
+                expire.execute(params![seq, OutboxState::Expired as i64, now])?;
+                settled.push(Settled { account: part.0.clone(), state: OutboxState::Expired, file });
+                handed.expired.insert(part);
+            }
+            Ok(settled)
+        };
+        let settled = self.run_then(expire, move |settled: &Vec<Settled>| tally.settled(settled)).await?;
         Ok(settled.len())
     }
 }
 
 impl Tally {
+    /// A part of this account failed, which had `waited` or was in no known state.
+    pub(super) fn failed(&self, account: &AccountId, waited: bool) {
+        if waited {
+            self.settled(&[Settled { account: account.clone(), state: OutboxState::Failed, file: None }]);
+        } else {
+            self.count(account, |counts| counts.failed += 1);
+        }
+    }
+
     /// Parts of these accounts wait from now on.
     pub(super) fn queued(&self, accounts: &[AccountId]) {
         for account in accounts {
@@ -360,11 +428,35 @@ fn is_ours(db: &Connection, account: &AccountId, id: &MessageId) -> rusqlite::Re
 fn revive(db: &Connection, part: &OutboxPart, now: UnixMs) -> rusqlite::Result<bool> {
     let changed = db
         .prepare_cached(
-            "UPDATE outbox SET content = ?3, state = 'queued', rank = 0, cause = NULL, created_at = ?4, updated_at = ?4
+            "UPDATE outbox SET content = ?3, state = 'queued', rank = 0, cause = NULL, failures = 0, created_at = ?4, updated_at = ?4
              WHERE account = ?1 AND id = ?2 AND state IN ('failed', 'expired')",
         )?
         .execute(params![part.account.as_str(), part.id.as_str(), json(&part.content), now])?;
     Ok(changed == 1)
+}
+
+/// Settles a part that cannot be read; whether it waited until now, or `None` when WhatsApp has it: that stays so, and it is not sent
+/// once more.
+pub(super) fn settle_unreadable(db: &Connection, seq: i64, cause: &str, now: UnixMs) -> rusqlite::Result<Option<bool>> {
+    let state = db
+        .prepare_cached("SELECT state FROM outbox WHERE seq = ?1")?
+        .query_row([seq], |r| lossy(r, "state"))
+        .optional()?;
+    let Some(state) = state else { return Ok(None) };
+    match OutboxState::parse(&state) {
+        Some(OutboxState::Acked | OutboxState::Delivered | OutboxState::Failed | OutboxState::Expired) => {
+            db.prepare_cached("UPDATE outbox SET cause = ?2, resent_at = ?3 WHERE seq = ?1")?
+                .execute(params![seq, cause, now])?;
+            Ok(None)
+        }
+        known => {
+            db.prepare_cached(
+                "UPDATE outbox SET state = 'failed', rank = ?2, cause = ?3, updated_at = ?4 WHERE seq = ?1",
+            )?
+            .execute(params![seq, OutboxState::Failed as i64, cause, now])?;
+            Ok(Some(known.is_some()))
+        }
+    }
 }
 
 fn json(content: &Outgoing) -> String {

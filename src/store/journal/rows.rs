@@ -1,6 +1,7 @@
 //! What the journal's rows mean.
 
 use rusqlite::Row;
+use rusqlite::types::ValueRef;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::UnixMs;
@@ -35,14 +36,15 @@ impl InboundState {
         }
     }
 
-    fn parse(text: &str) -> Self {
-        match text {
+    fn parse(text: &str) -> Option<Self> {
+        Some(match text {
+            "new" => Self::New,
             "admitted" => Self::Admitted,
             "answered" => Self::Answered,
             "held" => Self::Held,
             "dropped" => Self::Dropped,
-            _ => Self::New,
-        }
+            _ => return None,
+        })
     }
 }
 
@@ -76,15 +78,16 @@ impl OutboxState {
         }
     }
 
-    fn parse(text: &str) -> Self {
-        match text {
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        Some(match text {
+            "queued" => Self::Queued,
             "sent" => Self::Sent,
             "acked" => Self::Acked,
             "delivered" => Self::Delivered,
             "failed" => Self::Failed,
             "expired" => Self::Expired,
-            _ => Self::Queued,
-        }
+            _ => return None,
+        })
     }
 }
 
@@ -171,6 +174,8 @@ pub struct Left {
     pub row: InboundRow,
     /// Verso itself sent it.
     pub ours: bool,
+    /// Processes that ended while they were at work on it.
+    pub tries: u32,
 }
 
 impl Left {
@@ -202,31 +207,90 @@ pub(super) fn bad_column(name: &str, cause: impl std::fmt::Display) -> rusqlite:
     rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, format!("{name}: {cause}").into())
 }
 
-pub(super) fn inbound_row(row: &Row<'_>) -> rusqlite::Result<InboundRow> {
-    let message: String = row.get("message")?;
-    let state: String = row.get("state")?;
-    let decision: Option<String> = row.get("decision")?;
-    Ok(InboundRow {
-        message: serde_json::from_str(&message).map_err(|e| bad_column("message", e))?,
-        state: InboundState::parse(&state),
-        received_at: row.get("received_at")?,
-        decision: decision.and_then(|d| serde_json::from_str(&d).ok()).unwrap_or(serde_json::Value::Null),
-        decided_at: row.get("decided_at")?,
-        answered_at: row.get("answered_at")?,
-        parts: Vec::new(),
+/// The text of a value, if it is one.
+pub(super) fn text_of(value: ValueRef<'_>) -> Option<&str> {
+    match value {
+        ValueRef::Text(bytes) => std::str::from_utf8(bytes).ok(),
+        _ => None,
+    }
+}
+
+/// The text of a column, whatever it holds: what is none fails where it is parsed, and costs no other row.
+pub(super) fn lossy(row: &Row<'_>, column: &str) -> rusqlite::Result<String> {
+    Ok(match row.get_ref(column)? {
+        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+        ValueRef::Integer(n) => n.to_string(),
+        ValueRef::Real(n) => n.to_string(),
+        ValueRef::Null => String::new(),
     })
 }
 
+/// A row of the inbound table as it lies there. Reading one never fails because of what it holds.
+pub(super) struct RawInbound {
+    pub seq: i64,
+    pub account: String,
+    pub chat: String,
+    pub sender: String,
+    pub id: String,
+    pub message: String,
+    pub state: String,
+    pub received_at: UnixMs,
+    pub decision: String,
+    pub decided_at: Option<UnixMs>,
+    pub answered_at: Option<UnixMs>,
+    pub tries: u32,
+}
+
+impl RawInbound {
+    pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Self {
+            seq: row.get("seq")?,
+            account: lossy(row, "account")?,
+            chat: lossy(row, "chat")?,
+            sender: lossy(row, "sender")?,
+            id: lossy(row, "id")?,
+            message: lossy(row, "message")?,
+            state: lossy(row, "state")?,
+            received_at: row.get("received_at").unwrap_or_default(),
+            decision: lossy(row, "decision")?,
+            decided_at: row.get("decided_at").unwrap_or_default(),
+            answered_at: row.get("answered_at").unwrap_or_default(),
+            // A database that no gateway of this version has opened does not have it.
+            tries: row.get("tries").unwrap_or_default(),
+        })
+    }
+
+    /// The row's meaning, or why it has none.
+    pub(super) fn parse(&self) -> Result<InboundRow, String> {
+        let message: InboundMessage = serde_json::from_str(&self.message).map_err(|e| format!("message: {e}"))?;
+        let key = message.key();
+        let named = [key.account.as_str(), &key.chat.to_string(), &key.sender.to_string(), key.id.as_str()]
+            == [&*self.account, &self.chat, &self.sender, &self.id];
+        if !named {
+            return Err("the message names another account, chat, sender or id than its row".to_owned());
+        }
+        let state = InboundState::parse(&self.state).ok_or_else(|| format!("unknown state \"{}\"", self.state))?;
+        let decision = serde_json::from_str(&self.decision);
+        let decision = match state {
+            // These are gone on with as they were decided.
+            InboundState::Admitted | InboundState::Held => decision.map_err(|e| format!("decision: {e}"))?,
+            InboundState::New | InboundState::Answered | InboundState::Dropped => decision.unwrap_or_default(),
+        };
+        let (received_at, decided_at, answered_at) = (self.received_at, self.decided_at, self.answered_at);
+        Ok(InboundRow { message, state, received_at, decision, decided_at, answered_at, parts: Vec::new() })
+    }
+}
+
 pub(super) fn outbox_row(row: &Row<'_>) -> rusqlite::Result<OutboxRow> {
-    let (account, id, chat, state): (String, String, String, String) =
-        (row.get("account")?, row.get("id")?, row.get("chat")?, row.get("state")?);
-    let content: String = row.get("content")?;
+    let (account, id, chat, state) =
+        (lossy(row, "account")?, lossy(row, "id")?, lossy(row, "chat")?, lossy(row, "state")?);
+    let content = lossy(row, "content")?;
     Ok(OutboxRow {
         account: AccountId::new(&account),
         id: MessageId::new(id),
         chat: chat.parse().map_err(|e| bad_column("chat", e))?,
         content: serde_json::from_str(&content).map_err(|e| bad_column("content", e))?,
-        state: OutboxState::parse(&state),
+        state: OutboxState::parse(&state).ok_or_else(|| bad_column("state", &state))?,
         cause: row.get("cause")?,
         attempts: row.get("attempts")?,
         resent_at: row.get("resent_at")?,

@@ -49,6 +49,9 @@ pub(super) const MIGRATIONS: &[&str] = &[
     ALTER TABLE inbound ADD COLUMN tries INTEGER NOT NULL DEFAULT 0;
     ALTER TABLE inbound ADD COLUMN tried_in INTEGER;
     ALTER TABLE inbound ADD COLUMN aside TEXT;
+    CREATE INDEX inbound_odd ON inbound(account, seq) WHERE state NOT IN ('new', 'admitted', 'answered', 'held', 'dropped');
+    CREATE INDEX outbox_odd ON outbox(account, seq)
+        WHERE state NOT IN ('queued', 'sent', 'acked', 'delivered', 'failed', 'expired');
     CREATE INDEX inbound_aside ON inbound(account, seq) WHERE aside IS NOT NULL;
     CREATE INDEX inbound_held ON inbound(account, chat, seq) WHERE state = 'held';
     CREATE INDEX inbound_answered ON inbound(account, chat, seq) WHERE state = 'answered'

@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::outbox::insert_part;
-use super::rows::OutboxPart;
+use super::rows::{OutboxPart, lossy};
 use super::{Journal, facts};
 use crate::event::MessageKey;
 use crate::ids::{AccountId, SessionKey};
@@ -69,7 +69,7 @@ impl Journal {
             }
             let Some(Carried { key, rest, told }) = &carried else { return Ok(None) };
             db.prepare_cached(
-                "UPDATE inbound SET decision = json_set(decision, '$.verdict.carried', ?5)
+                "UPDATE inbound SET decision = json_set(CASE WHEN json_valid(decision) THEN decision ELSE '{}' END, '$.verdict.carried', ?5)
                  WHERE account = ?1 AND chat = ?2 AND sender = ?3 AND id = ?4",
             )?
             .execute(params![
@@ -95,6 +95,6 @@ fn fact(key: &SessionKey) -> String {
 
 fn read(db: &Connection, fact: &str) -> rusqlite::Result<Option<Entry>> {
     db.prepare_cached("SELECT value, updated_at FROM facts WHERE key = ?1")?
-        .query_row(params![fact], |r| Ok(Entry::parse(&r.get::<_, String>(0)?, r.get(1)?)))
+        .query_row(params![fact], |r| Ok(Entry::parse(&lossy(r, "value")?, r.get(1)?)))
         .optional()
 }

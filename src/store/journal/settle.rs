@@ -14,6 +14,7 @@ use super::{Journal, facts, note_decision};
 use crate::clock::UnixMs;
 use crate::event::MessageKey;
 use crate::ids::{AccountId, SessionKey};
+use crate::policy::reason::IgnoreReason;
 use crate::store::StoreError;
 
 /// Messages that one agent has answered, or passes over.
@@ -83,6 +84,19 @@ impl Journal {
     /// # Errors
     /// As [`Journal::answer`].
     pub async fn answer_turns(&self, turns: Vec<Turn>, parts: Vec<OutboxPart>) -> Result<bool, StoreError> {
+        let settled = self.settle_turns(turns.clone(), parts.clone()).await;
+        let Err(StoreError::Damaged { cause, .. }) = &settled else { return settled };
+        // It would be taken up by the next process, which may be a long time, and fail there as well.
+        tracing::error!(target: "gateway", cause, "an answer could not be written down; it is tried once more");
+        let settled = self.settle_turns(turns.clone(), parts).await;
+        if let Err(StoreError::Damaged { cause, .. }) = &settled {
+            let keys: Vec<MessageKey> = turns.into_iter().flat_map(|turn| turn.keys).collect();
+            self.set_aside(&keys, IgnoreReason::Internal, &format!("its answer could not be written down: {cause}"));
+        }
+        settled
+    }
+
+    async fn settle_turns(&self, turns: Vec<Turn>, parts: Vec<OutboxPart>) -> Result<bool, StoreError> {
         let (now, tally) = (self.clock.now(), self.tally.clone());
         let answered = self
             .run_surely(
@@ -120,11 +134,11 @@ fn queue(db: &Connection, parts: &[OutboxPart], now: UnixMs) -> rusqlite::Result
 fn settle(db: &Connection, key: &MessageKey, turn: &Turn, now: UnixMs) -> rusqlite::Result<bool> {
     let found: Option<(i64, Option<String>)> = db
         .prepare_cached(
-            "SELECT seq, json_extract(decision, '$.verdict.done') FROM inbound
+            "SELECT seq, CASE WHEN json_valid(decision) THEN json_extract(decision, '$.verdict.done') END FROM inbound
              WHERE account = ?1 AND chat = ?2 AND sender = ?3 AND id = ?4 AND state NOT IN ('answered', 'held', 'dropped')",
         )?
         .query_row(params![key.account.as_str(), key.chat.to_string(), key.sender.to_string(), key.id.as_str()], |r| {
-            Ok((r.get(0)?, r.get(1)?))
+            Ok((r.get(0)?, r.get(1).unwrap_or_default()))
         })
         .optional()?;
     let Some((row, done)) = found else { return Ok(false) };
@@ -136,7 +150,10 @@ fn settle(db: &Connection, key: &MessageKey, turn: &Turn, now: UnixMs) -> rusqli
             .execute(params![row, now])?;
         return Ok(true);
     }
-    db.prepare_cached("UPDATE inbound SET decision = json_set(decision, '$.verdict.done', json(?2)) WHERE seq = ?1")?
-        .execute(params![row, serde_json::json!(done).to_string()])?;
+    db.prepare_cached(
+        "UPDATE inbound SET decision = json_set(CASE WHEN json_valid(decision) THEN decision ELSE '{}' END, '$.verdict.done', json(?2))
+         WHERE seq = ?1",
+    )?
+    .execute(params![row, serde_json::json!(done).to_string()])?;
     Ok(done != before)
 }

@@ -1,9 +1,10 @@
 use super::*;
 use crate::clock::{Clock, UnixMs};
 use crate::event::{Body, Content, MediaKind};
-use crate::ids::{E164, Jid, SessionKey};
+use crate::ids::{AccountId, E164, Jid, SessionKey};
 use crate::outgoing::{MediaFile, Outgoing, Outlet};
 
+mod setbacks;
 mod trouble;
 
 fn open(dir: &Path) -> Journal {
@@ -179,7 +180,9 @@ async fn what_cannot_be_sent_once_more_keeps_its_state_and_says_why_until_it_can
     journal.enqueue(vec![part("A", None)]).await.expect("queued");
     out.mark(&id, OutboxState::Acked, None);
     let (asking, account) = (journal.clone(), AccountId::new("work"));
-    tokio::task::spawn_blocking(move || asking.asked_again(&account, &MessageId::new("A"))).await.expect("noted");
+    tokio::task::spawn_blocking(move || asking.asked_again(&account, &MessageId::new("A"), || {}))
+        .await
+        .expect("noted");
     out.not_resent(&id, "kept no more".into());
     let row = async || journal.get_by_message_id(&id).await.expect("read")[0]["outgoing"].clone();
     let shown = row().await;
@@ -207,7 +210,9 @@ async fn what_devices_asked_for_again_is_ours_until_it_was_sent_when_the_client_
     for id in ["ONE", "MORE", "MORE"] {
         // It waits for the disk, on a thread of the client.
         let (journal, account) = (journal.clone(), account.clone());
-        tokio::task::spawn_blocking(move || journal.asked_again(&account, &MessageId::new(id))).await.expect("noted");
+        tokio::task::spawn_blocking(move || journal.asked_again(&account, &MessageId::new(id), || {}))
+            .await
+            .expect("noted");
     }
     let asked = async || {
         let letters = out.asked().await.expect("read");
@@ -221,7 +226,7 @@ async fn what_devices_asked_for_again_is_ours_until_it_was_sent_when_the_client_
     out.inherit_asked().await.expect("written");
     assert_eq!(asked().await, [] as [&str; 0], "one is sent and the other forgotten");
     let journal_too = journal.clone();
-    tokio::task::spawn_blocking(move || journal_too.asked_again(&account, &MessageId::new("ONE")))
+    tokio::task::spawn_blocking(move || journal_too.asked_again(&account, &MessageId::new("ONE"), || {}))
         .await
         .expect("noted");
     assert_eq!(asked().await, [] as [&str; 0]);

@@ -193,6 +193,11 @@ impl Phone {
         self.world.with(|s| s.corrupt_session(self.account, with.addr))
     }
 
+    /// Asks a device of somebody for a message again, whether there ever was one or not.
+    pub fn asks_again(&self, device: &LinkedDevice, id: &str) {
+        self.world.with(|s| s.phone_asks_for(self.account, device.addr, id));
+    }
+
     // --- writing -------------------------------------------------------------------------------------------------
 
     /// Writes a text.

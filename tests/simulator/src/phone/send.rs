@@ -193,6 +193,20 @@ impl State {
         self.pass_receipt(Addr { account, device: 0 }, &receipt);
     }
 
+    /// The phone asks a device for a message that it never got.
+    pub fn phone_asks_for(&mut self, account: usize, device: Addr, id: &str) {
+        let retry =
+            el("retry").attr("count", "1").attr("id", id).attr("t", unix_now().to_string()).attr("v", "1").build();
+        let registration = self.accounts[account].phone.party.registration().to_be_bytes().to_vec();
+        let receipt = el("receipt")
+            .attr("type", "retry")
+            .attr("id", id)
+            .attr("to", self.jid_of(device, true))
+            .children([retry, el("registration").bytes(registration).build()])
+            .build();
+        self.pass_receipt(Addr { account, device: 0 }, &receipt);
+    }
+
     /// The phone confirms a message.
     pub fn phone_receipt(&mut self, account: usize, received: &Received, kind: &str) {
         let mut receipt = el("receipt").attr("id", received.id.as_str()).build();
