@@ -238,3 +238,18 @@ async fn a_kill_does_not_wake_the_agent_in_a_chat_that_the_owner_took_over() {
     bob.expect_text("fine").await.expect("answered");
     assert_eq!(texts(&ann), ["10 euros"]);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_owner_answered_while_verso_was_away_is_not_answered_again() {
+    let Stage { _world, work, ann, bob, gateway, .. } = stage(Model::start("fine").await, "").await;
+    let folder = gateway.stop().await;
+    let asked = ann.says(&work, "how much is it?");
+    work.says(&ann, "10 euros");
+    ann.expect_text("10 euros").await.expect("the owner's answer");
+    let gateway = GatewayFixture::start_in(&_world, folder).await;
+    gateway.wait_state("work", "connected").await;
+    taken_back(&gateway, &asked).await;
+    bob.says(&work, "hi");
+    bob.expect_text("fine").await.expect("answered");
+    assert_eq!(texts(&ann), ["10 euros"]);
+}
