@@ -46,3 +46,10 @@ pub(crate) fn text(point: &str, text: Option<&str>) {
 fn names(variable: &str, point: &str) -> bool {
     std::env::var(variable).is_ok_and(|wanted| wanted == point)
 }
+
+/// Panics with the text that a test gave: `VERSO_FAULT_PANIC=<text>`.
+pub(crate) fn panics_with() {
+    if let Ok(text) = std::env::var("VERSO_FAULT_PANIC") {
+        panic!("{text}");
+    }
+}

@@ -22,7 +22,7 @@
 //! | layer | modules | what lives there |
 //! |---|---|---|
 //! | words | [`ids`] [`event`] [`outgoing`] [`clock`] | names of things, what happened, the time of day |
-//! | rules | [`config`] (but its file) [`policy`] [`routing`] [`session`] [`text`] [`backoff`] [`delivery`] [`heartbeat`] [`command`] | pure: everything they need is an argument, time and randomness too |
+//! | rules | [`config`] (but its file) [`disclosure`] [`policy`] [`routing`] [`session`] [`text`] [`backoff`] [`delivery`] [`heartbeat`] [`command`] | pure: everything they need is an argument, time and randomness too |
 //! | edges | [`store`] [`whatsapp`] [`agent`] [`media`] `config::file` | disk, WhatsApp, models, files to send; they do not know one another |
 //! | actors | [`actors`] | who owns what while it runs; its page has the tree |
 //! | doors | [`api`] [`cli`] [`telemetry`] | WebSocket API, command line, logs |
@@ -45,6 +45,8 @@
 //!   linked anew ([`whatsapp::seal`]).
 //! * Only the `GatewayActor` swaps the configuration. Nobody patches it in memory: writers edit the file.
 //! * Only the [`policy::link_state`] table decides whether and when an account connects; whatsapp-rust's own reconnect is off.
+//! * What a reader sees of a failure, and which texts nobody sees, only [`disclosure`] decides. Its list of secrets is the one state
+//!   that belongs to the process and not to a gateway: log lines and panics come from everywhere.
 //! * A message is judged by [`policy::decide`] and nothing else, and every drop has a reason with a code.
 //! * A normal build checks WhatsApp's certificate and dials WhatsApp. A build with the feature `demo` accepts any certificate and
 //!   dials nothing but loopback.
@@ -62,6 +64,7 @@ pub mod clock;
 pub mod command;
 pub mod config;
 pub mod delivery;
+pub mod disclosure;
 pub mod event;
 #[cfg(feature = "demo")]
 mod fault;

@@ -65,6 +65,16 @@ impl Outgoing {
         Self::Text { text: text.into(), quote: None }
     }
 
+    /// Changes what people read of a text, a caption or an edit.
+    pub fn change_text(&mut self, change: impl FnOnce(String) -> String) {
+        let text = match self {
+            Self::Text { text, .. } | Self::Edit { text, .. } => text,
+            Self::Media { caption: Some(caption), .. } => caption,
+            _ => return,
+        };
+        *text = change(std::mem::take(text));
+    }
+
     /// The prepared file that it needs.
     pub fn file(&self) -> Option<&MediaFile> {
         match self {

@@ -24,6 +24,7 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt};
 
+use crate::disclosure;
 use crate::whatsapp::LIBRARY_LOG;
 
 /// Names that log lines are sorted by.
@@ -117,7 +118,7 @@ pub fn init(options: &Options) -> io::Result<Telemetry> {
         EnvFilter::try_new(filter_of(&text)).map_err(|e| wrong_filter(&text, &e))
     };
     let lines = json_lines(Queue(queue)).with_filter(filter(&options.file_level)?);
-    let console = fmt::layer().with_writer(io::stderr).with_ansi(color(&io::stderr()));
+    let console = console_layer();
     let console = match options.console_style {
         ConsoleStyle::Pretty => console.with_timer(LocalTime).boxed(),
         ConsoleStyle::Compact => console.without_time().with_target(false).compact().boxed(),
@@ -139,11 +140,44 @@ pub fn init(options: &Options) -> io::Result<Telemetry> {
 pub fn console_from_env() -> io::Result<()> {
     let Some(text) = std::env::var("VERSO_LOG").ok().filter(|t| !t.is_empty()) else { return Ok(()) };
     let filter = EnvFilter::try_new(filter_of(&text)).map_err(|e| wrong_filter(&text, &e))?;
-    let console = fmt::layer().with_writer(io::stderr).with_ansi(color(&io::stderr())).with_timer(LocalTime);
+    let console = console_layer().with_timer(LocalTime);
     tracing_subscriber::registry()
         .with(console.with_filter(filter))
         .try_init()
         .map_err(|e| io::Error::new(io::ErrorKind::AlreadyExists, e))
+}
+
+/// Lines for people, on standard error.
+fn console_layer<S>() -> fmt::Layer<S, ConsoleFields, fmt::format::Format, fn() -> io::Stderr>
+where
+    S: tracing::Subscriber + for<'a> LookupSpan<'a>,
+{
+    let to: fn() -> io::Stderr = io::stderr;
+    fmt::layer()
+        .fmt_fields(ConsoleFields(fmt::format::DefaultFields::new()))
+        .with_writer(to)
+        .with_ansi(color(&io::stderr()))
+}
+
+/// Makes panics of this process say no secret: on standard error, and in the log once there is one.
+pub fn hide_secrets_in_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        if crate::actors::is_quiet() {
+            // Standard error is a log, too.
+            tracing::error!(target: target::GATEWAY, place, "panic at a message, which its text might quote");
+            return;
+        }
+        let text = disclosure::scrub(panic.payload_as_str().unwrap_or("unknown cause"));
+        tracing::error!(target: target::GATEWAY, place, "panic: {text}");
+        let thread = std::thread::current();
+        let mut lines = format!("thread '{}' panicked at {place}:\n{text}", thread.name().unwrap_or("<unnamed>"));
+        let trace = std::backtrace::Backtrace::capture();
+        if trace.status() == std::backtrace::BacktraceStatus::Captured {
+            lines.push_str(&format!("\n{}", disclosure::mask(&trace.to_string())));
+        }
+        eprintln!("{lines}");
+    }));
 }
 
 fn wrong_filter(text: &str, error: &dyn std::fmt::Display) -> io::Error {
@@ -346,6 +380,21 @@ impl<'w> FormatFields<'w> for PlainFields {
     }
 }
 
+/// The words of a line and of its spans, without secrets and without what steers a terminal. A type of its own as [`PlainFields`] is.
+struct ConsoleFields(fmt::format::DefaultFields);
+
+impl<'w> FormatFields<'w> for ConsoleFields {
+    fn format_fields<R: tracing_subscriber::field::RecordFields>(
+        &self,
+        mut to: Writer<'w>,
+        fields: R,
+    ) -> std::fmt::Result {
+        let mut text = String::new();
+        self.0.format_fields(Writer::new(&mut text), fields)?;
+        to.write_str(&disclosure::scrub(&text).replace('\u{1b}', "\\x1b"))
+    }
+}
+
 /// One JSON object a line: `0` the target as JSON, `1` the text, then the fields, `_meta` and `time`.
 struct Lines;
 
@@ -404,6 +453,8 @@ where
             let shown = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
             text.push_str(&format!(" {name}={shown}"));
         }
+        let text = disclosure::scrub(&text);
+        fields.values.values_mut().for_each(disclosure::scrub_value);
         let spans: Vec<String> = ctx
             .event_scope()
             .map(|scope| {
@@ -413,6 +464,7 @@ where
                         let extensions = span.extensions();
                         let fields =
                             extensions.get::<fmt::FormattedFields<N>>().map(|f| f.fields.clone()).unwrap_or_default();
+                        let fields = disclosure::scrub(&fields);
                         if fields.is_empty() { span.name().to_owned() } else { format!("{}{{{fields}}}", span.name()) }
                     })
                     .collect()
@@ -478,19 +530,43 @@ mod tests {
         assert_eq!(fs::read_to_string(dir.path().join("verso-2026-11-21.log")).unwrap(), "early\n");
     }
 
+    #[derive(Clone, Default)]
+    struct Memory(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Memory {
+        fn write(&mut self, b: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(b);
+            Ok(b.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn no_line_holds_a_secret() {
+        disclosure::remember(["telemetry-\"secret\"", "12345678901"]);
+        let (file, console) = (Memory::default(), Memory::default());
+        let (to_file, to_console) = (file.clone(), console.clone());
+        let shown = fmt::layer()
+            .fmt_fields(ConsoleFields(fmt::format::DefaultFields::new()))
+            .with_ansi(false)
+            .with_writer(move || to_console.clone());
+        let subscriber = tracing_subscriber::registry().with(json_lines(move || to_file.clone())).with(shown);
+        tracing::subscriber::with_default(subscriber, || {
+            let _in = tracing::info_span!("account", account_id = "telemetry-\"secret\"").entered();
+            let error = std::io::Error::other("bad telemetry-\"secret\"");
+            tracing::warn!(%error, ?error, number = 12_345_678_901_u64, "key telemetry-\"secret\" \u{1b}[2J refused");
+        });
+        for memory in [file, console] {
+            let text = String::from_utf8(memory.0.lock().unwrap().clone()).unwrap();
+            assert!(text.contains("***") && text.contains("refused"), "{text}");
+            assert!(!text.contains("telemetry-") && !text.contains('\u{1b}'), "{text}");
+        }
+    }
+
     #[test]
     fn lines_have_the_shape_that_clients_print() {
-        #[derive(Clone, Default)]
-        struct Memory(Arc<Mutex<Vec<u8>>>);
-        impl Write for Memory {
-            fn write(&mut self, b: &[u8]) -> io::Result<usize> {
-                self.0.lock().unwrap().extend_from_slice(b);
-                Ok(b.len())
-            }
-            fn flush(&mut self) -> io::Result<()> {
-                Ok(())
-            }
-        }
         let memory = Memory::default();
         let to = memory.clone();
         let subscriber = tracing_subscriber::registry().with(json_lines(move || to.clone()));

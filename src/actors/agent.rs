@@ -9,6 +9,7 @@
 mod answer;
 mod history;
 mod media;
+mod outcome;
 mod run;
 mod take_back;
 mod tool;
@@ -28,6 +29,7 @@ use crate::actors::supervisor::SupervisorActor;
 use crate::agent::{AgentError, Agents};
 use crate::clock::Clock;
 use crate::config::model::{AccountConfig, Config, ProviderApi, QueueConfig, QueueMode};
+use crate::disclosure::Outcome;
 use crate::event::{Identity, InboundMessage, MessageKey};
 use crate::ids::{AccountId, AgentId, E164, Jid, SessionKey};
 use crate::media::Loader;
@@ -46,6 +48,7 @@ use crate::text::envelope;
 use crate::text::zone::Zone;
 
 use media::Fetcher;
+pub use outcome::Tallies;
 use run::{AgentRun, Tools};
 pub use take_back::TakeBack;
 use work::{Ended, Item, Work, give_up, settle_silently};
@@ -135,6 +138,7 @@ impl AgentActor {
         clock: Clock,
         config: Arc<Config>,
         loader: Loader,
+        tallies: Tallies,
     ) -> Result<Self, AgentError> {
         let host_zone = zoneinfo::load(None).and_then(|file| Zone::parse(&file)).unwrap_or_default();
         Ok(Self {
@@ -145,6 +149,7 @@ impl AgentActor {
                 paths,
                 clock,
                 loader,
+                tallies,
                 agents: Agents::new()?,
                 host_zone: Arc::new(host_zone),
             },
@@ -173,7 +178,7 @@ impl AgentActor {
         let backlog = self.backlogs.entry(session.clone()).or_default();
         if let Some(dropped) = backlog.push(item, &queue, self.tools.clock.now()) {
             tracing::warn!(target: "agent", %session, cap = queue.cap, "too many messages wait for the agent; one is not answered");
-            self.settle_silently(vec![dropped]);
+            self.settle_silently(vec![dropped], Outcome::QueueFull);
         }
     }
 
@@ -227,12 +232,14 @@ impl AgentActor {
             signal.send_replace(true);
         }
         if let Some(backlog) = self.backlogs.remove(session) {
-            self.settle_silently(backlog.into_all());
+            self.settle_silently(backlog.into_all(), Outcome::Stopped);
         }
     }
 
-    fn settle_silently(&self, items: Vec<Item>) {
-        tokio::spawn(settle_silently(self.tools.journal.clone(), items));
+    fn settle_silently(&self, items: Vec<Item>, outcome: Outcome) {
+        let now = self.tools.clock.now();
+        items.iter().for_each(|item| self.tools.tallies.note(item, &outcome, now));
+        tokio::spawn(settle_silently(self.tools.journal.clone(), items, outcome));
     }
 
     fn pump(&mut self, ctx: &mut Context<Self>) {

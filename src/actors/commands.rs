@@ -24,6 +24,7 @@ use crate::clock::Clock;
 use crate::command::{self, Activation, AllowlistCommand, Command, ConfigCommand, PairingCommand, SendSetting, reply};
 use crate::config::file::ConfigSource;
 use crate::config::model::{AllowList, Config, ReloadMode};
+use crate::disclosure;
 use crate::ids::{AccountId, Jid, SessionKey};
 use crate::policy::decision::{ChatKind, CommandCall};
 use crate::policy::pairing::REQUEST_TTL_MS;
@@ -235,7 +236,7 @@ impl Desk {
 
     async fn answer(&self, text: &str, order: &Order) -> Result<(), StoreError> {
         let (message, rules) = (&order.run.message, &order.run.account.rules);
-        let texts = chunk::chunk(text, rules.text_chunk_limit, rules.chunk_mode).into_iter();
+        let texts = chunk::chunk(&disclosure::mask(text), rules.text_chunk_limit, rules.chunk_mode).into_iter();
         let part = |text| OutboxPart::text(message.account.clone(), message.chat.clone(), text, Some(message.key()));
         let parts = texts.map(part).collect();
         self.journal.answer(order.run.keys(), parts).await?;

@@ -15,7 +15,7 @@ use std::time::Duration;
 use actix::prelude::*;
 use tokio::sync::broadcast;
 
-use crate::actors::agent::{AgentActor, StopAgents};
+use crate::actors::agent::{AgentActor, StopAgents, Tallies};
 use crate::actors::messages::{AccountStatus, GatewayEvent, GatewayPort};
 use crate::actors::router::{FlushBatches, ReloadBy, RouterActor};
 use crate::actors::socket::SocketContext;
@@ -98,10 +98,17 @@ impl Gateway {
         let links = Links::new(boot.endpoint.clone(), pool.clone()).map_err(|e| BootError::Link(e.to_string()))?;
         let config = loaded.config;
 
-        let agents =
-            AgentActor::new(journal.clone(), boot.paths.clone(), boot.clock.clone(), config.clone(), loader.clone())
-                .map_err(|e| BootError::State(e.to_string()))?
-                .start();
+        let tallies = Tallies::default();
+        let agents = AgentActor::new(
+            journal.clone(),
+            boot.paths.clone(),
+            boot.clock.clone(),
+            config.clone(),
+            loader.clone(),
+            tallies.clone(),
+        )
+        .map_err(|e| BootError::State(e.to_string()))?
+        .start();
         let router = RouterActor::new(
             journal.clone(),
             boot.paths.clone(),
@@ -153,6 +160,7 @@ impl Gateway {
             events,
             router,
             agents,
+            tallies,
             cx,
             source: boot.source,
             only: boot.only,
@@ -216,6 +224,7 @@ pub struct GatewayActor {
     events: broadcast::Sender<GatewayEvent>,
     router: Addr<RouterActor>,
     agents: Addr<AgentActor>,
+    tallies: Tallies,
     cx: SupervisorContext,
     source: ConfigSource,
     only: Option<AccountId>,

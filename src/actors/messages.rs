@@ -134,7 +134,9 @@ pub struct AccountStatus {
     pub unconfirmed: Vec<UnconfirmedChat>,
     /// Messages that Verso failed at or that nobody can read.
     pub set_aside: crate::store::journal::SetAside,
-    /// Messages answered, held and dropped by reason code since the start.
+    /// How runs ended since the start, by agent, and the last failure of each.
+    pub agents: std::collections::BTreeMap<crate::ids::AgentId, crate::disclosure::RunTally>,
+    /// Messages let in, held and dropped by reason code since the start, and runs by their outcome.
     pub counters: std::collections::BTreeMap<String, u64>,
     /// Chats in which the agent keeps silent because the owner takes part.
     pub handover: crate::policy::handover::HandoverCount,

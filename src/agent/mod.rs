@@ -53,7 +53,7 @@ pub struct AgentJob {
     pub media: Vec<SavedMedia>,
 }
 
-/// What the agent says; empty text is silence.
+/// What the agent says; empty text is silence: it did what it had to do with its tools.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AgentReply {
     /// The text.
@@ -64,7 +64,7 @@ pub struct AgentReply {
     pub usage: Option<Usage>,
 }
 
-/// Why there is no answer. The text is short enough to be shown in the chat.
+/// Why there is no answer. The text is for whoever runs Verso: it holds addresses and the provider's words.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AgentError {
     /// The configuration names something that cannot run.
@@ -101,6 +101,12 @@ pub enum AgentError {
         provider: String,
         /// What is wrong with it.
         cause: String,
+    },
+    /// The model said nothing, not even that it has nothing to say, and called no tool.
+    #[error("the model returned an empty completion, also when it was asked once more{hint}")]
+    Empty {
+        /// What to change, where that is known; begins with a punctuation mark.
+        hint: String,
     },
     /// It took too long.
     #[error("the model did not answer within {} s", .0.as_secs())]

@@ -9,6 +9,7 @@ use super::toolbox::Toolbox;
 use super::{AgentError, AgentJob, AgentReply, Role, Usage};
 use crate::config::model::ProviderConfig;
 use crate::delivery;
+use crate::disclosure;
 
 use calls::Call;
 use pictures::Part;
@@ -59,12 +60,24 @@ struct Response {
 #[derive(Deserialize)]
 struct Choice {
     message: Answer,
+    /// Why it ends; not every server says so in a word.
+    #[serde(default)]
+    finish_reason: serde_json::Value,
 }
 
 #[derive(Deserialize)]
 struct Answer {
     content: Option<String>,
     tool_calls: Option<Vec<Call>>,
+    #[serde(skip)]
+    finish_reason: serde_json::Value,
+}
+
+impl Answer {
+    fn is_empty(&self) -> bool {
+        let says = self.content.as_deref().is_some_and(|text| !text.trim().is_empty());
+        !says && self.tool_calls.as_ref().is_none_or(Vec::is_empty)
+    }
 }
 
 pub(super) async fn answer(
@@ -76,7 +89,8 @@ pub(super) async fn answer(
     let sees = provider.seeing.contains(&job.agent.model.name);
     let shown = if sees { pictures::parts(&job.media).await } else { Vec::new() };
     let mut messages = conversation(job, shown);
-    let mut tools: Vec<serde_json::Value> = toolbox.offered().iter().map(calls::described).collect();
+    let described: Vec<serde_json::Value> = toolbox.offered().iter().map(calls::described).collect();
+    let mut tools = described.as_slice();
     let (mut said, mut spent, mut called) = (Vec::new(), None, 0);
     for round in 0..=ROUNDS {
         let over = round == ROUNDS;
@@ -87,7 +101,7 @@ pub(super) async fn answer(
             tools,
             tool_choice: over.then_some("none"),
         };
-        let mut answered = ask(http, provider, &request(&tools)).await;
+        let mut answered = ask(http, provider, &request(tools)).await;
         if let Err(error) = &answered
             && round == 0
             && !tools.is_empty()
@@ -95,10 +109,21 @@ pub(super) async fn answer(
         {
             tracing::warn!(target: "agent", model = %job.agent.model, %error, "this model takes no tools; it is asked without them");
             answered = ask(http, provider, &request(&[])).await;
-            tools.clear();
+            tools = &[];
         }
-        let (Answer { content, tool_calls }, usage) = answered?;
+        let (mut answer, usage) = answered?;
         spent = sum(spent, usage);
+        // After a call there may be nothing left to say; without one an empty answer is an accident, and often a passing one.
+        if answer.is_empty() && said.is_empty() && called == 0 {
+            tracing::warn!(target: "agent", model = %job.agent.model, finish = %answer.finish_reason, "the model returned an empty completion; it is asked once more");
+            let (again, usage) = ask(http, provider, &request(tools)).await?;
+            spent = sum(spent, usage);
+            if again.is_empty() {
+                return Err(AgentError::Empty { hint: empty_hint(&again.finish_reason, provider) });
+            }
+            answer = again;
+        }
+        let Answer { content, tool_calls, .. } = answer;
         let content = content.filter(|text| !text.trim().is_empty());
         said.extend(content.clone());
         let wanted = tool_calls.unwrap_or_default();
@@ -183,9 +208,22 @@ async fn ask(
         _ => return Err(AgentError::Failed { provider: provider.name.clone(), status, message: error_text(&text) }),
     }
     let bad = |cause: String| AgentError::BadAnswer { provider: provider.name.clone(), cause };
-    let parsed: Response = serde_json::from_str(&text).map_err(|e| bad(format!("not a chat completion: {e}")))?;
+    let parsed: Response =
+        serde_json::from_str(&text).map_err(|e| bad(format!("not a chat completion: {}", short(&e.to_string()))))?;
     let choice = parsed.choices.into_iter().next().ok_or_else(|| bad("it holds no choices".to_owned()))?;
-    Ok((choice.message, usage(&parsed.usage)))
+    let answer = Answer { finish_reason: choice.finish_reason, ..choice.message };
+    Ok((answer, usage(&parsed.usage)))
+}
+
+fn empty_hint(finish_reason: &serde_json::Value, provider: &ProviderConfig) -> String {
+    match finish_reason.as_str() {
+        Some("length") => {
+            format!(": all its tokens went into thinking; raise models.providers.{}.maxTokens", provider.name)
+        }
+        Some("content_filter") => ": the provider's filter kept it back".to_owned(),
+        Some(other) => format!(" (finish reason {})", short(other)),
+        None => String::new(),
+    }
 }
 
 fn usage(told: &serde_json::Value) -> Option<Usage> {
@@ -218,7 +256,12 @@ fn error_text(body: &str) -> String {
         let error = j.get("error")?;
         error.get("message").and_then(|m| m.as_str()).or(error.as_str())
     });
-    message.unwrap_or(body).trim().chars().take(200).collect()
+    short(message.unwrap_or(body))
+}
+
+/// A provider's words, cut. Secrets go first: half of one at the end would not be found any more.
+fn short(text: &str) -> String {
+    disclosure::scrub(text.trim()).chars().take(200).collect()
 }
 
 fn unreachable(provider: &ProviderConfig, url: &str, error: &reqwest::Error) -> AgentError {
@@ -230,8 +273,10 @@ fn unreachable(provider: &ProviderConfig, url: &str, error: &reqwest::Error) -> 
         cause = inner;
     }
     // The path may hold a key; the host is enough to find the fault.
-    let host = url.split('/').take(3).collect::<Vec<_>>().join("/");
-    AgentError::Unreachable { url: host, cause: cause.to_string() }
+    let (scheme, rest) = url.split_once("://").unwrap_or(("http", url));
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    AgentError::Unreachable { url: format!("{scheme}://{host}"), cause: cause.to_string() }
 }
 
 #[cfg(test)]

@@ -8,12 +8,13 @@
 //!   "gates": [{"gate": "dm", "outcome": "dm-not-allowlisted", "passed": false, "key": "channels.whatsapp.dmPolicy",
 //!              "value": "allowlist", "source": "file", "file": "/…/verso.json", "line": 5}],
 //!   "runs": [{"agent": "main", "session": "agent:main:main"}], "effects": ["mark-read"], "mediaMissing": null,
+//!   "outcome": {"code": "failed", "text": "…"}, "outcomes": [{"session": "agent:main:main", "outcome": "failed", "failure": {…}}],
 //!   "parts": [{"id": "3EB1…", "chat": "…", "state": "delivered", "cause": null, "createdAt": 0, "updatedAt": 0, "resentAt": null,
 //!              "wentTo": "lid"}]
 //! }, {"direction": "out", "account": "work", "chat": "…", "id": "3EB1…", "state": "acked", "cause": null, …}]}
 //! ```
+//! `mediaMissing` says why a file that came with the message was not saved, `outcome` what its runs came to.
 //! `wentTo` is the address of the person that a part went to: `lid`, `number`, `both` (one after the other), `null` in groups.
-//! `mediaMissing` says why a file that came with the message was not saved.
 //! `source` is `file`, `default` (no file sets the key) or `null` (no config key decided). Times are Unix milliseconds. The text of a
 //! message is not part of it.
 
@@ -22,6 +23,7 @@ use serde_json::{Value, json};
 use super::iso_time;
 use crate::config::SetIn;
 use crate::config::edit::shown_path;
+use crate::disclosure::{self, Failure, FailureKind, Outcome, SessionOutcome};
 use crate::event::InboundMessage;
 use crate::ids::{AccountId, Jid, MessageId};
 use crate::policy::decide::NOT_LISTED;
@@ -67,6 +69,10 @@ fn inbound(row: &Value) -> Value {
     // A row of another version tells what it still can.
     let message: Option<InboundMessage> = serde_json::from_value(row["message"].clone()).ok();
     let decision: Option<Decision> = serde_json::from_value(row["decision"].clone()).ok();
+    let outcomes: Vec<SessionOutcome> = serde_json::from_value(row["decision"]["outcomes"].clone()).unwrap_or_default();
+    let foremost = disclosure::foremost(&outcomes);
+    out["outcome"] = foremost.map_or(Value::Null, |one| json!({"code": one.code(), "text": one.sentence()}));
+    out["outcomes"] = json!(outcomes);
     let sender = message.as_ref().map(sender);
     if let Some(message) = &message {
         out["account"] = json!(message.account);
@@ -102,7 +108,10 @@ fn inbound(row: &Value) -> Value {
     out["nextStep"] = json!(match (reason, &message) {
         (Some(reason @ (IgnoreReason::Handover | IgnoreReason::OwnMessageToOther)), _) => taken_over(reason, &decision),
         (Some(reason), Some(message)) => step(reason, trace, message, sender.as_deref().unwrap_or("the sender")),
-        _ => parts.iter().find_map(part_step).or_else(|| waiting(&row["state"], parts.is_empty())),
+        _ => foremost
+            .and_then(|outcome| outcome_step(outcome, decision.as_ref()))
+            .or_else(|| parts.iter().find_map(part_step))
+            .or_else(|| waiting(&row["state"], parts.is_empty() && foremost.is_none())),
     });
     out["mediaMissing"] = row["decision"]["mediaMissing"].clone();
     out["parts"] = json!(parts);
@@ -139,11 +148,43 @@ fn waiting(state: &Value, nothing_sent: bool) -> Option<String> {
     match state.as_str() {
         Some("new") => Some("it waits for its judgement; ask again in a moment".to_owned()),
         Some("admitted") => Some("an agent is at work on it, or it waits for its turn; see: verso logs".to_owned()),
-        Some("answered") if nothing_sent => Some(
-            "nothing was sent for it: the agent had nothing to say, was stopped, or answers of this session are switched off (/send)"
-                .to_owned(),
-        ),
+        Some("answered") if nothing_sent => {
+            Some("nothing was sent for it; what its run came to is not known, an older Verso settled it".to_owned())
+        }
         _ => None,
+    }
+}
+
+/// What to do about a run that did not answer.
+fn outcome_step(outcome: &Outcome, decision: Option<&Decision>) -> Option<String> {
+    let session = decision.and_then(|decision| match &decision.verdict {
+        Verdict::Dispatch(dispatch) => Some(dispatch.first().session.to_string()),
+        _ => None,
+    });
+    Some(match outcome {
+        Outcome::Answered { .. } | Outcome::Silent | Outcome::Stopped => return None,
+        Outcome::Failed { failure } | Outcome::EmptyCompletion { failure } => failure_step(failure),
+        Outcome::SendOff => format!(
+            "write /send on in the chat as an owner, or change session.sendPolicy, so that {} may answer",
+            session.as_deref().unwrap_or("the session")
+        ),
+        Outcome::QueueFull => "raise messages.queue.cap, or ask for it again".to_owned(),
+    })
+}
+
+fn failure_step(failure: &Failure) -> String {
+    let provider = &failure.provider;
+    match failure.kind {
+        FailureKind::Config => "correct the configuration, then ask for it again".to_owned(),
+        FailureKind::Unreachable => {
+            format!("see that the model runs and that models.providers.{provider}.baseUrl is its address")
+        }
+        FailureKind::Unauthorized => format!("put a key that is valid into models.providers.{provider}.apiKey"),
+        FailureKind::RateLimited => "wait, or ask the provider for a higher limit".to_owned(),
+        FailureKind::Timeout => format!(
+            "raise models.providers.{provider}.timeoutSeconds or agents.defaults.timeoutSeconds, or use a faster model"
+        ),
+        _ => "ask for it again; if it fails again, see: verso logs".to_owned(),
     }
 }
 

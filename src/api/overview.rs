@@ -50,6 +50,7 @@ pub fn account(status: &AccountStatus) -> ChannelAccount {
         dm_policy: status.dm_policy.clone(),
         allow_from: status.allow_from.clone(),
         counters: status.counters.clone(),
+        agents: status.agents.iter().map(|(id, tally)| (id.to_string(), tally.clone())).collect(),
         unsaved: status.unsaved.clone(),
         phone: status.phone.clone(),
         outbox: status.outbox,
@@ -169,7 +170,9 @@ pub(super) async fn channels_status(api: &Api, params: &Params) -> Result<Value,
     params.number("timeoutMs")?;
     let status = gateway(api).await?;
     let accounts: Vec<ChannelAccount> = status.accounts.iter().map(account).collect();
-    let mut issues: Vec<StatusIssue> = accounts.iter().flat_map(|a| issue(a).into_iter().chain(unsaved(a))).collect();
+    let now = api.clock.now();
+    let of_account = |a| issue(a).into_iter().chain(unsaved(a)).chain(failing(a, now));
+    let mut issues: Vec<StatusIssue> = accounts.iter().flat_map(of_account).collect();
     issues.extend(stuck(&status));
     let mut answer = json!({
         "ts": api.clock.now(),
@@ -264,6 +267,26 @@ fn unsaved(account: &ChannelAccount) -> Option<StatusIssue> {
         kind: "auth".into(),
         message: format!("The credentials could not be saved: {cause}."),
         fix: "Make room on the disk and the account's folder writable; Verso tries again by itself.".into(),
+    })
+}
+
+/// Agents whose runs fail.
+fn failing(account: &ChannelAccount, now: UnixMs) -> impl Iterator<Item = StatusIssue> {
+    let agents = account.agents.iter().filter(|(_, tally)| tally.failing);
+    agents.filter_map(move |(agent, tally)| {
+        let last = tally.last_error.as_ref()?;
+        let (count, minutes) = (tally.failures(), (now - last.at).max(0) / 60_000);
+        let messages = if count == 1 { "1 message".to_owned() } else { format!("{count} messages") };
+        Some(StatusIssue {
+            channel: CHANNEL.into(),
+            account_id: account.account_id.clone(),
+            kind: "agent".into(),
+            message: format!(
+                "Agent {agent} could not answer {messages} since the start, the last {minutes} min ago: {}",
+                last.failure.cause
+            ),
+            fix: "Run: verso logs --follow".into(),
+        })
     })
 }
 

@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use crate::disclosure;
+
 /// Lowest protocol that is spoken.
 pub const MIN_PROTOCOL: u64 = 3;
 /// Highest protocol that is spoken.
@@ -163,11 +165,12 @@ impl ErrorShape {
 
 /// Writes a response frame.
 pub fn response(id: &str, result: &Result<Value, ErrorShape>) -> String {
-    match result {
-        Ok(payload) => json!({"type": "res", "id": id, "ok": true, "payload": payload}),
-        Err(error) => json!({"type": "res", "id": id, "ok": false, "error": error}),
-    }
-    .to_string()
+    let (ok, name, mut said) = match result {
+        Ok(payload) => (true, "payload", payload.clone()),
+        Err(error) => (false, "error", json!(error)),
+    };
+    disclosure::mask_value(&mut said);
+    json!({"type": "res", "id": id, "ok": ok, name: said}).to_string()
 }
 
 /// Counters that let a client see which of two snapshots is newer.
@@ -181,7 +184,9 @@ pub struct StateVersion {
 
 /// Writes an event frame; `seq` counts broadcast events of one connection from 1.
 pub fn event(name: &str, payload: &Value, seq: Option<u64>, version: Option<StateVersion>) -> String {
-    let mut frame = json!({"type": "event", "event": name, "payload": payload});
+    let mut said = payload.clone();
+    disclosure::mask_value(&mut said);
+    let mut frame = json!({"type": "event", "event": name, "payload": said});
     if let Some(seq) = seq {
         frame["seq"] = json!(seq);
     }
@@ -400,6 +405,8 @@ pub struct ChannelAccount {
     pub dm_policy: String,
     pub allow_from: Vec<String>,
     pub counters: BTreeMap<String, u64>,
+    /// Verso: how runs ended since the start, by agent: `outcomes` by code, `lastError`, and whether nothing went well since (`failing`).
+    pub agents: BTreeMap<String, disclosure::RunTally>,
     /// Verso: why the credentials could not be written to disk; absent when they are there.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unsaved: Option<String>,

@@ -85,6 +85,7 @@ impl Script {
             outbox: crate::store::journal::OutboxCounts { waiting: 2, failed: 1, expired: 0 },
             unconfirmed: Vec::new(),
             set_aside: crate::store::journal::SetAside::default(),
+            agents: std::collections::BTreeMap::default(),
             counters: std::collections::BTreeMap::default(),
             handover: crate::policy::handover::HandoverCount::default(),
             listen_only: false,

@@ -1,5 +1,6 @@
 //! `verso channels`: status, list, login, logout, start, stop; import and export are in `transfer`.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
@@ -23,6 +24,7 @@ use crate::policy::web_version::{VersionInUse, VersionSource};
 use crate::store::credentials::{LinkFiles, auth_dir, link_state, remove};
 use crate::store::journal::{OutboxCounts, Unreadable};
 use crate::store::lock::{AccountLock, GatewayLock};
+use crate::text::label;
 
 /// Arguments of `verso channels`.
 #[derive(Debug, Args)]
@@ -289,6 +291,25 @@ fn ignored_line(account: &ChannelAccount) -> Option<String> {
     (!words.is_empty()).then(|| format!("  ignored: {} (verso why <message-id> tells more)", words.join(", ")))
 }
 
+/// How runs that did not answer ended since the gateway's start: `  runs: failed 2, silent 1; last error 5m ago (main): …`.
+fn runs_line(account: &ChannelAccount, now: UnixMs) -> Option<(String, Tone)> {
+    let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
+    for (code, n) in account.agents.values().flat_map(|tally| &tally.outcomes).filter(|(code, _)| *code != "answered") {
+        *counts.entry(code).or_default() += n;
+    }
+    if counts.is_empty() {
+        return None;
+    }
+    let words: Vec<String> = counts.iter().map(|(code, n)| format!("{code} {n}")).collect();
+    let errors = account.agents.iter().filter_map(|(agent, tally)| Some((agent, tally.last_error.as_ref()?)));
+    let last = errors.max_by_key(|(_, error)| error.at);
+    let last = last.map(|(agent, error)| {
+        format!("; last error {} ({agent}): {}", ago(error.at, now), label::line(&error.failure.cause))
+    });
+    let tone = if account.agents.values().any(|tally| tally.failing) { Tone::Bad } else { Tone::Faint };
+    Some((format!("  runs: {}{}", words.join(", "), last.unwrap_or_default()), tone))
+}
+
 /// What an account has not got rid of: `  outbox: 2 waiting, 1 failed`.
 fn outbox_line(account: &ChannelAccount) -> Option<String> {
     let OutboxCounts { waiting, failed, expired } = account.outbox;
@@ -377,6 +398,7 @@ pub(super) fn status_lines(answer: &Value, now: UnixMs, colour: bool) -> Vec<Str
         lines.extend(outbox_line(account).map(|line| paint(colour, tone, &line)));
         lines.extend(handover_line(account, now).map(|line| paint(colour, Tone::Faint, &line)));
         lines.extend(unconfirmed_line(account, now).map(|line| paint(colour, Tone::Bad, &line)));
+        lines.extend(runs_line(account, now).map(|(line, tone)| paint(colour, tone, &line)));
         lines.extend(ignored_line(account).map(|line| paint(colour, Tone::Faint, &line)));
         lines.extend(aside_line(account).map(|line| paint(colour, Tone::Bad, &line)));
     }

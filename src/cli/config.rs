@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 
 use crate::config::diff::{ConfigDiff, ReloadReceipt};
 use crate::config::file::{self, ConfigSource, Replaced};
-use crate::config::{Loaded, Rejected, ReloadMode, edit, edit_notes};
+use crate::config::{Loaded, Rejected, ReloadMode, edit, edit_notes, redact};
+use crate::disclosure::MASKED;
 
 /// Arguments of `verso config`.
 #[derive(Debug, Args)]
@@ -107,16 +108,17 @@ fn get(source: &ConfigSource, path: &str, as_json: bool, out: &mut dyn Write) ->
     let steps = edit::parse_path(path)?;
     let text = read(source)?;
     let own = edit::json5_value(&text).map_err(|why| anyhow::anyhow!("{}: {why}", source.path.display()))?;
-    // What stands in the file itself is shown as it stands there; the rest comes from included files.
-    let value = match edit::get(&own, &steps) {
-        Some(value) => value.clone(),
-        None => {
-            let loaded = file::load_edited(source, &text).ok();
-            let found = loaded.as_ref().and_then(|l| edit::get(&l.config.written, &steps).cloned());
-            let Some(found) = found else { bail!("Config path not found: {path}") };
-            found
-        }
+    // Read whole in any case: from there on its secrets are known, and not shown.
+    let loaded = file::load_edited(source, &text).ok();
+    #[cfg(feature = "demo")]
+    crate::fault::panics_with();
+    let without_secrets = |mut tree: Value| {
+        redact(&mut tree, MASKED, &mut Vec::new());
+        edit::get(&tree, &steps).cloned()
     };
+    // What stands in the file itself is shown as it stands there; the rest comes from included files.
+    let found = without_secrets(own).or_else(|| without_secrets((*loaded?.config.written).clone()));
+    let Some(value) = found else { bail!("Config path not found: {path}") };
     match &value {
         Value::String(text) if !as_json => writeln!(out, "{text}")?,
         value => writeln!(out, "{value:#}")?,

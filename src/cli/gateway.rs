@@ -18,6 +18,7 @@ use crate::api::{AgentFacts, ApiHandle, ApiOptions, Bind, Settings, SettingsSour
 use crate::clock::Clock;
 use crate::config::file::{self, ConfigSource};
 use crate::config::{BindMode, Config, ConsoleStyle, FIRST_CONFIG, LogLevel, LoggingConfig, SessionScope};
+use crate::disclosure::SHORTEST;
 use crate::ids::AccountId;
 use crate::store::lock::GatewayLock;
 use crate::telemetry::{self, Telemetry};
@@ -99,7 +100,6 @@ pub(super) fn run(args: &GatewayArgs, connection: &Connection, p: &mut Printer<'
     let config = place.config()?.config;
     let lock = GatewayLock::acquire(&place.paths)?;
     let logs = logs(&place, &config.logging, args.verbose.then_some("debug"))?;
-    log_panics();
     let token = connection.token.clone();
     if token.is_none() && place.known_token(Some(&config)).is_none() {
         place.own_token()?;
@@ -107,6 +107,12 @@ pub(super) fn run(args: &GatewayArgs, connection: &Connection, p: &mut Printer<'
     }
     let port = args.port.unwrap_or(config.gateway.port);
     let bind = args.bind.map_or_else(|| config.gateway.bind.into(), Bind::from);
+    let shown = token.clone().or_else(|| place.known_token(Some(&config))).unwrap_or_default();
+    if bind != Bind::Loopback && shown.chars().count() < SHORTEST {
+        let why =
+            format!("the API may be reached from other machines and its token has fewer than {SHORTEST} characters");
+        return Err(Failure::new(why).hint("use a longer one, for example the output of: openssl rand -hex 32"));
+    }
     let runner = system()?;
     let served = runner.block_on(start(&place, None, bind, port, token, Some(&logs)))?;
     let mut lock = lock;
@@ -379,20 +385,4 @@ fn level(level: LogLevel) -> &'static str {
         LogLevel::Debug => "debug",
         LogLevel::Trace => "trace",
     }
-}
-
-/// A panic belongs into the log file as well.
-fn log_panics() {
-    let usual = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |panic| {
-        let place = panic.location().map(ToString::to_string).unwrap_or_default();
-        if crate::actors::is_quiet() {
-            // Standard error is a log, too.
-            tracing::error!(target: telemetry::target::GATEWAY, place, "panic at a message, which its text might quote");
-            return;
-        }
-        let text = panic.payload_as_str().unwrap_or("unknown cause");
-        tracing::error!(target: telemetry::target::GATEWAY, place, "panic: {text}");
-        usual(panic);
-    }));
 }

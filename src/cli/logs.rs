@@ -10,6 +10,7 @@ use super::client::{Client, TIMEOUT};
 use super::output::{Failure, Printer};
 use super::place::Place;
 use crate::telemetry;
+use crate::text::label;
 
 /// Arguments of `verso logs`.
 #[derive(Debug, Args)]
@@ -89,7 +90,7 @@ pub(super) async fn run(args: &LogsArgs, connection: &Connection, p: &mut Printe
                 (true, Some(entry)) => p.json_line(&entry.value()),
                 (true, None) => p.json_line(&json!({"type": "raw", "raw": line})),
                 (false, Some(entry)) => p.line(entry.text(color)),
-                (false, None) => p.line(line),
+                (false, None) => p.line(label::line(line)),
             }
         }
         cursor = answer["cursor"].as_u64();
@@ -144,7 +145,7 @@ impl Entry {
         } else {
             self.level.clone()
         };
-        format!("{} {level} {}: {}", self.time, self.subsystem, self.message)
+        format!("{} {level} {}: {}", label::line(&self.time), label::line(&self.subsystem), label::line(&self.message))
     }
 }
 

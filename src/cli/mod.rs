@@ -44,9 +44,30 @@ pub struct Connection {
     /// Address of the gateway, such as ws://127.0.0.1:18789 [env: VERSO_GATEWAY_URL]
     #[arg(long, global = true, value_name = "URL")]
     pub url: Option<String>,
-    /// Secret of the gateway [env: VERSO_GATEWAY_TOKEN] [default: the gateway.token file of this user's gateway]
+    /// Secret of the gateway; everybody on this machine sees it in the list of processes, so better set VERSO_GATEWAY_TOKEN or use --token-file
+    /// [env: VERSO_GATEWAY_TOKEN] [default: the gateway.token file of this user's gateway]
     #[arg(long, global = true, value_name = "TOKEN")]
     pub token: Option<String>,
+    /// File that holds the secret of the gateway
+    #[arg(long, global = true, value_name = "FILE", conflicts_with = "token")]
+    pub token_file: Option<std::path::PathBuf>,
+}
+
+impl Connection {
+    /// Reads the file of `--token-file`.
+    fn take_token_file(&mut self) -> Result<(), Failure> {
+        if let Some(file) = &self.token_file {
+            let text = std::fs::read_to_string(file)
+                .map_err(|e| Failure::usage(format!("--token-file: cannot read {}: {e}", file.display())))?;
+            let token = text.trim();
+            if token.is_empty() {
+                return Err(Failure::usage(format!("--token-file: {} is empty", file.display())));
+            }
+            self.token = Some(token.to_owned());
+        }
+        crate::disclosure::remember(self.token.as_deref());
+        Ok(())
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -90,7 +111,12 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(if error.use_stderr() { USAGE } else { 0 });
         }
     };
-    let Cli { connection, command } = cli;
+    crate::telemetry::hide_secrets_in_panics();
+    let Cli { mut connection, command } = cli;
+    let token = finish(false, |_| connection.take_token_file());
+    if token != 0 {
+        return ExitCode::from(token);
+    }
     let code = match command {
         Command::Gateway(args) => finish(false, |p| gateway::run(&args, &connection, p)),
         Command::Health(args) => finish(args.json, |p| on_client_runtime(health::health(&args, &connection, p))),
@@ -125,9 +151,12 @@ fn play(args: &demo::DemoArgs) -> ExitCode {
 /// The file alone; a running gateway notices the edit by itself.
 fn edit_config(args: config::ConfigArgs) -> u8 {
     let mut code = 0;
-    let ended = finish(false, |_| {
+    let ended = finish(false, |p| {
         let source = place::Place::of_process().location;
-        code = config::run(args, &source, &mut std::io::stdout()).map_err(|e| Failure::new(format!("{e:#}")))?;
+        let mut out = Vec::new();
+        let ran = config::run(args, &source, &mut out);
+        p.raw(&String::from_utf8_lossy(&out));
+        code = ran.map_err(|e| Failure::new(format!("{e:#}")))?;
         Ok(())
     });
     ended.max(code)

@@ -5,6 +5,7 @@ use std::io::{self, IsTerminal, Write};
 use serde_json::{Value, json};
 
 use crate::api::protocol::ErrorShape;
+use crate::disclosure;
 
 /// Exit code of a command that was carried out and failed.
 pub const FAILED: u8 = 1;
@@ -96,7 +97,7 @@ impl<'a> Printer<'a> {
     /// Text for people as it is, shown at once.
     pub fn raw(&mut self, text: &str) {
         if !self.json {
-            drop(self.out.write_all(text.as_bytes()));
+            drop(self.out.write_all(disclosure::mask(text).as_bytes()));
             drop(self.out.flush());
         }
     }
@@ -109,13 +110,14 @@ impl<'a> Printer<'a> {
     /// The result for programs.
     pub fn value(&mut self, value: &Value) {
         if self.json {
-            put(self.out, &serde_json::to_string_pretty(value).unwrap_or_else(|_| value.to_string()));
+            let value = without_secrets(value);
+            put(self.out, &serde_json::to_string_pretty(&value).unwrap_or_else(|_| value.to_string()));
         }
     }
 
     /// One value a line, for output that goes on.
     pub fn json_line(&mut self, value: &Value) {
-        put(self.out, &value.to_string());
+        put(self.out, &without_secrets(value).to_string());
     }
 
     /// The end of a failed command.
@@ -153,9 +155,15 @@ pub fn paint(on: bool, tone: Tone, text: &str) -> String {
     if on && !text.is_empty() { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
 }
 
+fn without_secrets(value: &Value) -> Value {
+    let mut value = value.clone();
+    disclosure::mask_value(&mut value);
+    value
+}
+
 /// A closed pipe is the reader's wish to hear no more.
 fn put(to: &mut dyn Write, line: &str) {
-    drop(writeln!(to, "{line}"));
+    drop(writeln!(to, "{}", disclosure::mask(line)));
     drop(to.flush());
 }
 
@@ -206,9 +214,15 @@ mod tests {
             p.line("done");
             p.value(&json!({"ok": true}));
             p.failure(&Failure::new("first\nsecond").hint("do this"));
+            disclosure::remember(["printer-secret"]);
+            p.line("printer-secret");
+            p.raw("printer-secret\n");
+            p.note("printer-secret");
+            p.json_line(&json!("printer-secret"));
             (String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap())
         };
-        assert_eq!(print(false), ("done\n".into(), "error: first\n       second\nhint: do this\n".into()));
+        let err = "error: first\n       second\nhint: do this\n***\n";
+        assert_eq!(print(false), ("done\n***\n***\n\"***\"\n".into(), err.into()));
         let (out, err) = print(true);
         assert!(out.contains("\"ok\": true") && out.contains("\"hint\": \"do this\"") && !out.contains("done"));
         assert!(err.starts_with("error: first"));

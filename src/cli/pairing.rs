@@ -16,6 +16,7 @@ use crate::ids::AccountId;
 use crate::policy::pairing::{PairingBook, PairingRecord, REQUEST_TTL_MS};
 use crate::store::lock::GatewayLock;
 use crate::store::pairing::PairingFiles;
+use crate::text::label;
 
 /// Arguments of `verso pairing`.
 #[derive(Debug, Args)]
@@ -226,7 +227,7 @@ fn table(requests: &[Value], now: UnixMs) -> Vec<String> {
         vec![["Code".to_owned(), "whatsappSenderId".into(), "Account".into(), "Meta".into(), "Requested".into()]];
     rows.extend(requests.iter().map(|r| {
         let asked = crate::api::parse_iso_time(&text(&r["createdAt"])).map(|at| ago(at, now)).unwrap_or_default();
-        [text(&r["code"]), text(&r["id"]), text(&r["accountId"]), text(&r["name"]), asked]
+        [text(&r["code"]), text(&r["id"]), text(&r["accountId"]), label::name(&text(&r["name"])), asked]
     }));
     let width = |i: usize| rows.iter().map(|r| r[i].chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..5).map(width).collect();

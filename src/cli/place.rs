@@ -7,6 +7,7 @@ use super::Connection;
 use super::output::Failure;
 use crate::config::file::{self, ConfigSource, Environment};
 use crate::config::{Config, Loaded};
+use crate::disclosure;
 use crate::store::atomic;
 use crate::store::lock::GatewayLock;
 use crate::store::paths::StatePaths;
@@ -75,6 +76,7 @@ impl Place {
         } else {
             known.or_else(|| self.known_token(config.as_deref()))
         };
+        disclosure::remember(token.as_deref());
         Reach { url, token, explicit }
     }
 
@@ -85,6 +87,7 @@ impl Place {
             .or_else(|| env("VERSO_GATEWAY_TOKEN"))
             .or_else(|| env("OPENCLAW_GATEWAY_TOKEN"))
             .or_else(|| read_token(&self.paths.gateway_token()))
+            .inspect(|token| disclosure::remember([token.as_str()]))
     }
 
     /// The token file's content, made at random when there is none.
@@ -98,6 +101,7 @@ impl Place {
         }
         let bytes: [u8; 32] = rand::random();
         let token: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
+        disclosure::remember([token.as_str()]);
         atomic::private_dir(self.paths.root())?;
         atomic::replace(&path, format!("{token}\n").as_bytes())?;
         Ok(token)
@@ -189,7 +193,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let place = place(dir.path());
         let token = place.own_token().unwrap();
-        let to = |url: &str| place.reach(&Connection { url: Some(url.into()), token: None });
+        let to = |url: &str| place.reach(&Connection { url: Some(url.into()), ..Connection::default() });
         assert_eq!(to("http://localhost:5").url, "ws://localhost:5");
         assert_eq!(to("localhost:5").token.as_deref(), Some(token.as_str()));
         assert_eq!(to("ws://[::1]:5").token.as_deref(), Some(token.as_str()));

@@ -19,8 +19,11 @@ struct Said {
 async fn verso(url: &str, line: &[&str]) -> Said {
     let words = ["verso"].iter().chain(line).copied();
     let cli = Cli::try_parse_from(words).unwrap_or_else(|e| panic!("{e}"));
-    let connection =
-        Connection { url: Some(url.to_owned()), token: cli.connection.token.or_else(|| Some(TOKEN.into())) };
+    let connection = Connection {
+        url: Some(url.to_owned()),
+        token: cli.connection.token.or_else(|| Some(TOKEN.into())),
+        ..Connection::default()
+    };
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let json = line.contains(&"--json");
     let mut p = Printer::new(&mut out, &mut err, json);

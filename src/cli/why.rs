@@ -9,8 +9,10 @@ use super::place::Place;
 use super::{Connection, show};
 use crate::api::{explain, iso_time};
 use crate::clock::{Clock, UnixMs};
+use crate::disclosure;
 use crate::ids::MessageId;
 use crate::store::journal;
+use crate::text::label;
 
 /// Arguments of `verso why`.
 #[derive(Debug, Args)]
@@ -57,6 +59,9 @@ fn unknown(message: String) -> Failure {
 
 /// Everything that is known under the id, for people.
 fn lines(found: &Value, now: UnixMs, colour: bool) -> Vec<String> {
+    // Causes quote other people's servers, and chats their members.
+    let mut found = found.clone();
+    disclosure::each_text(&mut found, &mut |text| *text = label::line(text));
     let id = found["messageId"].as_str().unwrap_or_default();
     let messages = found["messages"].as_array().map_or(&[][..], Vec::as_slice);
     let mut out = Vec::new();
@@ -123,8 +128,14 @@ fn inbound(message: &Value, now: UnixMs, colour: bool, out: &mut Vec<String>) {
         }
         out.push(String::new());
     }
+    let outcomes = message["outcomes"].as_array().map_or(&[][..], Vec::as_slice);
     for run in message["runs"].as_array().into_iter().flatten() {
-        out.push(fact("agent", format!("{} in session {}", text(run, "agent"), text(run, "session"))));
+        let mut line = format!("{} in session {}", text(run, "agent"), text(run, "session"));
+        // With one agent the result above says it.
+        if let Some(one) = outcomes.iter().find(|one| one["session"] == run["session"]).filter(|_| outcomes.len() > 1) {
+            line.push_str(&format!(": {}", text(one, "outcome")));
+        }
+        out.push(fact("agent", line));
     }
     out.extend(message["mediaMissing"].as_str().map(|why| fact("media", format!("not saved: {why}"))));
     for part in message["parts"].as_array().into_iter().flatten() {
@@ -137,6 +148,18 @@ fn result(message: &Value, colour: bool) -> String {
     if let Some(reason) = message["reason"].as_object() {
         let word = |key: &str| reason.get(key).and_then(Value::as_str).unwrap_or_default();
         return format!("{} not answered: {} ({})", paint(colour, Tone::Bad, "✗"), word("text"), word("code"));
+    }
+    if let Some(outcome) = message["outcome"].as_object().filter(|_| text(message, "state") != "admitted") {
+        let word = |key: &str| outcome.get(key).and_then(Value::as_str).unwrap_or_default();
+        let sent = message["answered"] == true;
+        return match word("code") {
+            "answered" => format!("{} {}", paint(colour, Tone::Good, "✓"), word("text")),
+            code @ ("failed" | "empty-completion") => {
+                let told = if sent { "; the chat was told" } else { "" };
+                format!("{} failed: {} ({code}){told}", paint(colour, Tone::Bad, "✗"), word("text"))
+            }
+            code => format!("{} nothing was sent: {} ({code})", paint(colour, Tone::Faint, "–"), word("text")),
+        };
     }
     let what = if message["command"] == true { "command" } else { "message" };
     let done = match (text(message, "state"), message["answered"] == true) {

@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::{Activation, SendSetting};
 use crate::config::edit_notes::EditNote;
 use crate::policy::pairing::PairingRecord;
+use crate::text::label;
 
 /// What a new session begins with when nothing follows the trigger.
 pub const GREETING_PROMPT: &str = "The user has just started a new session. Greet them in one or two short sentences and ask what they would like to do.";
@@ -108,7 +109,7 @@ pub fn pairing(waiting: &[PairingRecord], now: i64) -> String {
     let mut out = "🔐 Pairing requests".to_owned();
     for request in waiting {
         // The name is the sender's own: it must not look like another line.
-        let name: String = request.name.iter().flat_map(|n| n.chars()).filter(|c| !c.is_control()).take(40).collect();
+        let name = request.name.as_deref().map(label::name).unwrap_or_default();
         let name = if name.is_empty() { name } else { format!(" · {name}") };
         out.push_str(&format!(
             "\n{} · {}{name} · {}",
@@ -226,7 +227,7 @@ mod tests {
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!((lines.len(), lines[0]), (3, "🔐 Pairing requests"), "{text}");
         assert!(
-            lines[1].starts_with("ABCD2345 · +15551234567 · AnnBobxx") && lines[1].ends_with(" · 2m ago"),
+            lines[1].starts_with("ABCD2345 · +15551234567 · Ann Bobxx") && lines[1].ends_with(" · 2m ago"),
             "{text}"
         );
         assert_eq!(pairing(&[], 0), PAIRING_NONE);

@@ -9,6 +9,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use super::{Context, Loaded, Problem, Rejected, ResolveEnv, load as load_source};
+use crate::disclosure::{self, Secrets};
 
 /// What the environment says about places; the caller reads it, so that tests need not set variables.
 #[derive(Clone, Debug, Default)]
@@ -76,9 +77,22 @@ pub fn load(source: &ConfigSource) -> Result<Loaded, Rejected> {
         let mut hasher = DefaultHasher::new();
         why.hash(&mut hasher);
         let problems = vec![unreadable(&source.path, why)];
-        Rejected { problems, files: vec![source.path.clone()], fingerprint: hasher.finish() }
+        Rejected {
+            problems,
+            files: vec![source.path.clone()],
+            fingerprint: hasher.finish(),
+            secrets: Secrets::default(),
+        }
     })?;
-    load_edited(source, &text)
+    let loaded = load_edited(source, &text);
+    if let Ok(loaded) = &loaded {
+        let logging = &loaded.config.logging;
+        disclosure::use_patterns(super::patterns_of(
+            logging.redact,
+            logging.redact_patterns.iter().map(String::as_str),
+        ));
+    }
+    loaded
 }
 
 /// Like [`load`]; where there is no file, what [`super::FIRST_CONFIG`] means.
@@ -89,14 +103,20 @@ pub fn load_or_first(source: &ConfigSource) -> Result<Loaded, Rejected> {
     if exists(source) { load(source) } else { load_edited(source, super::FIRST_CONFIG) }
 }
 
-/// Like [`load`], with this text in the place of the main file's: what an edit would give.
+/// Like [`load`], with this text in the place of the main file's: what an edit would give. From here on nothing says the secrets of
+/// the text, also not when it is refused: [`disclosure`](crate::disclosure) knows them.
 ///
 /// # Errors
 /// Every problem at once.
 pub fn load_edited(source: &ConfigSource, text: &str) -> Result<Loaded, Rejected> {
     let var = |name: &str| std::env::var(name).ok();
     let mut read = |path: &Path| read_text(path);
-    load_source(text, Context { path: Some(&source.path), var: &var, read: &mut read }, &source.env)
+    let loaded = load_source(text, Context { path: Some(&source.path), var: &var, read: &mut read }, &source.env);
+    match &loaded {
+        Ok(Loaded { secrets, .. }) | Err(Rejected { secrets, .. }) => disclosure::remember(secrets.iter()),
+    }
+    disclosure::remember(source.env.gateway_token.as_deref());
+    loaded
 }
 
 /// True when the config file is there.

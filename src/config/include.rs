@@ -192,30 +192,48 @@ fn tidy(path: &Path) -> PathBuf {
     out
 }
 
-/// Replaces `${NAME}` in every text; `$${NAME}` stands for itself without its first `$`.
+/// A text that took something from the environment.
+pub(super) struct Expansion {
+    /// Its place.
+    pub path: KeyPath,
+    /// What stands in the file.
+    pub source: String,
+    /// What it means.
+    pub text: String,
+    /// The variables that it names, with their values.
+    pub values: Vec<(String, String)>,
+}
+
+/// Replaces `${NAME}` in every text; `$${NAME}` stands for itself without its first `$`. Gives the texts that it changed.
 pub(super) fn substitute(
     node: &mut Node,
     path: &KeyPath,
     env: &dyn Fn(&str) -> Option<String>,
     findings: &mut Findings,
-) {
+) -> Vec<Expansion> {
     match &mut node.kind {
         Kind::List(list) => {
-            for (i, n) in list.iter_mut().enumerate() {
-                substitute(n, &path.index(i), env, findings);
-            }
+            let each = list.iter_mut().enumerate();
+            each.flat_map(|(i, n)| substitute(n, &path.index(i), env, findings)).collect()
         }
-        Kind::Map(map) => {
-            for (k, n) in map.iter_mut() {
-                substitute(n, &path.key(k), env, findings);
-            }
+        Kind::Map(map) => map.iter_mut().flat_map(|(k, n)| substitute(n, &path.key(k), env, findings)).collect(),
+        Kind::Text(text) if text.contains("${") => {
+            let mut values = Vec::new();
+            let expanded = expand_text(text, path, env, findings, &mut values);
+            let source = std::mem::replace(text, expanded.clone());
+            vec![Expansion { path: path.clone(), source, text: expanded, values }]
         }
-        Kind::Text(text) if text.contains("${") => *text = expand_text(text, path, env, findings),
-        _ => {}
+        _ => Vec::new(),
     }
 }
 
-fn expand_text(text: &str, path: &KeyPath, env: &dyn Fn(&str) -> Option<String>, findings: &mut Findings) -> String {
+fn expand_text(
+    text: &str,
+    path: &KeyPath,
+    env: &dyn Fn(&str) -> Option<String>,
+    findings: &mut Findings,
+    values: &mut Vec<(String, String)>,
+) -> String {
     let mut out = String::new();
     let mut rest = text;
     while let Some(start) = rest.find("${") {
@@ -236,7 +254,10 @@ fn expand_text(text: &str, path: &KeyPath, env: &dyn Fn(&str) -> Option<String>,
         }
         out.push_str(before);
         match env(name).filter(|v| !v.is_empty()) {
-            Some(value) => out.push_str(&value),
+            Some(value) => {
+                out.push_str(&value);
+                values.push((name.to_owned(), value));
+            }
             None => findings.problem(
                 path.clone(),
                 format!("the environment variable {name} is not set"),

@@ -16,10 +16,12 @@ mod legacy;
 pub mod model;
 mod places;
 mod problem;
+mod quotes;
 pub mod raw;
 mod redact;
 mod resolve;
 mod schema;
+mod secrets;
 mod source;
 mod validate;
 
@@ -35,6 +37,9 @@ pub use redact::redact;
 pub use resolve::{ResolveEnv, Resolved, duration_text, resolve};
 pub use schema::schema;
 
+use crate::disclosure::{self, Patterns, Secrets};
+use include::Expansion;
+use quotes::Quotes;
 use source::{Node, Sources};
 
 /// What somebody starts with who has no config file yet.
@@ -64,6 +69,8 @@ pub struct Loaded {
     pub fingerprint: u64,
     /// Where its keys stand.
     pub places: Arc<Places>,
+    /// What nothing may say.
+    pub secrets: Secrets,
 }
 
 /// A config that cannot be used.
@@ -75,6 +82,8 @@ pub struct Rejected {
     pub files: Vec<PathBuf>,
     /// Equal for equal texts of the same files.
     pub fingerprint: u64,
+    /// What nothing may say, as far as it could be read.
+    pub secrets: Secrets,
 }
 
 impl Rejected {
@@ -138,8 +147,10 @@ pub fn parse_text(text: &str) -> Result<serde_json::Value, String> {
 /// Every include that cannot be followed.
 pub fn written_out(text: &str, path: &Path, read: &mut ReadInclude<'_>) -> Result<(String, Vec<PathBuf>), Rejected> {
     let (mut sources, mut findings, mut problems) = (Sources::default(), Findings::default(), Vec::new());
-    let rejected =
-        |problems, sources: &Sources| Rejected { problems, files: sources.paths(), fingerprint: sources.fingerprint() };
+    let rejected = |problems, sources: &Sources| {
+        let (files, fingerprint) = (sources.paths(), sources.fingerprint());
+        Rejected { problems, files, fingerprint, secrets: Secrets::default() }
+    };
     let tree = sources
         .parse(Some(path.to_owned()), text, &mut findings)
         .map_err(|problem| rejected(vec![problem], &sources))?;
@@ -188,13 +199,17 @@ pub fn load(text: &str, context: Context<'_, '_>, env: &ResolveEnv) -> Result<Lo
     let mut sources = Sources::default();
     let mut findings = Findings::default();
     let (tree, mut problems) = read_tree(text, context, &mut sources, &mut findings);
-    let Some(tree) = tree else {
-        return Err(Rejected { problems, files: sources.paths(), fingerprint: sources.fingerprint() });
+    let Some((tree, expansions)) = tree else {
+        let (files, fingerprint) = (sources.paths(), sources.fingerprint());
+        return Err(Rejected { problems, files, fingerprint, secrets: Secrets::default() });
     };
+    secrets::warn_of_short(&tree, &mut findings);
+    let secrets = secrets::collect(&tree, &expansions, &mut |_, _| {});
     // What the schema refused is taken out, so that the rules can speak about the rest in the same breath.
     let refused: Vec<KeyPath> = findings.problems.iter().map(|f| f.path.clone()).collect();
     let config = meaning(&tree.without(&refused), env, &refused, &mut findings);
-    for f in findings.problems {
+    let quotes = Quotes::new(&expansions, &secrets, patterns(&tree));
+    for f in findings.problems.into_iter().map(|finding| quotes.restored(finding)) {
         let pos = f.at.or_else(|| tree.locate(&f.path));
         problems.push(Problem { key_path: f.path, hint: f.hint, ..sources.problem(pos, f.message) });
     }
@@ -210,20 +225,21 @@ pub fn load(text: &str, context: Context<'_, '_>, env: &ResolveEnv) -> Result<Lo
                 };
                 sources.warning(f.path, pos, message)
             };
-            let warnings = findings.warnings.into_iter().map(warning).collect();
+            let warnings = findings.warnings.into_iter().map(|finding| warning(quotes.restored(finding))).collect();
             Ok(Loaded {
                 config: Arc::new(config),
                 warnings,
                 files: sources.paths(),
                 fingerprint: sources.fingerprint(),
                 places: Arc::new(Places::of(&tree, &sources)),
+                secrets,
             })
         }
         _ => {
             let files = sources.paths();
             let order = |p: &Problem| (files.iter().position(|f| Some(f) == p.file.as_ref()), p.line, p.column);
             problems.sort_by_key(order);
-            Err(Rejected { problems, files, fingerprint: sources.fingerprint() })
+            Err(Rejected { problems, files, fingerprint: sources.fingerprint(), secrets })
         }
     }
 }
@@ -234,7 +250,7 @@ fn read_tree(
     context: Context<'_, '_>,
     sources: &mut Sources,
     findings: &mut Findings,
-) -> (Option<Node>, Vec<Problem>) {
+) -> (Option<(Node, Vec<Expansion>)>, Vec<Problem>) {
     let mut problems = Vec::new();
     let tree = match sources.parse(context.path.map(Path::to_owned), text, findings) {
         Ok(tree) => tree,
@@ -251,9 +267,26 @@ fn read_tree(
     let mut tree = includer.expand(tree, &KeyPath::default());
     legacy::modernize(&mut tree, findings);
     // Keys that are not served are gone by now: a variable that only they name need not be set.
-    include::substitute(&mut tree, &KeyPath::default(), context.var, findings);
+    let expansions = include::substitute(&mut tree, &KeyPath::default(), context.var, findings);
     check::check(&tree, schema(), findings);
-    (Some(tree), problems)
+    (Some((tree, expansions)), problems)
+}
+
+/// What `logging` hides besides secrets.
+fn patterns(tree: &Node) -> Patterns {
+    let logging = tree.get("logging").map(Node::to_value).unwrap_or_default();
+    let texts = logging["redactPatterns"].as_array().into_iter().flatten().filter_map(serde_json::Value::as_str);
+    patterns_of(logging["redactSensitive"] != "off", texts)
+}
+
+/// The patterns in force: the owner's, else those of what looks like a secret; none when they are off.
+pub fn patterns_of<'a>(on: bool, own: impl IntoIterator<Item = &'a str>) -> Patterns {
+    let own: Vec<&str> = own.into_iter().collect();
+    match (on, own.is_empty()) {
+        (false, _) => Patterns::default(),
+        (true, true) => Patterns::new(disclosure::BUILT_IN.iter().copied()),
+        (true, false) => Patterns::new(own),
+    }
 }
 
 /// Checked tree → config. What the rules say about keys near refused ones is left out: it may come from their absence.

@@ -2,11 +2,7 @@
 
 use serde_json::{Map, Value};
 
-/// Keys whose values are secrets, and `headers`, whose values all are.
-fn is_secret(key: &str) -> bool {
-    let key = key.to_ascii_lowercase();
-    ["token", "apikey", "api_key", "password", "secret", "privatekey", "credential"].iter().any(|s| key.ends_with(s))
-}
+use crate::disclosure::is_secret_key;
 
 /// Puts `marker` in the place of every secret text and collects what stood there.
 pub fn redact(value: &mut Value, marker: &str, secrets: &mut Vec<String>) {
@@ -27,7 +23,7 @@ fn hide(value: &mut Value, all: bool, marker: &str, secrets: &mut Vec<String>) {
 
 fn hide_in(map: &mut Map<String, Value>, all: bool, marker: &str, secrets: &mut Vec<String>) {
     for (key, value) in map.iter_mut() {
-        let all = all || is_secret(key) || key == "headers" || (key == "env" && value.is_object());
+        let all = all || is_secret_key(key) || key == "headers" || (key == "env" && value.is_object());
         hide(value, all, marker, secrets);
     }
 }

@@ -11,8 +11,12 @@ fn env() -> ResolveEnv {
 
 #[track_caller]
 fn ok(text: &str) -> Loaded {
-    load_text(text, &env())
-        .unwrap_or_else(|p| panic!("{text}\n{}", Rejected { problems: p, files: vec![], fingerprint: 0 }))
+    load_text(text, &env()).unwrap_or_else(|p| {
+        panic!(
+            "{text}\n{}",
+            Rejected { problems: p, files: vec![], fingerprint: 0, secrets: crate::disclosure::Secrets::default() }
+        )
+    })
 }
 
 #[track_caller]
@@ -366,10 +370,10 @@ fn two_spellings_are_one_entry_everywhere() {
 #[test]
 fn a_public_gateway_needs_a_token() {
     problem("{ gateway: { bind: 'lan' } }", &["gateway.bind", "has no token", "gateway.auth.token"]);
-    ok("{ gateway: { bind: 'lan', auth: { token: 'x' } } }");
-    let outside = ResolveEnv { gateway_token: Some("x".to_owned()), ..env() };
+    ok("{ gateway: { bind: 'lan', auth: { token: 'long-enough' } } }");
+    let outside = ResolveEnv { gateway_token: Some("outside-token".to_owned()), ..env() };
     let config = load_text("{ gateway: { bind: 'lan' } }", &outside).unwrap().config;
-    assert_eq!(config.gateway.token.as_ref().map(Secret::reveal), Some("x"));
+    assert_eq!(config.gateway.token.as_ref().map(Secret::reveal), Some("outside-token"));
     let printed = format!(
         "{:?}",
         ok("{ gateway: { auth: { token: 'hush' } }, models: { providers: { openai: { apiKey: 'hush' } } } }").config
@@ -603,4 +607,125 @@ proptest::proptest! {
         value in "null|true|-1|1e99|Infinity|0.5|''|'x'|\\[\\]|\\['a',1,null\\]|\\{\\}|\\{a:1\\}|\\{a:\\{\\}\\}|\\{'':\\{\\}\\}") {
         let _ = load_text(&format!("{{ channels: {{ whatsapp: {{ {key}: {value} }} }} }}"), &env());
     }
+}
+
+/// Loads `text` with these environment variables; every problem or warning as one text.
+fn said_with(text: &str, vars: &[(&str, &str)]) -> String {
+    let var = |name: &str| vars.iter().find(|(n, _)| *n == name).map(|(_, value)| (*value).to_owned());
+    let mut no_files = |_: &std::path::Path| Err("no files".to_owned());
+    let env = ResolveEnv::new("/h", "/s");
+    match super::load(text, super::Context { path: None, var: &var, read: &mut no_files }, &env) {
+        Ok(loaded) => loaded.warnings.iter().map(|w| format!("{w}\n")).collect(),
+        Err(rejected) => rejected.to_string(),
+    }
+}
+
+#[test]
+fn findings_quote_the_file_and_never_the_environment() {
+    const KEY: &str = "Sk-live/abq_ZED.123456789";
+    let check = |text: &str, wanted: &str| {
+        let said = said_with(text, &[("OPENAI_API_KEY", KEY), ("WHERE", KEY)]);
+        assert!(said.contains(wanted), "{text}\n{said}");
+        for part in ["live", "abq", "ZED", "123456789", "zed"] {
+            assert!(!said.contains(part), "{part} in: {said}");
+        }
+    };
+    for name in ["OPENAI_API_KEY", "WHERE"] {
+        let quoted = format!("\"${{{name}}}\"");
+        for text in [
+            "{ agents: { defaults: { model: 'X' } } }",
+            "{ agents: { list: [{ id: 'a', model: 'X' }] } }",
+            "{ channels: { whatsapp: { defaultAccount: 'X' } } }",
+            "{ agents: { list: [{ id: 'a' }] }, bindings: [{ agentId: 'X', match: { channel: 'whatsapp' } }] }",
+            "{ bindings: [{ agentId: 'main', match: { channel: 'whatsapp', accountId: 'X' } }] }",
+            "{ bindings: [{ agentId: 'main', match: { channel: 'whatsapp', peer: { kind: 'group', id: 'X' } } }] }",
+            "{ broadcast: { '+15551234567': ['X'] }, agents: { list: [{ id: 'a' }] } }",
+            "{ credentials: { encryption: { key: { source: 'env', id: 'X=$' } } } }",
+            "{ logging: { redactPatterns: ['X('] } }",
+        ] {
+            let text = text.replace('X', &format!("${{{name}}}"));
+            let wanted = if text.contains("=$'") {
+                "=$\""
+            } else if text.contains("('") {
+                "(\""
+            } else {
+                quoted.as_str()
+            };
+            check(&text, wanted);
+        }
+        check(&format!("{{ channels: {{ whatsapp: {{ dmPolicy: '${{{name}}}' }} }} }}"), "expected one of");
+        check(&format!("{{ web: {{ enabled: '${{{name}}}' }} }}"), "expected boolean");
+    }
+}
+
+#[test]
+fn a_finding_holds_no_secret_of_the_file_and_nothing_that_the_owner_hides() {
+    let said = said_with(
+        "{ models: { providers: { x: { apiKey: 'literal-secret-1' } } }, agents: { defaults: { model: 'literal-secret-1' } } }",
+        &[],
+    );
+    assert!(said.contains("there is no model provider \"***\"") && !said.contains("literal-secret"), "{said}");
+    let said = said_with(
+        "{ logging: { redactPatterns: ['nosuch\\\\w+'] }, agents: { defaults: { model: 'nosuchmodel' } } }",
+        &[],
+    );
+    assert!(said.contains("\"***\"") && !said.contains("nosuchmodel"), "{said}");
+    let said = said_with("{ logging: { redactSensitive: 'off', redactPatterns: ['x'] } }", &[]);
+    assert!(said.contains("hide nothing as long as logging.redactSensitive is \"off\""), "{said}");
+}
+
+#[test]
+fn an_address_with_a_password_is_refused_with_the_line_to_write() {
+    for address in ["http://ann:s3cret-pw@h/v1", "https://s3cret-pw@h", "http://ann:s3cr/et-pw@h", "${WHERE}"] {
+        let text = format!("{{ models: {{ providers: {{ my_llm: {{ baseUrl: '{address}' }} }} }} }}");
+        let said = said_with(&text, &[("WHERE", "http://ann:s3cret-pw@h/v1")]);
+        assert!(said.contains("models.providers.my_llm.baseUrl") && said.contains("is not taken"), "{said}");
+        assert!(said.contains("headers: { Authorization: \"Basic ${MY_LLM_BASIC_AUTH}\" }"), "{said}");
+        assert!(!said.contains("et-pw") && !said.contains("ann:"), "{said}");
+    }
+    assert_eq!(said_with("{ models: { providers: { x: { baseUrl: 'http://h:1/a@b' } } } }", &[]), "");
+}
+
+#[test]
+fn secrets_that_are_too_short_to_hide_are_named() {
+    let said = said_with(
+        "{ models: { providers: { x: { baseUrl: 'http://h', apiKey: 'short', headers: { 'X-Key': 'abc', Accept: 'a/b' } } } } }",
+        &[],
+    );
+    assert!(said.contains("models.providers.x.apiKey: this secret has fewer than 8 characters"), "{said}");
+    assert!(
+        said.contains("models.providers.x.headers.X-Key") && !said.contains("Accept") && !said.contains("short and"),
+        "{said}"
+    );
+    let said = said_with("{ gateway: { bind: 'lan', auth: { token: '1234567' } } }", &[]);
+    assert!(said.contains("gateway.auth.token: the API may be reached from other machines"), "{said}");
+    assert!(!said.contains("1234567"), "{said}");
+    assert!(said_with("{ gateway: { bind: 'lan', auth: { token: '12345678' } } }", &[]).is_empty());
+}
+
+#[test]
+fn every_secret_of_a_config_is_found() {
+    let text = "{ gateway: { auth: { token: 'gateway-token' } }, models: { providers: {
+        a: { baseUrl: 'http://h/v1?api_key=query-key', apiKey: '${A}', headers: { Authorization: 'Bearer header-token', 'Content-Type': 'application/json' } },
+        b: { api: 'command', command: ['run', '--token', 'argument-token', '--api-key=argument-key', '${B_SECRET}'] },
+    } }, agents: { defaults: { workspace: '${HOME}/w' } } }";
+    let var = |name: &str| Some(format!("value-of-{name}"));
+    let mut no_files = |_: &std::path::Path| Err("no files".to_owned());
+    let loaded =
+        super::load(text, super::Context { path: None, var: &var, read: &mut no_files }, &ResolveEnv::new("/h", "/s"));
+    let secrets = loaded.expect("valid").secrets;
+    let found: Vec<&str> = secrets.iter().collect();
+    for secret in [
+        "gateway-token",
+        "query-key",
+        "value-of-A",
+        "Bearer header-token",
+        "header-token",
+        "argument-token",
+        "argument-key",
+        "value-of-B_SECRET",
+    ] {
+        assert!(found.contains(&secret), "{secret} of {found:?}");
+    }
+    assert!(!found.iter().any(|s| s.contains("HOME") || s.contains("json")), "{found:?}");
 }

@@ -3,6 +3,7 @@
 use super::problem::{Findings, KeyPath};
 use super::raw::*;
 use super::resolve::{ResolveEnv, duration_text};
+use crate::disclosure::SHORTEST;
 use crate::ids::{Entry, NUMBER_HINT, PERSON_HINT};
 use crate::routing::target::{InvalidTarget, Target};
 
@@ -67,6 +68,32 @@ fn bind_needs_token(raw: &RawConfig, env: &ResolveEnv, findings: &mut Findings) 
             KeyPath::of(&["gateway", "bind"]),
             "the API may be reached from other machines but has no token",
             "set gateway.auth.token (for example \"${VERSO_GATEWAY_TOKEN}\"), or gateway.bind to \"loopback\"",
+        );
+    }
+    short_token(own, bind, env, findings);
+}
+
+/// Whoever reaches the API may guess; and a short secret cannot be hidden in what Verso says.
+fn short_token(own: Option<&str>, bind: BindRaw, env: &ResolveEnv, findings: &mut Findings) {
+    let is_short = |token: &str| (1..SHORTEST).contains(&token.trim().chars().count());
+    let own = own.filter(|token| !token.trim().is_empty());
+    let (path, name) = match own {
+        Some(_) => (KeyPath::of(&["gateway", "auth", "token"]), "the token"),
+        None => (KeyPath::of(&["gateway", "bind"]), "VERSO_GATEWAY_TOKEN"),
+    };
+    if !own.or(env.gateway_token.as_deref()).is_some_and(is_short) {
+        return;
+    }
+    if bind != BindRaw::Loopback {
+        let message =
+            format!("the API may be reached from other machines and {name} has fewer than {SHORTEST} characters");
+        findings.problem(path, message, "use a longer one, for example the output of: openssl rand -hex 32");
+    } else if own.is_none() {
+        findings.warn(
+            path,
+            format!(
+                "{name} has fewer than {SHORTEST} characters and cannot be hidden in logs and answers; use a longer one"
+            ),
         );
     }
 }
@@ -139,6 +166,12 @@ fn patterns(raw: &RawConfig, findings: &mut Findings) {
             let hint = "correct it: what it should hide would be logged";
             findings.problem(at.index(i), format!("\"{pattern}\" is not a regular expression"), hint);
         }
+    }
+    let logging = raw.logging.as_ref();
+    if logging.is_some_and(|l| {
+        l.redact_sensitive == Some(RedactRaw::Off) && l.redact_patterns.as_ref().is_some_and(|p| !p.is_empty())
+    }) {
+        findings.warn(at, "these patterns hide nothing as long as logging.redactSensitive is \"off\"");
     }
 }
 

@@ -3,6 +3,11 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::disclosure::MediaFault;
+
+/// Why a file that is not there cannot be read.
+pub(super) const NO_SUCH_FILE: &str = "there is no such file";
+
 /// A source that cannot be sent. The text is meant for the person who asked.
 #[derive(Debug, thiserror::Error)]
 pub enum MediaError {
@@ -92,6 +97,17 @@ pub enum MediaError {
 }
 
 impl MediaError {
+    /// As much of it as a chat may know.
+    pub fn fault(&self) -> MediaFault {
+        match self {
+            Self::FetchExceeds { .. } | Self::Exceeds { .. } | Self::NotReduced { .. } => MediaFault::TooLarge,
+            Self::Fetch { .. } | Self::Tls(_) => MediaFault::NotFetched,
+            Self::Refused { .. } => MediaFault::NotAllowed,
+            Self::Read { why, .. } if why == NO_SUCH_FILE => MediaFault::NotFound,
+            _ => MediaFault::Unreadable,
+        }
+    }
+
     pub(super) fn disk(path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_path_buf();
         move |cause| Self::Disk { path, cause }

@@ -10,7 +10,7 @@ use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use percent_encoding::percent_decode_str;
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
-use super::error::MediaError;
+use super::error::{MediaError, NO_SUCH_FILE};
 use super::intake::{Cap, Copy, Intake, STEP, Stop, fill};
 use super::{Trust, name};
 
@@ -159,7 +159,7 @@ fn stays_below(path: &Path, root: &Path) -> bool {
 
 fn reason(error: &io::Error) -> String {
     match error.kind() {
-        ErrorKind::NotFound => "there is no such file".into(),
+        ErrorKind::NotFound => NO_SUCH_FILE.into(),
         ErrorKind::PermissionDenied => "the user running Verso may not read it".into(),
         ErrorKind::NotADirectory => "a part of its path is no folder".into(),
         _ => error.to_string(),

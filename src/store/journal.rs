@@ -47,7 +47,7 @@ pub use lookup::{facts_at, look_up};
 pub use outbox::OutboxCounts;
 pub use rows::{InboundRow, InboundState, Left, OutboxPart, OutboxRow, OutboxState};
 pub use sessions::Carried;
-pub use settle::{Aside, Turn};
+pub use settle::{Aside, Once, Turn};
 
 use aside::Asides;
 use asked::Requests;
@@ -270,6 +270,7 @@ impl Journal {
         self.run(move |db| {
             for (from, to) in [
                 ("send:", "send;"),
+                ("said:", "said;"),
                 ("notice:", "notice;"),
                 ("asked:", "asked;"),
                 ("unreadable:", "unreadable;"),

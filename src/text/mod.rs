@@ -7,6 +7,7 @@ pub mod envelope;
 mod flanks;
 pub mod history;
 pub mod intro;
+pub mod label;
 pub mod markdown;
 mod marks;
 pub mod media_lines;

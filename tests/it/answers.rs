@@ -57,11 +57,12 @@ async fn a_model_answers_over_http_while_typing_is_shown() {
     let stopped = || ann.signs().iter().any(|s| s.what == "paused" && s.from == work.number());
     gateway.wait("typing to end", |_| stopped()).await;
 
-    // A model that fails costs one honest line, and the next message is tried again.
+    // A model that fails costs one line, and the next message is tried again. The owner reads the cause in the own chat.
     drop(model);
     ann.says(&work, "and now?");
-    let line = ann.expect_message(|r| r.text.starts_with("⚠️ No answer: ")).await.expect("told");
-    assert!(line.text.contains("cannot be reached"), "{}", line.text);
+    ann.expect_text("Sorry, I can't answer right now.").await.expect("told");
+    let notice = work.expect_message(|r| r.text.contains("could not answer a message")).await.expect("told");
+    assert!(notice.text.contains("cannot be reached"), "{}", notice.text);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

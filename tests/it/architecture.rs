@@ -9,7 +9,8 @@ fn layer(path: &str) -> u8 {
     match top {
         "ids" | "event" | "outgoing" | "clock" | "fault" => 0,
         "config" if path == "config/file.rs" => 2,
-        "config" | "policy" | "routing" | "session" | "text" | "backoff" | "heartbeat" | "delivery" | "command" => 1,
+        "config" | "disclosure" | "policy" | "routing" | "session" | "text" | "backoff" | "heartbeat" | "delivery"
+        | "command" => 1,
         "store" | "whatsapp" | "agent" | "media" => 2,
         "actors" => 3,
         "api" | "cli" | "main" | "telemetry" | "lib" => 4,

@@ -13,6 +13,7 @@ mod commands;
 mod corruption;
 mod crash;
 mod debounce;
+mod disclosure;
 mod encryption;
 mod faults;
 mod fuzz;

@@ -93,13 +93,12 @@ async fn what_cannot_be_sent_is_said_and_nothing_leaks() {
 
     ann.says(&work, "one");
     let said = ann.expect_message(|r| r.text.contains("Media failed")).await.expect("told").text;
-    assert!(said.starts_with("look\n⚠️ Media failed: ./link.txt may not be sent: it lies outside"), "{said}");
+    assert_eq!(said, "look\n⚠️ Media failed: not allowed");
     ann.says(&work, "two");
-    let said = ann.expect_message(|r| r.text.contains("404")).await.expect("told").text;
-    assert!(said.starts_with(&format!("⚠️ Media failed: Failed to fetch media from {gone}: HTTP 404")), "{said}");
+    ann.expect_text("⚠️ Media failed: could not be fetched").await.expect("told");
     ann.says(&work, "three");
-    let said = ann.expect_message(|r| r.text.contains("10.0.0.1")).await.expect("told").text;
-    assert!(said.starts_with("⚠️ Media failed: "), "{said}");
+    let failed = || ann.inbox().iter().filter(|r| r.text == "⚠️ Media failed: could not be fetched").count();
+    ann.expect_message(|_| failed() == 2).await.expect("told");
     ann.says(&work, "four");
     ann.expect_text("MEDIA: file:///etc/passwd").await.expect("no source that a model may name: it stays text");
     ann.says(&work, "five");

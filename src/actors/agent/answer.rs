@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use crate::agent::AgentReply;
 use crate::delivery::{self, Delivery, sending};
+use crate::disclosure::{self, MediaFault};
 use crate::media::{Loader, MediaError, Trust, Unsent, Wish};
 use crate::outgoing::{MediaFile, Outgoing};
 use crate::text::media_lines::{self, Source};
@@ -31,44 +32,46 @@ pub(super) struct Files<'a> {
     /// Where a model may take files from; relative paths start in the first one.
     pub roots: Vec<PathBuf>,
     pub max_bytes: u64,
+    /// The chat is told of files that cannot be sent.
+    pub tell: bool,
 }
 
 impl Files<'_> {
-    /// The messages that `reply` becomes.
-    pub async fn contents(&self, reply: &AgentReply, delivery: &Delivery<'_>) -> Contents {
+    /// The messages that `reply` becomes, and why files of it are not among them.
+    pub async fn contents(&self, reply: &AgentReply, delivery: &Delivery<'_>) -> (Contents, Vec<String>) {
         if !reply.names_files {
-            return Contents::texts(delivery::plan(&reply.text, delivery));
+            return (Contents::texts(delivery::plan(&reply.text, delivery)), Vec::new());
         }
         let split = media_lines::split(&reply.text);
-        let (mut prepared, mut files) = (Vec::new(), Unsent::default());
+        let (mut prepared, mut files, mut unsent) = (Vec::new(), Unsent::default(), Vec::new());
         for (n, source) in split.sources.iter().enumerate() {
             if n == MOST_FILES {
-                prepared.push(Err(format!("an answer carries at most {MOST_FILES} files; the others were left out")));
+                unsent.push(format!("an answer carries at most {MOST_FILES} files; the others were left out"));
+                prepared.push(Err(MediaFault::NotAllowed.to_string()));
                 break;
             }
-            let file = self.prepare(source).await;
-            if let Ok(file) = &file {
-                files.add(file);
-            }
-            prepared.push(file);
+            prepared.push(match self.prepare(source).await {
+                Ok(file) => {
+                    files.add(&file);
+                    Ok(file)
+                }
+                Err(error) => {
+                    let cause = disclosure::scrub(&error.to_string());
+                    tracing::warn!(target: "agent", %cause, "a file of an answer is not sent");
+                    unsent.push(cause);
+                    Err(error.fault().to_string())
+                }
+            });
         }
+        prepared.retain(|file| self.tell || file.is_ok());
         #[cfg(feature = "demo")]
         crate::fault::passes("file-prepared");
-        Contents { parts: sending::reply(delivery::plan(&split.text, delivery), prepared), files }
+        (Contents { parts: sending::reply(delivery::plan(&split.text, delivery), prepared), files }, unsent)
     }
 
-    async fn prepare(&self, source: &Source) -> Result<MediaFile, String> {
+    async fn prepare(&self, source: &Source) -> Result<MediaFile, MediaError> {
         let trust = Trust::Model { roots: self.roots.clone() };
         let wish = Wish { as_sticker: source.sticker, ..Wish::new(&source.place, self.max_bytes) };
-        self.loader.prepare(&wish, &trust).await.map_err(|error| {
-            tracing::warn!(target: "agent", %error, "a file of an answer is not sent");
-            match error {
-                // The chat need not know how this machine is set up.
-                MediaError::Disk { .. } | MediaError::Tls(_) | MediaError::Overloaded { .. } => {
-                    "the gateway could not prepare the file".to_owned()
-                }
-                error => error.to_string(),
-            }
-        })
+        self.loader.prepare(&wish, &trust).await
     }
 }

@@ -7,24 +7,25 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::answer::{Contents, Files};
 use super::media::{Brought, Fetcher};
+use super::outcome::{Conclusion, Tallies};
 use super::tool::WhatsappTool;
 use super::work::{Ended, Item, Work};
 use crate::actors::socket::Gesture;
-use crate::actors::supervisor::{Deliver, DescribeGroup};
+use crate::actors::supervisor::DescribeGroup;
 use crate::agent::{AgentError, AgentJob, AgentReply, Agents};
 use crate::clock::{Clock, UnixMs};
 use crate::command::Activation;
 use crate::config::model::{AgentConfig, Config, ResetPolicy, TypingMode};
-use crate::delivery::{self, Delivery};
+use crate::delivery;
+use crate::disclosure::{self, Outcome};
 use crate::ids::E164;
 use crate::media::Loader;
 use crate::policy::decide::ChatKind;
 use crate::session::entry::{Entry, Opened};
 use crate::session::group_facts::GroupFacts;
 use crate::session::{model_hint, send_policy, typing};
-use crate::store::journal::{Journal, OutboxPart};
+use crate::store::journal::Journal;
 use crate::store::paths::StatePaths;
 use crate::store::transcripts::Transcripts;
 use crate::text::zone::Zone;
@@ -47,6 +48,8 @@ pub(super) struct Tools {
     pub loader: Loader,
     /// Fetches the media that messages bring along.
     pub fetcher: Fetcher,
+    /// Counts how runs end.
+    pub tallies: Tallies,
     /// The zone whose clocks begin a new day for sessions.
     pub host_zone: Arc<Zone>,
 }
@@ -85,7 +88,7 @@ impl AgentRun {
             } else {
                 Err(AgentError::Config(format!("agent \"{}\" is not configured any more", run.agent)))
             };
-            self.settle(self.contents(answer).await, Ended::Done).await;
+            self.settle(self.concluded(answer).await, Ended::Done).await;
             return Ended::Done;
         };
         let mode = typing::mode(self.config.agents.typing_mode, order.dispatch.chat, order.dispatch.mentioned, false);
@@ -104,14 +107,14 @@ impl AgentRun {
             if mode == TypingMode::Message && speaks {
                 shown = Some(self.typing());
             }
-            self.contents(answer).await
+            self.concluded(answer).await
         };
-        let (contents, ended) = tokio::select! {
+        let (conclusion, ended) = tokio::select! {
             biased;
-            () = aborted => (Contents::default(), Ended::Aborted),
-            contents = answered => (contents, Ended::Done),
+            () = aborted => (Conclusion::wordless(Outcome::Stopped), Ended::Aborted),
+            conclusion = answered => (conclusion, Ended::Done),
         };
-        self.settle(contents, ended).await;
+        self.settle(conclusion, ended).await;
         drop(shown);
         ended
     }
@@ -184,7 +187,8 @@ impl AgentRun {
             order: self.work.last().order.clone(),
             may_send: self.may_send().await,
         };
-        let reply = self.tools.agents.run(&job, provider, self.config.agents.timeout, &tool).await?;
+        let mut reply = self.tools.agents.run(&job, provider, self.config.agents.timeout, &tool).await?;
+        reply.text = disclosure::mask_markdown(&reply.text);
         self.remember(&agent, &entry.session_id, &job.line, &reply).await;
         Ok(reply)
     }
@@ -256,57 +260,8 @@ impl AgentRun {
         turn.prompt(&self.options)
     }
 
-    /// The messages that the answer becomes, its files prepared; none when the session may not send.
-    async fn contents(&self, answer: Result<AgentReply, AgentError>) -> Contents {
-        let Item { order, run, .. } = self.work.last();
-        let speaks = match &answer {
-            Ok(reply) => !reply.text.trim().is_empty(),
-            Err(error) => {
-                tracing::warn!(target: "agent", agent = %run.agent, session = %run.session, id = %order.message.id, %error, "no answer");
-                self.config.agents.report_errors
-            }
-        };
-        if !speaks {
-            return Contents::default();
-        }
-        if !self.may_send().await {
-            tracing::info!(target: "agent", session = %run.session, id = %order.message.id, "session.sendPolicy keeps the answer back");
-            return Contents::default();
-        }
-        let reply = match answer {
-            Ok(reply) => reply,
-            Err(error) => return Contents::texts(vec![format!("⚠️ No answer: {error}.")]),
-        };
-        let agent = self.config.agent(&run.agent).unwrap_or(self.config.agents.default_agent());
-        let files = Files {
-            loader: &self.tools.loader,
-            roots: vec![self.workspace(agent), self.tools.paths.media()],
-            max_bytes: self.config.agents.media_max_bytes,
-        };
-        let delivery = Delivery { rules: &order.account.rules, agent, own_chat: order.dispatch.own_chat };
-        files.contents(&reply, &delivery).await
-    }
-
-    /// Commits the answer and tells the account that something waits.
-    async fn settle(&self, contents: Contents, ended: Ended) {
-        let order = &self.work.last().order;
-        let message = &order.message;
-        let part =
-            |content| OutboxPart::new(message.account.clone(), message.chat.clone(), content, Some(message.key()));
-        let parts: Vec<OutboxPart> = contents.parts.into_iter().map(part).collect();
-        // Whatever becomes of the commit: a file is not deleted below a part that may be written down.
-        contents.files.hand_over();
-        let written = self.tools.journal.answer_turns(self.work.turns(ended), parts).await;
-        match written {
-            Ok(_) => order.supervisor.do_send(Deliver),
-            Err(error) => {
-                tracing::error!(target: "agent", id = %message.id, %error, "the answer could not be written down; the message is taken up after a restart");
-            }
-        }
-    }
-
     /// Whether the session may answer now.
-    async fn may_send(&self) -> bool {
+    pub(super) async fn may_send(&self) -> bool {
         let Item { order, run, .. } = self.work.last();
         let fact = send_policy::fact(&run.session);
         let chosen = match self.tools.journal.get_surely(&fact).await {

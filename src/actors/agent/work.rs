@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::RunAgents;
+use crate::disclosure::{Failure, FailureKind, Outcome};
 use crate::event::MessageKey;
 use crate::policy::decide::Run;
 use crate::policy::reason::IgnoreReason;
@@ -44,14 +45,14 @@ impl Item {
     }
 
     /// Its run is over.
-    fn turn(&self, ended: Ended) -> Turn {
+    fn turn(&self, ended: Ended, outcome: &Outcome) -> Turn {
         let mut over = vec![self.run.session.clone()];
         if ended == Ended::Aborted {
             // What is stopped is not handed on.
             over.extend(self.then.iter().map(|run| run.session.clone()));
         }
         let all = self.order.dispatch.runs.iter().map(|run| run.session.clone()).collect();
-        Turn { keys: self.order.keys(), all, over }
+        Turn { keys: self.order.keys(), all, over, outcome: Some(outcome.clone()) }
     }
 }
 
@@ -103,8 +104,8 @@ impl Work {
     }
 
     /// The run is over.
-    pub fn turns(&self, ended: Ended) -> Vec<Turn> {
-        self.items.iter().chain(&self.dropped).map(|item| item.turn(ended)).collect()
+    pub fn turns(&self, ended: Ended, outcome: &Outcome) -> Vec<Turn> {
+        self.items.iter().chain(&self.dropped).map(|item| item.turn(ended, outcome)).collect()
     }
 }
 
@@ -122,18 +123,20 @@ pub(super) async fn give_up(journal: Journal, items: Vec<Item>) {
     let (alone, shared): (Vec<_>, Vec<_>) = items.into_iter().partition(|item| item.order.dispatch.runs.len() == 1);
     let keys: Vec<MessageKey> = alone.iter().flat_map(|item| item.order.keys()).collect();
     journal.set_aside(&keys, IgnoreReason::Internal, "its run failed unexpectedly, twice");
-    let turns: Vec<Turn> = shared.iter().map(|item| item.turn(Ended::Done)).collect();
+    let failure = Failure::new(FailureKind::Internal, "", "the run failed unexpectedly, twice; the log says where");
+    let outcome = Outcome::of(failure);
+    let turns: Vec<Turn> = shared.iter().map(|item| item.turn(Ended::Done, &outcome)).collect();
     if !turns.is_empty()
-        && let Err(error) = journal.answer_turns(turns, Vec::new()).await
+        && let Err(error) = journal.answer_turns(turns, Vec::new(), Vec::new()).await
     {
         tracing::error!(target: "agent", %error, "messages could not be settled");
     }
 }
 
-/// Marks messages answered that no agent answers.
-pub(super) async fn settle_silently(journal: Journal, items: Vec<Item>) {
-    let turns = items.iter().map(|item| item.turn(Ended::Aborted)).collect();
-    if let Err(error) = journal.answer_turns(turns, Vec::new()).await {
+/// Settles messages that no agent answers.
+pub(super) async fn settle_silently(journal: Journal, items: Vec<Item>, outcome: Outcome) {
+    let turns = items.iter().map(|item| item.turn(Ended::Aborted, &outcome)).collect();
+    if let Err(error) = journal.answer_turns(turns, Vec::new(), Vec::new()).await {
         tracing::error!(target: "agent", %error, "messages could not be settled; they are taken up after a restart");
     }
 }

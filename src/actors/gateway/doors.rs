@@ -89,6 +89,9 @@ impl Handler<GetStatus> for GatewayActor {
             account.outbox = self.cx.socket.journal.outbox_counts(&account.account_id);
             account.set_aside = self.cx.socket.journal.set_aside_messages(&account.account_id);
         }
+        for account in &mut status.accounts {
+            account.agents = self.tallies.of(&account.account_id);
+        }
         let journal = self.cx.socket.journal.clone();
         let (router, version) = (self.router.clone(), self.cx.socket.version.clone());
         Box::pin(async move {
@@ -109,6 +112,11 @@ impl Handler<GetStatus> for GatewayActor {
             if let Ok(mut counters) = router.send(GetCounters).await {
                 for account in &mut status.accounts {
                     account.counters = counters.remove(&account.account_id).unwrap_or_default();
+                }
+            }
+            for account in &mut status.accounts {
+                for (outcome, n) in account.agents.values().flat_map(|tally| &tally.outcomes) {
+                    *account.counters.entry(outcome.clone()).or_default() += n;
                 }
             }
             status

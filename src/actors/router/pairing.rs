@@ -13,6 +13,7 @@ use crate::policy::pairing::{PairingBook, PairingRecord, REQUEST_TTL_MS, Request
 use crate::store::StoreError;
 use crate::store::journal::{Aside, InboundState, OutboxPart};
 use crate::store::pairing::PairingFiles;
+use crate::text::label;
 
 /// Somebody asks to be let in.
 pub(super) struct PairingAsked {
@@ -47,7 +48,8 @@ pub(super) struct Verdicted {
 
 /// What the owner is told of a request, in the account's own chat.
 fn owner_notice(asked: &PairingAsked, code: &str) -> String {
-    let who = asked.name.as_deref().unwrap_or("Somebody");
+    let name = asked.name.as_deref().map(label::name).filter(|name| !name.is_empty());
+    let who = name.as_deref().unwrap_or("Somebody");
     let account = &asked.message.account;
     format!(
         "Verso: {who} ({}) asks to be let in.\n\nReact with 👍 to let them in, with 👎 to refuse, or use:\nverso pairing approve whatsapp {code} --account {account}",

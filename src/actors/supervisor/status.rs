@@ -67,6 +67,7 @@ impl SupervisorActor {
             outbox: self.cx.socket.journal.outbox_counts(self.id()),
             unconfirmed: Vec::new(),
             set_aside: self.cx.socket.journal.set_aside_messages(self.id()),
+            agents: std::collections::BTreeMap::new(),
             counters: std::collections::BTreeMap::new(),
             handover: crate::policy::handover::HandoverCount::default(),
             listen_only: rules.listen_only,

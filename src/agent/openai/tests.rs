@@ -183,6 +183,31 @@ async fn silence_after_a_call_is_silence_and_words_before_it_are_not_lost() {
 }
 
 #[tokio::test]
+async fn an_empty_completion_is_asked_once_more_and_then_an_error() {
+    let empty = |finish: &str| {
+        let choice = serde_json::json!({"message": {"content": " \n"}, "finish_reason": finish});
+        ("200 OK", serde_json::json!({"choices": [choice]}).to_string())
+    };
+    let (reply, asked) = run_with(vec![empty("stop"), saying("second")], 1).await;
+    assert_eq!((reply.expect("answered").text.as_str(), asked.len()), ("second", 2));
+    assert_eq!(asked[0], asked[1], "the same question");
+    let (reply, _) = run_with(vec![empty("stop"), empty("length")], 1).await;
+    let error = reply.expect_err("nothing was said").to_string();
+    assert!(error.starts_with("the model returned an empty completion") && error.contains("maxTokens"), "{error}");
+    let (reply, asked) = run_with(vec![calling(None, "echo", "{}"), empty("stop")], 1).await;
+    assert_eq!((reply.expect("it did something").text.as_str(), asked.len()), ("", 2));
+}
+
+#[tokio::test]
+async fn half_a_secret_at_the_cut_does_not_stay() {
+    disclosure::remember(["sk-cut-0123456789"]);
+    let body: &'static str = format!("{}sk-cut-0123456789", "x".repeat(192)).leak();
+    let (base, _served) = serve("500 Oops", body).await;
+    let error = run(&base).await.expect_err("failed").to_string();
+    assert!(error.ends_with("x***") && !error.contains("sk-cut"), "{error}");
+}
+
+#[tokio::test]
 async fn a_model_that_only_calls_is_stopped() {
     let (reply, asked) = run_with(vec![calling(None, "echo", "{}"); ROUNDS + 1], 1).await;
     assert!(reply.expect_err("no answer").to_string().contains("goes on calling"));

@@ -223,9 +223,9 @@ pub struct LoggingConfig {
     pub console_level: LogLevel,
     /// Form of the console.
     pub console_style: ConsoleStyle,
-    /// Hide secrets of tools.
-    pub redact_tools: bool,
-    /// Regular expressions of further texts to hide.
+    /// Hide what [`LoggingConfig::redact_patterns`] matches. Secrets of this file are hidden in any case.
+    pub redact: bool,
+    /// Regular expressions of texts to hide in log lines, findings and errors; empty = what looks like a secret.
     pub redact_patterns: Vec<String>,
 }
 

@@ -8,6 +8,8 @@ use super::PeerKind;
 /// `messages`, as far as it is not merged into the accounts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MessagesConfig {
+    /// Answer to people whose message could not be answered; empty = none.
+    pub error_text: String,
     /// What happens to messages while a run is active.
     pub queue: QueueConfig,
 }

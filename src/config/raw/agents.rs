@@ -54,7 +54,7 @@ pub struct AgentDefaultsRaw {
     pub human_delay: Option<HumanDelayRaw>,
     /// Regular wake-up.
     pub heartbeat: Option<HeartbeatRaw>,
-    /// Tell the chat in one short line when the agent failed. Default true.
+    /// False: chats are told nothing about errors, neither `messages.errorText` nor a cause nor a file that could not be sent. Default true.
     pub report_errors: Option<bool>,
 }
 

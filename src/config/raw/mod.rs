@@ -196,9 +196,9 @@ pub struct LoggingRaw {
     pub console_level: Option<LevelRaw>,
     /// Form of the console. Default pretty.
     pub console_style: Option<ConsoleStyleRaw>,
-    /// Hide secrets in what tools print. Default tools.
+    /// Hide in log lines, findings and errors what `redactPatterns` matches; `off` hides only the secrets of this file, which are always hidden. Default tools.
     pub redact_sensitive: Option<RedactRaw>,
-    /// Regular expressions of further texts to hide.
+    /// Regular expressions of texts to hide in log lines, findings and errors; a group in one says which part. They take the place of the built-in ones, which know keys and tokens by their look.
     pub redact_patterns: Option<Vec<String>>,
 }
 

@@ -10,6 +10,8 @@ use super::*;
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct MessagesRaw {
+    /// Answer to people whose message could not be answered, at most once per chat and 10 minutes; `""` says nothing. Who commands Verso reads the cause instead. Default "Sorry, I can't answer right now."
+    pub error_text: Option<String>,
     /// Older place of `channels.whatsapp.messagePrefix`.
     pub message_prefix: Option<String>,
     /// Text put before answers where the channel does not say; `"auto"` is `[identity.name]`.

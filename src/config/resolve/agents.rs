@@ -9,6 +9,7 @@ use super::{ResolveEnv, duration_text, millis};
 use crate::config::model::*;
 use crate::config::problem::{Findings, KeyPath};
 use crate::config::raw::*;
+use crate::disclosure;
 use crate::ids::{AccountId, AgentId, Jid};
 
 /// All accounts by id.
@@ -38,6 +39,13 @@ pub(super) fn providers(raw: &RawConfig, findings: &mut Findings) -> BTreeMap<St
         let api = known.map_or(ProviderApiRaw::OpenaiCompletions, |k| k.1);
         let made = provider(name, api, known.map_or("", |k| k.2), entry);
         let at = at.key(name);
+        if disclosure::userinfo(&made.base_url).is_some() {
+            findings.problem(
+                at.key("baseUrl"),
+                "an address with a user name or a password in it is not taken",
+                headers_line(name),
+            );
+        }
         match made.api {
             ProviderApi::Command if made.command.first().is_none_or(|p| p.trim().is_empty()) => findings.problem(
                 at.key("command"),
@@ -58,6 +66,15 @@ pub(super) fn providers(raw: &RawConfig, findings: &mut Findings) -> BTreeMap<St
         out.insert(name.clone(), Arc::new(made));
     }
     out
+}
+
+/// How a user name and password are given instead. It does not repeat them.
+fn headers_line(provider: &str) -> String {
+    let variable: String =
+        provider.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' }).collect();
+    format!(
+        "take everything up to the @ out of it and write beside it headers: {{ Authorization: \"Basic ${{{variable}_BASIC_AUTH}}\" }}, with {variable}_BASIC_AUTH set for the gateway to the output of: printf '%s' 'user:password' | base64"
+    )
 }
 
 fn provider(name: &str, api: ProviderApiRaw, base: &str, raw: &ProviderRaw) -> ProviderConfig {

@@ -239,7 +239,7 @@ fn logging(raw: &RawConfig, env: &ResolveEnv) -> LoggingConfig {
             Some(ConsoleStyleRaw::Compact) => ConsoleStyle::Compact,
             Some(ConsoleStyleRaw::Json) => ConsoleStyle::Json,
         },
-        redact_tools: l.redact_sensitive != Some(RedactRaw::Off),
+        redact: l.redact_sensitive != Some(RedactRaw::Off),
         redact_patterns: l.redact_patterns.unwrap_or_default(),
     }
 }

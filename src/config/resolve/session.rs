@@ -5,14 +5,17 @@ use std::time::Duration;
 use super::millis;
 use crate::config::model::*;
 use crate::config::raw::*;
+use crate::disclosure::ERROR_TEXT;
 
 /// `messages`, as far as it is not merged into the accounts.
 pub(super) fn messages(raw: &RawConfig) -> MessagesConfig {
     let q = raw.messages.as_ref().and_then(|m| m.queue.clone()).unwrap_or_default();
+    let error_text = raw.messages.as_ref().and_then(|m| m.error_text.clone());
     let here = "whatsapp";
     let mode = q.by_channel.as_ref().and_then(|c| c.get(here).copied()).or(q.mode);
     let debounce = q.debounce_ms_by_channel.as_ref().and_then(|c| c.get(here).copied()).or(q.debounce_ms);
     MessagesConfig {
+        error_text: error_text.unwrap_or_else(|| ERROR_TEXT.to_owned()).trim().to_owned(),
         queue: QueueConfig {
             mode: match mode {
                 None | Some(QueueModeRaw::Collect) => QueueMode::Collect,

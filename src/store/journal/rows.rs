@@ -5,6 +5,7 @@ use rusqlite::types::ValueRef;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::UnixMs;
+use crate::disclosure::{self, SessionOutcome};
 use crate::event::{InboundMessage, MessageKey};
 use crate::ids::{AccountId, Jid, MessageId, SessionKey};
 use crate::outgoing::Outgoing;
@@ -19,6 +20,8 @@ pub enum InboundState {
     Admitted,
     /// The agent's answer (or its silence) is settled.
     Answered,
+    /// It is settled, and ended in an error. On disk it is answered like the others; the outcome in its decision tells.
+    Failed,
     /// Kept as context for a later answer.
     Held,
     /// Nobody answers it; the decision says why.
@@ -30,7 +33,7 @@ impl InboundState {
         match self {
             Self::New => "new",
             Self::Admitted => "admitted",
-            Self::Answered => "answered",
+            Self::Answered | Self::Failed => "answered",
             Self::Held => "held",
             Self::Dropped => "dropped",
         }
@@ -274,11 +277,21 @@ impl RawInbound {
         let decision = match state {
             // These are gone on with as they were decided.
             InboundState::Admitted | InboundState::Held => decision.map_err(|e| format!("decision: {e}"))?,
-            InboundState::New | InboundState::Answered | InboundState::Dropped => decision.unwrap_or_default(),
+            _ => decision.unwrap_or_default(),
+        };
+        let state = match state {
+            InboundState::Answered if ended_in_error(&decision) => InboundState::Failed,
+            state => state,
         };
         let (received_at, decided_at, answered_at) = (self.received_at, self.decided_at, self.answered_at);
         Ok(InboundRow { message, state, received_at, decision, decided_at, answered_at, parts: Vec::new() })
     }
+}
+
+/// Some run failed and none answered.
+fn ended_in_error(decision: &serde_json::Value) -> bool {
+    let outcomes: Vec<SessionOutcome> = serde_json::from_value(decision["outcomes"].clone()).unwrap_or_default();
+    disclosure::foremost(&outcomes).is_some_and(|outcome| outcome.failure().is_some())
 }
 
 pub(super) fn outbox_row(row: &Row<'_>) -> rusqlite::Result<OutboxRow> {

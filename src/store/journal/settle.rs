@@ -12,6 +12,7 @@ use super::outbox::insert_part;
 use super::rows::{InboundState, OutboxPart};
 use super::{Journal, facts, note_decision};
 use crate::clock::UnixMs;
+use crate::disclosure::{Outcome, SessionOutcome};
 use crate::event::MessageKey;
 use crate::ids::{AccountId, SessionKey};
 use crate::policy::reason::IgnoreReason;
@@ -26,6 +27,19 @@ pub struct Turn {
     pub all: Vec<SessionKey>,
     /// Whose turn is over with this.
     pub over: Vec<SessionKey>,
+    /// What their runs came to; `None` for what no agent answers.
+    pub outcome: Option<Outcome>,
+}
+
+/// Messages that are not sent again within some time.
+#[derive(Clone, Debug)]
+pub struct Once {
+    /// Under which key the time of the last ones is kept.
+    pub fact: String,
+    /// The time in milliseconds.
+    pub every_ms: i64,
+    /// The messages.
+    pub parts: Vec<OutboxPart>,
 }
 
 /// What a message causes beside any answer.
@@ -75,20 +89,26 @@ impl Journal {
     /// # Errors
     /// When it is not on disk and will not be: the gateway stops or the file is damaged.
     pub async fn answer(&self, keys: Vec<MessageKey>, parts: Vec<OutboxPart>) -> Result<bool, StoreError> {
-        self.answer_turns(vec![Turn { keys, all: Vec::new(), over: Vec::new() }], parts).await
+        self.answer_turns(vec![Turn { keys, all: Vec::new(), over: Vec::new(), outcome: None }], parts, Vec::new())
+            .await
     }
 
     /// As [`Journal::answer`] where several agents may answer a message: each has one turn, and the message counts as answered when
-    /// all of them had theirs (see [`Left::done`](super::Left::done)).
+    /// all of them had theirs (see [`Left::done`](super::Left::done)). `once` is queued with the parts, as far as it was not lately.
     ///
     /// # Errors
     /// As [`Journal::answer`].
-    pub async fn answer_turns(&self, turns: Vec<Turn>, parts: Vec<OutboxPart>) -> Result<bool, StoreError> {
-        let settled = self.settle_turns(turns.clone(), parts.clone()).await;
+    pub async fn answer_turns(
+        &self,
+        turns: Vec<Turn>,
+        parts: Vec<OutboxPart>,
+        once: Vec<Once>,
+    ) -> Result<bool, StoreError> {
+        let settled = self.settle_turns(turns.clone(), parts.clone(), once.clone()).await;
         let Err(StoreError::Damaged { cause, .. }) = &settled else { return settled };
         // It would be taken up by the next process, which may be a long time, and fail there as well.
         tracing::error!(target: "gateway", cause, "an answer could not be written down; it is tried once more");
-        let settled = self.settle_turns(turns.clone(), parts).await;
+        let settled = self.settle_turns(turns.clone(), parts, once).await;
         if let Err(StoreError::Damaged { cause, .. }) = &settled {
             let keys: Vec<MessageKey> = turns.into_iter().flat_map(|turn| turn.keys).collect();
             self.set_aside(&keys, IgnoreReason::Internal, &format!("its answer could not be written down: {cause}"));
@@ -96,7 +116,12 @@ impl Journal {
         settled
     }
 
-    async fn settle_turns(&self, turns: Vec<Turn>, parts: Vec<OutboxPart>) -> Result<bool, StoreError> {
+    async fn settle_turns(
+        &self,
+        turns: Vec<Turn>,
+        parts: Vec<OutboxPart>,
+        once: Vec<Once>,
+    ) -> Result<bool, StoreError> {
         let (now, tally) = (self.clock.now(), self.tally.clone());
         let answered = self
             .run_surely(
@@ -110,7 +135,13 @@ impl Journal {
                     if !changed {
                         return Ok(None);
                     }
-                    queue(db, &parts, now).map(Some)
+                    let mut accounts = queue(db, &parts, now)?;
+                    for once in &once {
+                        if !said_lately(db, once, now)? {
+                            accounts.extend(queue(db, &once.parts, now)?);
+                        }
+                    }
+                    Ok(Some(accounts))
                 },
                 move |queued: &Option<Vec<AccountId>>| tally.queued(queued.as_deref().unwrap_or_default()),
             )
@@ -130,18 +161,33 @@ fn queue(db: &Connection, parts: &[OutboxPart], now: UnixMs) -> rusqlite::Result
     Ok(accounts)
 }
 
+/// Whether these messages were sent a short time ago; else it notes that they are sent now.
+fn said_lately(db: &Connection, once: &Once, now: UnixMs) -> rusqlite::Result<bool> {
+    let last: Option<UnixMs> = facts::read(db, &once.fact)?.and_then(|text| text.parse().ok());
+    // A clock that was put back does not silence anybody for long.
+    if last.is_some_and(|last| (0..once.every_ms).contains(&(now - last))) {
+        return Ok(true);
+    }
+    facts::write(db, &once.fact, &now.to_string(), now)?;
+    Ok(false)
+}
+
 /// False when the message is answered already, or by all of these, or was taken back.
 fn settle(db: &Connection, key: &MessageKey, turn: &Turn, now: UnixMs) -> rusqlite::Result<bool> {
-    let found: Option<(i64, Option<String>)> = db
+    let found: Option<(i64, Option<String>, Option<String>)> = db
         .prepare_cached(
-            "SELECT seq, CASE WHEN json_valid(decision) THEN json_extract(decision, '$.verdict.done') END FROM inbound
+            "SELECT seq, CASE WHEN json_valid(decision) THEN json_extract(decision, '$.verdict.done') END,
+                 CASE WHEN json_valid(decision) THEN json_extract(decision, '$.outcomes') END FROM inbound
              WHERE account = ?1 AND chat = ?2 AND sender = ?3 AND id = ?4 AND state NOT IN ('answered', 'held', 'dropped')",
         )?
         .query_row(params![key.account.as_str(), key.chat.to_string(), key.sender.to_string(), key.id.as_str()], |r| {
-            Ok((r.get(0)?, r.get(1).unwrap_or_default()))
+            Ok((r.get(0)?, r.get(1).unwrap_or_default(), r.get(2).unwrap_or_default()))
         })
         .optional()?;
-    let Some((row, done)) = found else { return Ok(false) };
+    let Some((row, done, outcomes)) = found else { return Ok(false) };
+    if let Some(outcome) = &turn.outcome {
+        note_outcome(db, row, outcomes.as_deref(), turn, outcome)?;
+    }
     let before: BTreeSet<String> = done.and_then(|done| serde_json::from_str(&done).ok()).unwrap_or_default();
     let mut done = before.clone();
     done.extend(turn.over.iter().map(ToString::to_string));
@@ -156,4 +202,26 @@ fn settle(db: &Connection, key: &MessageKey, turn: &Turn, now: UnixMs) -> rusqli
     )?
     .execute(params![row, serde_json::json!(done).to_string()])?;
     Ok(done != before)
+}
+
+/// Adds to a row what the runs of these sessions came to.
+fn note_outcome(
+    db: &Connection,
+    row: i64,
+    known: Option<&str>,
+    turn: &Turn,
+    outcome: &Outcome,
+) -> rusqlite::Result<()> {
+    let mut outcomes: Vec<SessionOutcome> = known.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+    for session in &turn.over {
+        if outcomes.iter().all(|one| one.session != *session) {
+            outcomes.push(SessionOutcome { session: session.clone(), outcome: outcome.clone() });
+        }
+    }
+    db.prepare_cached(
+        "UPDATE inbound SET decision = json_set(CASE WHEN json_valid(decision) THEN decision ELSE '{}' END, '$.outcomes', json(?2))
+         WHERE seq = ?1",
+    )?
+    .execute(params![row, serde_json::json!(outcomes).to_string()])?;
+    Ok(())
 }

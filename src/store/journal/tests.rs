@@ -323,12 +323,21 @@ async fn of_several_agents_only_those_answer_again_that_had_written_nothing_down
         let decision = serde_json::json!({ "verdict": { "verdict": "dispatch" } });
         journal.decide(&asked.key(), InboundState::Admitted, decision).await.expect("noted");
         for (n, agent) in order.into_iter().enumerate() {
-            let turn = |all| Turn { keys: vec![asked.key()], all, over: vec![sessions[agent].clone()] };
+            let outcome = Some(crate::disclosure::Outcome::Silent);
+            let turn = |all| Turn {
+                keys: vec![asked.key()],
+                all,
+                over: vec![sessions[agent].clone()],
+                outcome: outcome.clone(),
+            };
             // Taken up after a crash, the message is for those who are left.
             let all: Vec<_> = order[n..].iter().map(|agent| sessions[*agent].clone()).collect();
             let answer = |id: &str| vec![part(&format!("{id}{agent}"), Some(&asked))];
-            assert!(journal.answer_turns(vec![turn(all.clone())], answer("P")).await.expect("written"));
-            assert!(!journal.answer_turns(vec![turn(all)], answer("Q")).await.expect("again"), "one turn each");
+            assert!(journal.answer_turns(vec![turn(all.clone())], answer("P"), Vec::new()).await.expect("written"));
+            assert!(
+                !journal.answer_turns(vec![turn(all)], answer("Q"), Vec::new()).await.expect("again"),
+                "one turn each"
+            );
             journal.close().await;
             journal = open(dir.path());
             let left = journal.left(&asked.account).await.expect("read");
@@ -592,4 +601,52 @@ async fn what_was_open_is_done_when_the_old_gateway_stopped_there() {
     assert_eq!(waiting(&journal, "work").await, ["WAITS", "PICTURE"]);
     assert_eq!(journal.files_in_use().await.expect("read"), [Path::new("/new/media/outbound/x")]);
     journal.close().await;
+}
+
+#[tokio::test]
+async fn what_was_said_lately_is_not_said_again() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let clock = Clock::manual(1_000_000);
+    let journal = Journal::open(&dir.path().join("state.db"), clock.clone()).expect("opens");
+    let mut sent = Vec::new();
+    for (n, passes) in [0, 599_999, 1, 1].into_iter().enumerate() {
+        clock.pass(passes);
+        let m = message(&format!("M{n}"));
+        journal.commit(vec![m.clone()]).await.expect("written");
+        let id = format!("P{n}");
+        let once = Once { fact: "said:error:work:77@lid".into(), every_ms: 600_000, parts: vec![part(&id, Some(&m))] };
+        let turn = Turn { keys: vec![m.key()], all: Vec::new(), over: Vec::new(), outcome: None };
+        assert!(journal.answer_turns(vec![turn], Vec::new(), vec![once]).await.expect("settled"));
+        let found = journal.get_by_message_id(&MessageId::new(id.as_str())).await.expect("read");
+        sent.push(!found.is_empty());
+    }
+    assert_eq!(sent, [true, false, true, false]);
+}
+
+#[tokio::test]
+async fn a_message_whose_run_failed_is_shown_as_failed_and_stays_settled() {
+    use crate::disclosure::{Failure, FailureKind, Outcome};
+    let dir = tempfile::tempdir().expect("temp dir");
+    let journal = open(dir.path());
+    let sessions = [SessionKey::new("agent:a:main"), SessionKey::new("agent:b:main")];
+    let failed = Outcome::of(Failure::new(FailureKind::Timeout, "p", "too slow"));
+    let answered = Outcome::Answered { unsent: Vec::new() };
+    for (id, second, state) in [("M", failed.clone(), "failed"), ("N", answered, "answered")] {
+        let m = message(id);
+        journal.commit(vec![m.clone()]).await.expect("written");
+        journal.decide(&m.key(), InboundState::Admitted, serde_json::json!({"verdict": {}})).await.expect("decided");
+        for (session, outcome) in sessions.iter().zip([failed.clone(), second]) {
+            let turn = Turn {
+                keys: vec![m.key()],
+                all: sessions.to_vec(),
+                over: vec![session.clone()],
+                outcome: Some(outcome),
+            };
+            journal.answer_turns(vec![turn], Vec::new(), Vec::new()).await.expect("settled");
+        }
+        let row = journal.get_by_message_id(&m.id).await.expect("read").remove(0);
+        assert_eq!(row["inbound"]["state"], state, "{row:#}");
+        assert_eq!(row["inbound"]["decision"]["outcomes"].as_array().map(Vec::len), Some(2));
+    }
+    assert!(unanswered(&journal).await.is_empty());
 }
