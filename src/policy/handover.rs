@@ -86,10 +86,11 @@ impl Handovers {
     }
 }
 
-/// The two are one person, by number or by LID.
+/// The two are one person, by number in any of its spellings or by LID.
 pub fn same(a: &Person, b: &Person) -> bool {
-    let number = a.number.is_some() && a.number == b.number;
-    number || a.lid.as_ref().zip(b.lid.as_ref()).is_some_and(|(a, b)| lid_text(a) == lid_text(b))
+    let number = a.number.as_ref().zip(b.number.as_ref());
+    number.is_some_and(|(a, b)| a.canonical() == b.canonical())
+        || a.lid.as_ref().zip(b.lid.as_ref()).is_some_and(|(a, b)| lid_text(a) == lid_text(b))
 }
 
 #[cfg(test)]
@@ -142,6 +143,14 @@ mod tests {
         assert_eq!(count(&work, MINUTES, NOW + 599_000), (1, Some(NOW + 600_000)));
         assert_eq!(count(&work, Duration::ZERO, NOW), (0, None));
         assert_eq!(count(&other, MINUTES, NOW), (0, None));
+    }
+
+    #[test]
+    fn two_spellings_of_a_number_are_one_person() {
+        let same = |a: &str, b: &str| super::same(&person(Some(a), None), &person(Some(b), None));
+        assert!(same("+5215512345678", "+525512345678"));
+        assert!(!same("+5215512345678", "+525512345679"));
+        assert!(!super::same(&person(None, None), &person(None, None)), "nobody is nobody");
     }
 
     proptest! {

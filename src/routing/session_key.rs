@@ -117,7 +117,7 @@ pub fn history_key(account: &AccountId, group: &str) -> String {
 
 /// The same for a direct chat that its owner takes part in.
 pub fn direct_history_key(account: &AccountId, peer: &str) -> String {
-    format!("{CHANNEL}:{account}:direct:{}", peer.trim().to_lowercase())
+    format!("{CHANNEL}:{account}:direct:{}", canonical_id(peer.trim()).to_lowercase())
 }
 
 #[cfg(test)]

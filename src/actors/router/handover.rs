@@ -11,7 +11,7 @@ use super::RouterActor;
 use crate::actors::agent::TakeBack;
 use crate::clock::UnixMs;
 use crate::event::InboundMessage;
-use crate::ids::{AccountId, Jid};
+use crate::ids::{AccountId, E164, Jid};
 use crate::policy::allowlist::Person;
 use crate::policy::decide::{IgnoreReason, LISTEN_ONLY};
 use crate::policy::decision::{Gate, Hold, Verdict};
@@ -161,7 +161,8 @@ impl Noted {
 /// The addresses under which answers to a person are queued.
 fn addresses(message: &InboundMessage, person: &Person) -> Vec<Jid> {
     let chat = message.chat.without_device();
-    let known = person.number.as_ref().map(Jid::of_number).into_iter().chain(person.lid.clone());
+    let spellings = person.number.iter().flat_map(E164::spellings);
+    let known = spellings.map(|number| Jid::of_number(&number)).chain(person.lid.clone());
     let others: Vec<Jid> = known.filter(|jid| *jid != chat).collect();
     std::iter::once(chat).chain(others).collect()
 }
