@@ -33,6 +33,7 @@
 //! # Invariants
 //! * WhatsApp is told that a message arrived only after the journal has it. A redelivery finds its row and changes nothing.
 //! * An outgoing part has its WhatsApp message id on disk before the first attempt; every retry carries the same id.
+//! * All accounts report one version of WhatsApp Web, which the `WebVersionActor` alone looks up; it never gives way to an older one.
 //! * Which of a person's two addresses a part goes to is decided by delivery receipts ([`delivery::address`]); the part itself, its id and
 //!   its chat stay the same.
 //! * A part leaves through the account that its message came in on: the outbox is read per account, by that account's socket alone.

@@ -120,9 +120,10 @@ impl Gateway {
         .map_err(|e| BootError::State(e.to_string()))?
         .start();
         let links = Arc::new(links);
-        let version =
-            WebVersionActor::new(links.clone(), boot.paths.clone(), boot.clock.clone(), version_settings(&config))
-                .start();
+        let mut settings = version_settings(&config);
+        // Whoever links an account wants it connected, whatever is switched off.
+        settings.on |= boot.only.is_some();
+        let version = WebVersionActor::new(links.clone(), boot.paths.clone(), boot.clock.clone(), settings).start();
         let cx = SupervisorContext {
             socket: SocketContext {
                 links,

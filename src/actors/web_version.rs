@@ -199,7 +199,7 @@ impl WebVersionActor {
             let settled = match recent {
                 Some(last) => Some(Renewal::of(asked.version, &now, &last.result)),
                 None if !self.may_look() || now.version != asked.version => {
-                    let off = Err("web.enabled is false".to_owned());
+                    let off = Err("no account is switched on in verso.json".to_owned());
                     Some(Renewal::of(asked.version, &now, &off))
                 }
                 None => None,

@@ -26,6 +26,7 @@ async fn look(gateway: &GatewayFixture, device: &LinkedDevice) {
 
 /// The answer to a message, as soon as it is in a state.
 async fn answer(gateway: &GatewayFixture, asked: &str, state: &str) -> serde_json::Value {
+    assert_eq!(gateway.verdict(asked).await, "answer");
     let deadline = tokio::time::Instant::now() + crate::support::DEADLINE;
     loop {
         let part = gateway.why(asked).await["parts"][0].clone();
@@ -145,6 +146,11 @@ async fn an_address_that_whatsapp_refuses_is_left_alone_and_nothing_is_lost() {
     // The second try goes to the other address and is refused; so would be the next answer.
     device.set_fault(Fault::NackNext { error: 400, messages: 1 });
     look(&gateway, &device).await;
+    let deadline = tokio::time::Instant::now() + crate::support::DEADLINE;
+    while gateway.why(&asked).await["parts"][0]["wentTo"] != "both" {
+        assert!(tokio::time::Instant::now() < deadline, "the second try is not under way");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
     world.switch_on(&[&ann]);
     ann.expect_text("one").await.expect("the first try arrives");
     let next = ann.says(&work, "two");
