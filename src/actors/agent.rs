@@ -35,6 +35,7 @@ use crate::ids::{AccountId, AgentId, E164, Jid, SessionKey};
 use crate::media::Loader;
 use crate::policy::decide::{ChatKind, Dispatch};
 use crate::policy::reason::IgnoreReason;
+use crate::routing::session_key;
 use crate::session::backlog::Backlog;
 use crate::session::lane::Lanes;
 use crate::session::pending::PendingMessage;
@@ -52,6 +53,10 @@ pub use outcome::Tallies;
 use run::{AgentRun, Tools};
 pub use take_back::TakeBack;
 use work::{Ended, Item, Work, give_up, settle_silently};
+
+/// A run that takes longer gives its place among `agents.defaults.maxConcurrent` back: a model that hangs for some people must not
+/// keep it from all others.
+const SLOW: Duration = Duration::from_secs(10);
 
 /// A message was admitted. Sent by the router.
 #[derive(Message, Clone)]
@@ -151,6 +156,7 @@ impl AgentActor {
                 loader,
                 tallies,
                 agents: Agents::new()?,
+                learned: Default::default(),
                 host_zone: Arc::new(host_zone),
             },
             lanes: Lanes::new(config.agents.max_concurrent),
@@ -185,7 +191,12 @@ impl AgentActor {
     fn start(&mut self, session: SessionKey, work: Work) {
         self.aborts.insert(session.clone(), work.abort.clone());
         self.running.insert(session.clone(), work.orders());
-        self.lanes.push(session, work);
+        // Whoever's main session it is does not wait for strangers.
+        if session == session_key::main_session(&work.last().run.agent, &self.config.session) {
+            self.lanes.push_first(session, work);
+        } else {
+            self.lanes.push(session, work);
+        }
     }
 
     /// How messages wait for an agent. The echo answers at once, so nothing has to be collected for it.
@@ -259,7 +270,13 @@ impl AgentActor {
             };
             // The run itself goes on the shared pool; a panic in it ends this run and no other.
             let handle = tokio::spawn(quietly(begin(run)));
+            let slow = session.clone();
+            let slow = ctx.run_later(SLOW, move |me, ctx| {
+                me.lanes.slow(&slow);
+                me.pump(ctx);
+            });
             ctx.spawn(actix::fut::wrap_future(handle).map(move |ended, me: &mut Self, ctx| {
+                ctx.cancel_future(slow);
                 me.lanes.done(&session);
                 me.aborts.remove(&session);
                 me.running.remove(&session);

@@ -66,6 +66,8 @@ pub struct GatewayStatus {
     pub stuck_conversions: usize,
     /// Rows of the journal that could not be read since the start.
     pub unreadable: crate::store::journal::Unreadable,
+    /// Who shares a session with whom, by agent.
+    pub sessions: Vec<crate::routing::main_session::Told>,
 }
 
 /// State of one account (field names of behaviour.md 16.1).

@@ -32,10 +32,12 @@ use crate::policy::decision::{ChatKind, Decision, Dispatch, Effect, Verdict};
 use crate::policy::handover::Handovers;
 use crate::policy::mention::MentionTable;
 use crate::policy::reason::IgnoreReason;
+use crate::routing::main_session::{self, OwnNumbers};
 use crate::routing::session_key;
 use crate::session::debounce::{Debounce, Key};
 use crate::session::pending::Pending;
 use crate::store::StoreError;
+use crate::store::credentials::{self, LinkFiles};
 use crate::store::journal::{InboundState, Journal, Left};
 use crate::store::pairing::{PairingFiles, Stamp};
 use crate::store::paths::StatePaths;
@@ -119,6 +121,8 @@ pub struct RouterActor {
     agents: Addr<AgentActor>,
     commands: Commands,
     known: HashMap<AccountId, Known>,
+    /// The accounts' own numbers: they say whose a main session is where `allowFrom` names nobody.
+    own_numbers: OwnNumbers,
     /// Accounts whose messages of earlier processes were taken up.
     introduced: HashSet<AccountId>,
     /// Messages that woke nobody, until their chat's next answer.
@@ -164,6 +168,7 @@ impl RouterActor {
             mentions: MentionTable::default(),
             agents,
             known: HashMap::new(),
+            own_numbers: OwnNumbers::new(),
             introduced: HashSet::new(),
             pending: Pending::default(),
             handovers: Handovers::default(),
@@ -187,10 +192,29 @@ impl RouterActor {
         self.files = PairingFiles::new(self.paths.clone(), config.default_account.clone());
         self.mentions = mentions;
         self.config = config;
+        self.learn_own_numbers();
         if self.revision != revision {
             self.warned.clear();
         }
         self.revision = revision;
+    }
+
+    /// Looks up on disk whose a main session is, as far as no account that runs has told: every account is to find the same person from
+    /// the first message on.
+    fn learn_own_numbers(&mut self) {
+        let asked: Vec<AccountId> = main_session::asks_own_number(&self.config).cloned().collect();
+        for id in asked.into_iter().filter(|id| !self.known.contains_key(id)) {
+            let own_dir = self.config.account(&id).and_then(|account| account.link.auth_dir.clone());
+            let dir = credentials::auth_dir(&self.paths, &id, own_dir.as_deref());
+            let number = match credentials::link_state(&dir) {
+                LinkFiles::Linked { identity, .. } => identity.number(),
+                LinkFiles::NotLinked | LinkFiles::Unusable(_) => None,
+            };
+            match number {
+                Some(number) => self.own_numbers.insert(id, number),
+                None => self.own_numbers.remove(&id),
+            };
+        }
     }
 
     /// Reads the approvals again when a file changed, also by another program.
@@ -225,6 +249,7 @@ impl RouterActor {
                 account: &account,
                 revision: self.revision,
                 me: known.map(|k| &k.identity),
+                own_numbers: &self.own_numbers,
                 approved: known.map_or(&none, |k| &k.approved),
                 connected_at: received.connected_at,
                 now: self.clock.now(),
@@ -355,6 +380,18 @@ impl RouterActor {
         matches!(decision, Some(Verdict::Drop { reason }) if reason != IgnoreReason::TooOld)
     }
 
+    /// A direct message that an earlier process sent into a session is still that session's business: its person may be another one
+    /// by now, or an older version let everybody share it.
+    fn session_stands(&mut self, verdict: &Verdict, message: &InboundMessage, at: UnixMs) -> bool {
+        let Verdict::Dispatch(dispatch) = verdict else { return true };
+        if dispatch.chat != ChatKind::Direct {
+            return true;
+        }
+        let again = InboundReceived { connected_at: Some(at), message: message.clone(), ours: false };
+        let Some((Decision { verdict: Verdict::Dispatch(now), .. }, _)) = self.judge(&again) else { return true };
+        dispatch.runs.iter().all(|run| now.runs.contains(run))
+    }
+
     /// Judges a message and does what follows.
     fn take(&mut self, received: InboundReceived, seen: Seen, ctx: &mut Context<Self>) {
         let Some((decision, account)) = self.judge(&received) else {
@@ -451,6 +488,10 @@ impl Handler<AccountOnline> for RouterActor {
 
     fn handle(&mut self, online: AccountOnline, ctx: &mut Self::Context) {
         let AccountOnline { account, identity, supervisor } = online;
+        match identity.number() {
+            Some(number) => self.own_numbers.insert(account.clone(), number),
+            None => self.own_numbers.remove(&account),
+        };
         self.known.insert(account.clone(), Known { identity, supervisor, approved: AllowList::default(), stamp: None });
         self.refresh_approved(&account);
         if self.listens_only(&account) {

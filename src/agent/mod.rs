@@ -113,6 +113,25 @@ pub enum AgentError {
     Timeout(Duration),
 }
 
+impl AgentError {
+    /// The provider says that the conversation is too long for the model.
+    pub fn wants_less(&self) -> bool {
+        let Self::Failed { status, message, .. } = self else { return false };
+        let message = message.to_ascii_lowercase();
+        let says = |words: &[&str]| words.iter().any(|word| message.contains(word));
+        match status {
+            // Words about a parameter that the server does not know may name tokens, too.
+            400 => {
+                let tokens = says(&["token"]) && says(&["maximum", "exceed", "limit", "too many", "reduce"]);
+                (tokens || says(&["context", "length", "too long", "too large"]))
+                    && !says(&["unsupported", "not supported", "unknown parameter", "unrecognized"])
+            }
+            413 => true,
+            _ => false,
+        }
+    }
+}
+
 /// Runs jobs; clones share one HTTP client.
 #[derive(Clone)]
 pub struct Agents {

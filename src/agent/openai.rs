@@ -256,7 +256,13 @@ fn error_text(body: &str) -> String {
         let error = j.get("error")?;
         error.get("message").and_then(|m| m.as_str()).or(error.as_str())
     });
-    short(message.unwrap_or(body))
+    let code = json.as_ref().and_then(|j| j.get("error")?.get("code")?.as_str());
+    let message = short(message.unwrap_or(body));
+    match code.map(short) {
+        // Some servers say only there what is wrong.
+        Some(code) if !message.contains(&code) => format!("{message} ({code})"),
+        _ => message,
+    }
 }
 
 /// A provider's words, cut. Secrets go first: half of one at the end would not be found any more.

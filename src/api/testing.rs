@@ -118,6 +118,7 @@ impl Handler<GetStatus> for Script {
             accounts: vec![self.account("home"), self.account("work")],
             stuck_conversions: 0,
             unreadable: crate::store::journal::Unreadable::default(),
+            sessions: Vec::new(),
         }
     }
 }

@@ -21,6 +21,7 @@ use crate::policy::handover::HandoverCount;
 use crate::policy::phone_watch::{PhoneSeen, PhoneState};
 use crate::policy::reason::ignored;
 use crate::policy::web_version::{VersionInUse, VersionSource};
+use crate::routing::main_session::{self, OwnNumbers};
 use crate::store::credentials::{LinkFiles, auth_dir, link_state, remove};
 use crate::store::journal::{OutboxCounts, Unreadable};
 use crate::store::lock::{AccountLock, GatewayLock};
@@ -163,8 +164,9 @@ fn offline(place: &Place, p: &mut Printer<'_>) -> Result<(), Failure> {
     let config = place.config()?.config;
     let accounts: Vec<ChannelAccount> = config.accounts.keys().map(|id| on_disk(place, &config, id)).collect();
     let path = place.location.path.display().to_string();
+    let sessions = main_session::told(&config, &own_numbers(place, &config));
     let value = json!({
-        "gatewayReachable": false, "configPath": path,
+        "gatewayReachable": false, "configPath": path, "sessions": sessions,
         "channelOrder": [CHANNEL], "channelAccounts": {CHANNEL: accounts},
         "channelDefaultAccountId": {CHANNEL: config.default_account},
     });
@@ -180,9 +182,22 @@ fn offline(place: &Place, p: &mut Printer<'_>) -> Result<(), Failure> {
             words.extend(error.as_deref());
             format!("- {}: {}", title(a), words.join(", "))
         }));
+        lines.extend(session_lines(&value));
         lines
     });
     Ok(())
+}
+
+/// The numbers of the accounts that are linked, as their folders tell.
+fn own_numbers(place: &Place, config: &Config) -> OwnNumbers {
+    let number = |id: &AccountId| {
+        let own = config.account(id).and_then(|a| a.link.auth_dir.as_deref());
+        match link_state(&auth_dir(&place.paths, id, own)) {
+            LinkFiles::Linked { identity, .. } => identity.number(),
+            LinkFiles::NotLinked | LinkFiles::Unusable(_) => None,
+        }
+    };
+    main_session::asks_own_number(config).filter_map(|id| Some((id.clone(), number(id)?))).collect()
 }
 
 fn on_disk(place: &Place, config: &Config, id: &AccountId) -> ChannelAccount {
@@ -416,10 +431,39 @@ pub(super) fn status_lines(answer: &Value, now: UnixMs, colour: bool) -> Vec<Str
         lines.push("- Run: verso logs --follow".into());
     }
     lines.extend(unreadable_line(answer).map(|line| paint(colour, Tone::Bad, &line)));
+    let sessions = session_lines(answer);
+    if !sessions.is_empty() {
+        lines.push(String::new());
+        lines.extend(sessions);
+    }
     let config = config_lines(answer);
     if !config.is_empty() {
         lines.push(String::new());
         lines.extend(config);
+    }
+    lines
+}
+
+/// Agents whose sessions are told of; those that several people share are told of in any case.
+const SHOWN_AGENTS: usize = 5;
+
+/// Who shares a session with whom: `- agent main: the main session is +1555…'s; …`.
+fn session_lines(answer: &Value) -> Vec<String> {
+    let all = answer["sessions"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let shown = all.iter().enumerate().filter(|(n, one)| *n < SHOWN_AGENTS || one["shared"] == true);
+    let mut lines: Vec<String> = shown
+        .map(|(_, one)| {
+            let warning = if one["shared"] == true { "warning: " } else { "" };
+            let text = |key: &str| one[key].as_str().unwrap_or_default();
+            format!("- {warning}agent {}: {}", text("agentId"), text("text"))
+        })
+        .collect();
+    let more = all.len() - lines.len();
+    if more > 0 {
+        lines.push(format!("- and {more} more agents (--json tells of all)"));
+    }
+    if !lines.is_empty() {
+        lines.insert(0, "Sessions:".into());
     }
     lines
 }

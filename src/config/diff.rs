@@ -10,6 +10,7 @@ use super::model::{AccountConfig, Config};
 use super::problem::KeyPath;
 use crate::clock::UnixMs;
 use crate::ids::AccountId;
+use crate::routing::main_session;
 
 /// What happens to one account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -66,6 +67,9 @@ pub struct ConfigDiff {
     pub changed: Vec<String>,
     /// Keys whose new value needs a restart of the gateway and is not applied.
     pub refused: Vec<String>,
+    /// Main sessions that go to another person, a sentence each; the new one begins anew.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub moved: Vec<String>,
 }
 
 impl ConfigDiff {
@@ -80,6 +84,7 @@ impl ConfigDiff {
             accounts: ids.into_iter().map(|id| (id.clone(), change(id))).collect(),
             changed: changed.iter().map(ToString::to_string).collect(),
             refused: refused(old, new),
+            moved: main_session::moved(old, new),
         }
     }
 
@@ -155,6 +160,9 @@ pub struct ReloadReceipt {
     pub accounts: BTreeMap<AccountId, AccountOutcome>,
     /// Keys whose new value needs a restart of the gateway.
     pub refused: Vec<String>,
+    /// Main sessions that went to another person, a sentence each.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub moved: Vec<String>,
 }
 
 impl ReloadReceipt {
@@ -166,6 +174,7 @@ impl ReloadReceipt {
             changed: diff.changed.clone(),
             accounts: diff.accounts.clone(),
             refused: diff.refused.clone(),
+            moved: diff.moved.clone(),
         }
     }
 }
@@ -194,6 +203,9 @@ impl fmt::Display for ReloadReceipt {
             if !ids.is_empty() {
                 write!(f, "; {change}: {}", ids.join(", "))?;
             }
+        }
+        for moved in &self.moved {
+            write!(f, "; {moved}")?;
         }
         if !self.refused.is_empty() {
             write!(f, "; needs a restart: {}", self.refused.join(", "))?;

@@ -50,6 +50,8 @@ pub const FIRST_CONFIG: &str = r#"// Configuration of Verso (JSON5). Saved chang
     whatsapp: {
       // Who may write to you: "pairing" (unknown people get a code that you approve), "allowlist", "open", "disabled".
       dmPolicy: "pairing",
+      // Who is listed here may write and command. The first number (without one: the account's own) uses the agent's main session;
+      // everybody else has a conversation of their own, so nobody sees what another one wrote.
       allowFrom: [],
     },
   },

@@ -12,7 +12,8 @@ use rustix::fs::{CWD, Mode, OFlags, openat};
 
 use super::error::{MediaError, NO_SUCH_FILE};
 use super::intake::{Cap, Copy, Intake, STEP, Stop, fill};
-use super::{Trust, name};
+use super::{OpenFiles, Trust, name};
+use crate::session::files;
 
 /// Never follows a link in the last part of a path and never waits for the other end of a pipe.
 const OPEN: OFlags = OFlags::RDONLY.union(OFlags::CLOEXEC).union(OFlags::NONBLOCK);
@@ -23,7 +24,7 @@ pub(super) fn copy(source: &str, trust: &Trust, folder: &Path, cap: Cap) -> Resu
     let path = path_of(source, trust).map_err(read)?;
     let mut file = match trust {
         Trust::Owner => open_any(&path).map_err(|e| read(reason(&e)))?,
-        Trust::Model { roots } => open_below(source, &path, roots)?,
+        Trust::Model(open) => open_below(source, &path, open)?,
     };
     let facts = file.metadata().map_err(|e| read(reason(&e)))?;
     if !facts.is_file() {
@@ -115,8 +116,8 @@ fn path_of(source: &str, trust: &Trust) -> Result<PathBuf, String> {
     }
     match trust {
         Trust::Owner => std::env::current_dir().map(|base| base.join(source)).map_err(|e| e.to_string()),
-        Trust::Model { roots } => {
-            roots.first().map(|root| root.join(source)).ok_or_else(|| "no folder is open to this agent".into())
+        Trust::Model(open) => {
+            open.roots.first().map(|root| root.join(source)).ok_or_else(|| "no folder is open to this agent".into())
         }
     }
 }
@@ -125,23 +126,24 @@ fn open_any(path: &Path) -> io::Result<File> {
     Ok(openat(CWD, path, OPEN, Mode::empty())?.into())
 }
 
-/// Opens a file that really lies below one of the roots: links are followed first, then every step of the resulting path is opened
-/// from the root on without following any, so that a link put in between meanwhile is an error and not a way out.
-fn open_below(source: &str, path: &Path, roots: &[PathBuf]) -> Result<File, MediaError> {
+/// Opens a file that is open to a model: links are followed first, then every step of the resulting path is opened from the root on
+/// without following any, so that a link put in between meanwhile is an error and not a way out.
+fn open_below(source: &str, path: &Path, open: &OpenFiles) -> Result<File, MediaError> {
     let read = |e: io::Error| MediaError::Read { name: name::source(source), why: reason(&e) };
     let refused = || MediaError::Refused {
         name: name::source(source),
-        why: "it lies outside the folders that are open to this agent (its workspace and the media folder)".into(),
+        why: "it lies outside the folders that are open to this agent (its workspace, and files of this conversation)"
+            .into(),
     };
-    let roots: Vec<PathBuf> = roots.iter().filter_map(|root| root.canonicalize().ok()).collect();
+    let borders = Borders::of(open);
     // A path that leads out tells nothing about what is there.
     let real = match path.canonicalize() {
         Ok(real) => real,
-        Err(e) if roots.iter().any(|root| stays_below(path, root)) => return Err(read(e)),
+        Err(e) if borders.would_hold(path) => return Err(read(e)),
         Err(_) => return Err(refused()),
     };
-    let (root, inner) =
-        roots.iter().find_map(|root| Some((root, real.strip_prefix(root).ok()?))).ok_or_else(refused)?;
+    let root = borders.root_of(&real).ok_or_else(refused)?;
+    let inner = real.strip_prefix(root).map_err(|_| refused())?;
     let steps = OPEN | OFlags::NOFOLLOW;
     let mut at: OwnedFd = openat(CWD, root, OPEN | OFlags::DIRECTORY, Mode::empty()).map_err(|e| read(e.into()))?;
     for step in inner.components() {
@@ -151,10 +153,41 @@ fn open_below(source: &str, path: &Path, roots: &[PathBuf]) -> Result<File, Medi
     Ok(at.into())
 }
 
-/// By its words alone, the path does not leave the root.
-fn stays_below(path: &Path, root: &Path) -> bool {
-    let parent = path.ancestors().skip(1).find_map(|a| a.canonicalize().ok());
-    !path.components().any(|c| c == Component::ParentDir) && parent.is_some_and(|p| p.starts_with(root))
+/// What is open, with its links followed.
+struct Borders<'a> {
+    roots: Vec<PathBuf>,
+    closed: Vec<PathBuf>,
+    received: Option<(PathBuf, &'a str)>,
+}
+
+impl<'a> Borders<'a> {
+    fn of(open: &'a OpenFiles) -> Self {
+        let real = |paths: &[PathBuf]| paths.iter().filter_map(|path| path.canonicalize().ok()).collect();
+        let received =
+            open.received.as_ref().and_then(|(folder, tag)| Some((folder.canonicalize().ok()?, tag.as_str())));
+        Self { roots: real(&open.roots), closed: real(&open.closed), received }
+    }
+
+    /// The folder from which a real path may be opened. Of a root and a closed folder that both hold it the inner one decides.
+    fn root_of(&self, real: &Path) -> Option<&Path> {
+        if let Some((folder, tag)) = &self.received
+            && real.parent() == Some(folder)
+            && real.file_name().and_then(|name| name.to_str()).and_then(files::tag_of) == Some(tag)
+        {
+            return Some(folder);
+        }
+        let depth = |path: &Path| path.components().count();
+        let holds = |path: &&PathBuf| real.starts_with(path);
+        let root = self.roots.iter().filter(holds).max_by_key(|path| depth(path))?;
+        let closed = self.closed.iter().filter(holds).map(|path| depth(path)).max();
+        closed.is_none_or(|closed| depth(root) > closed).then_some(root)
+    }
+
+    /// By its words alone, a path that does not exist would lie in an open folder.
+    fn would_hold(&self, path: &Path) -> bool {
+        let parent = path.ancestors().skip(1).find_map(|a| a.canonicalize().ok());
+        !path.components().any(|c| c == Component::ParentDir) && parent.is_some_and(|p| self.root_of(&p).is_some())
+    }
 }
 
 fn reason(error: &io::Error) -> String {
@@ -188,7 +221,7 @@ mod tests {
         fs::create_dir_all(dir.path().join("work/sub")).expect("folders");
         fs::write(dir.path().join("work/sub/note.txt"), "hello").expect("a file");
         fs::write(dir.path().join("secret.txt"), "secret").expect("a file");
-        let model = Trust::Model { roots: vec![dir.path().join("work")] };
+        let model = Trust::Model(OpenFiles { roots: vec![dir.path().join("work")], ..OpenFiles::default() });
         Place { dir, model }
     }
 
@@ -249,8 +282,55 @@ mod tests {
             let error = place.load(source, &place.model).err().unwrap_or_else(|| panic!("{source} was read"));
             assert!(error.contains("outside the folders"), "{source}: {error}");
         }
-        let no_roots = place.load("note.txt", &Trust::Model { roots: vec![] }).err().expect("refused");
+        let no_roots = place.load("note.txt", &Trust::Model(OpenFiles::default())).err().expect("refused");
         assert!(no_roots.contains("no folder is open"), "{no_roots}");
+    }
+
+    #[test]
+    fn a_run_reaches_the_files_of_its_own_session_only() {
+        let place = place();
+        let (ann, bob) = ("a0bf-06eadd8720e0".to_owned(), "b0bf-06eadd8720e0".to_owned());
+        let file =
+            |n: u8, tag: &str| crate::session::files::name(&crate::session::files::attachment(&[n; 32]), tag, "txt");
+        fs::create_dir_all(place.path("state/media/inbound/sub")).expect("folders");
+        fs::create_dir_all(place.path("state/agents/main/workspace")).expect("folders");
+        let received = |file: &str| place.path(&format!("state/media/inbound/{file}"));
+        let (own, other) = (received(&file(1, &ann)), received(&file(2, &bob)));
+        let (old, deep) = (received("3.txt"), received(&format!("sub/{}", file(4, &ann))));
+        let creds = place.path("state/creds.json");
+        for (file, text) in [(&own, "mine"), (&other, "hers"), (&old, "old"), (&deep, "deep"), (&creds, "key")] {
+            fs::write(file, text).expect("a file");
+        }
+        fs::write(place.path("state/agents/main/workspace/note.txt"), "note").expect("a file");
+        symlink(&other, place.path("state/agents/main/workspace/link.txt")).expect("a link");
+        symlink(place.path("state/media"), place.path("state/agents/main/workspace/media")).expect("a link");
+        // Also where the workspace holds the state folder, or is the folder of everything.
+        for workspace in ["state/agents/main/workspace", "state", ""] {
+            let open = Trust::Model(OpenFiles {
+                roots: vec![place.path(workspace).into()],
+                closed: vec![place.path("state").into()],
+                received: Some((place.path("state/media/inbound").into(), ann.clone())),
+            });
+            let link = place.path("state/agents/main/workspace/link.txt");
+            let through = place.path(&format!("state/agents/main/workspace/media/inbound/{}", file(2, &bob)));
+            let url = reqwest::Url::from_file_path(&other).expect("a URL").to_string();
+            let spelled = url.replace("inbound", "%69nbound");
+            let dotted = received(&format!("../inbound/./{}", file(2, &bob)));
+            let missing = received(&file(5, &bob));
+            for source in [&other, &old, &deep, &creds, &link, &through, &url, &spelled, &dotted, &missing] {
+                let error = place.load(source, &open).err().unwrap_or_else(|| panic!("{source} was read"));
+                assert!(error.contains("may not be sent"), "{workspace}: {source}: {error}");
+            }
+            assert_eq!(text(&place.load(&own, &open).expect("its own")), "mine");
+            let own_url = reqwest::Url::from_file_path(&own).expect("a URL").to_string();
+            assert_eq!(text(&place.load(&own_url, &open).expect("its own")), "mine");
+        }
+        let usual = Trust::Model(OpenFiles {
+            roots: vec![place.path("state/agents/main/workspace").into()],
+            closed: vec![place.path("state").into()],
+            received: None,
+        });
+        assert_eq!(text(&place.load("note.txt", &usual).expect("the workspace is open")), "note");
     }
 
     #[test]

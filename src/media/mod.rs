@@ -69,11 +69,19 @@ pub enum Trust {
     /// The owner, by command line or API: any path this process can read, any address he can reach. Relative paths start
     /// in the working directory of the gateway, so the command line makes them absolute first.
     Owner,
-    /// A model: public http(s) addresses, and files below these folders. Relative paths start in the first one.
-    Model {
-        /// Workspace, media folder, configured ones.
-        roots: Vec<PathBuf>,
-    },
+    /// A model: public http(s) addresses, and the files that are open to its run.
+    Model(OpenFiles),
+}
+
+/// The files that a model's run may send: its agent's workspace, and what its own session received.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OpenFiles {
+    /// Folders that are open with all that is below them. Relative paths start in the first one.
+    pub roots: Vec<PathBuf>,
+    /// Folders that stay closed although a root holds them; a root inside them is open.
+    pub closed: Vec<PathBuf>,
+    /// The folder of received files, and the tag of the session whose files there are open ([`crate::session::files`]).
+    pub received: Option<(PathBuf, String)>,
 }
 
 /// What shall be sent, and how.

@@ -23,6 +23,7 @@ use crate::config::model::{AccountConfig, AllowList, Config, PeerKind};
 use crate::event::{Body, Content, Identity, InboundMessage};
 use crate::ids::{AgentId, Jid, Server, SessionKey, canonical_id};
 use crate::routing::bindings::{self, Chat, MatchedBy, Route};
+use crate::routing::main_session::{self, Asker, OwnNumbers};
 use crate::routing::session_key;
 
 /// Messages this much older than the connection still count as live.
@@ -38,6 +39,8 @@ pub struct View<'a> {
     pub revision: u64,
     /// The account itself; `None` until its first login is seen.
     pub me: Option<&'a Identity>,
+    /// The numbers of all linked accounts: they say whose a main session is where `allowFrom` is empty.
+    pub own_numbers: &'a OwnNumbers,
     /// People of this account approved by pairing.
     pub approved: &'a AllowList,
     /// When the running connection was made; `None` when none was yet.
@@ -160,7 +163,8 @@ impl<'a> Judge<'a> {
         let Some(id) = peer.id() else {
             return self.drop("route", IgnoreReason::SenderUnknown, None, None);
         };
-        let route = self.route(PeerKind::Direct, &known_ids(&peer));
+        let ids = known_ids(&peer);
+        let route = self.route(PeerKind::Direct, &ids, own_chat);
         let text = body.text.as_deref().unwrap_or_default().trim();
         let is_command = command::parse(text, &view.config.session.reset_triggers).is_some();
         if own_chat && rules.self_chat_mode == Some(false) && !is_command {
@@ -188,6 +192,7 @@ impl<'a> Judge<'a> {
         Ok(self.dispatch(Chosen {
             kind: ChatKind::Direct,
             peer: id,
+            ids,
             sender: sender.id(),
             command,
             route,
@@ -311,7 +316,7 @@ impl<'a> Judge<'a> {
         self.receipt(PeerKind::Group, false);
         self.age()?;
         let id = message.chat.without_device().to_string().to_lowercase();
-        let route = self.route(PeerKind::Group, std::slice::from_ref(&id));
+        let route = self.route(PeerKind::Group, std::slice::from_ref(&id), false);
         let waking = self.activation(&route, &id);
         let patterns = view.mentions.of(&route.agent);
         let text = mention::strip_for_command(body.text.as_deref().unwrap_or_default(), patterns, view.me);
@@ -343,6 +348,7 @@ impl<'a> Judge<'a> {
         let command = self.command(&text, &route, &sender, owner, commands)?;
         Ok(self.dispatch(Chosen {
             kind: ChatKind::Group,
+            ids: vec![id.clone()],
             peer: id,
             sender: sender.id(),
             command,
@@ -494,8 +500,9 @@ impl<'a> Judge<'a> {
         )
     }
 
-    fn route(&mut self, kind: PeerKind, ids: &[String]) -> Route {
-        let route = bindings::route(self.view.config, Chat { account: &self.message.account, kind, ids });
+    fn route(&mut self, kind: PeerKind, ids: &[String], own_chat: bool) -> Route {
+        let chat = Chat { account: &self.message.account, kind, ids, own_chat };
+        let route = bindings::route(self.view.config, chat, self.view.own_numbers);
         let key = match route.matched_by {
             MatchedBy::Default => None,
             _ => route.binding.map(|at| Cow::Owned(format!("bindings[{at}]"))),
@@ -520,14 +527,19 @@ impl<'a> Judge<'a> {
         let config = self.view.config;
         let broadcast = config.broadcast.peers.get(&*canonical_id(&chosen.peer)).filter(|agents| !agents.is_empty());
         let runs = match broadcast {
-            None => vec![Run { agent: chosen.route.agent, session: chosen.route.session }],
+            None => {
+                let Route { agent, session, person, .. } = chosen.route;
+                vec![Run { agent, session, person }]
+            }
             Some(agents) => {
                 self.pass("broadcast", "every-agent", Some("broadcast"), Some(chosen.peer.clone()));
-                let account = &self.message.account;
-                let session = |agent: &AgentId| {
-                    session_key::chat_session(agent, account, chosen.kind.into(), &chosen.peer, &config.session)
+                let (account, own_numbers) = (&self.message.account, self.view.own_numbers);
+                let asker = Asker { account, ids: &chosen.ids, own_chat: chosen.own_chat, bound: false, own_numbers };
+                let run = |agent: &AgentId| {
+                    let (session, person) = main_session::session_of(config, agent, chosen.kind.into(), asker);
+                    Run { agent: agent.clone(), session, person }
                 };
-                agents.iter().map(|agent| Run { agent: agent.clone(), session: session(agent) }).collect()
+                agents.iter().map(run).collect()
             }
         };
         Verdict::Dispatch(Dispatch {
@@ -551,6 +563,8 @@ impl<'a> Judge<'a> {
 struct Chosen {
     kind: ChatKind,
     peer: String,
+    /// Every id of the chat, `peer` first.
+    ids: Vec<String>,
     sender: Option<String>,
     command: Option<CommandCall>,
     route: Route,

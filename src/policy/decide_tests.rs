@@ -100,6 +100,7 @@ impl Case {
                 account: config.account(&self.message.account).expect("the account"),
                 revision: 3,
                 me: self.me.as_ref(),
+                own_numbers: &OwnNumbers::new(),
                 approved: &approved,
                 connected_at: self.connected_at,
                 now: T0 + 1000,

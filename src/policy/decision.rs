@@ -109,6 +109,9 @@ pub struct Run {
     pub agent: AgentId,
     /// The conversation.
     pub session: SessionKey,
+    /// The person whose main session it is; `None` for every other session, and for a main session that several people share.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub person: Option<String>,
 }
 
 /// A message that is kept as context: of a group, or of a direct chat that its owner took over.

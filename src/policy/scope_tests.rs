@@ -14,6 +14,7 @@ use crate::config::model::{AllowList, Config};
 use crate::config::{Loaded, ResolveEnv, load_text};
 use crate::event::{Body, Content, Identity, InboundMessage};
 use crate::ids::{AccountId, E164, Jid, MessageId};
+use crate::routing::main_session::{self, OwnNumbers};
 
 const T0: i64 = 1_767_225_600_000;
 const SELF: &str = "15550001111";
@@ -100,6 +101,7 @@ fn judged(config: &Config, approved: &AllowList, sent: &Sent) -> Option<Decision
         account: config.account(&sent.message.account)?,
         revision: 1,
         me: Some(&me),
+        own_numbers: &OwnNumbers::new(),
         approved,
         connected_at: Some(T0),
         now: T0,
@@ -208,6 +210,10 @@ fn named_by_receipt(old: &Loaded, new: &Loaded, added: &Added, sent: &Sent) -> O
             EditNote::NoGroupServed { .. } | EditNote::EveryGroupServed { .. } => None,
         })
         .or_else(|| (sent.group.is_none() && warned("dmPolicy")).then_some("24.5"))
+        .or_else(|| {
+            let moved = || !main_session::moved(&old.config, &new.config).is_empty();
+            (sent.group.is_none() && moved()).then_some("24.1")
+        })
         .or_else(|| (sent.group.is_some() && warned("groupPolicy")).then_some("24.5"))
         .or_else(|| {
             // The own number makes the account a personal one: tags and replies then mean the owner.

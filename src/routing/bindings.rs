@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::main_session::{self, Asker, OwnNumbers};
 use super::{CHANNEL, session_key};
 use crate::config::model::{Binding, BindingAccount, Config, PeerKind};
 use crate::ids::{AccountId, AgentId, SessionKey, canonical_id};
@@ -35,6 +36,8 @@ pub struct Route {
     pub session: SessionKey,
     /// The agent's main session.
     pub main_session: SessionKey,
+    /// The person whose main session it is, when the conversation is that and `session.dmScope` is `auto`.
+    pub person: Option<String>,
     /// Why this agent.
     pub matched_by: MatchedBy,
     /// Position of the binding in the config's list.
@@ -50,18 +53,26 @@ pub struct Chat<'a> {
     pub kind: PeerKind,
     /// Every id the chat is known under, normalised, the leading one first: E.164 and `<digits>@lid`, or the group JID. May be empty.
     pub ids: &'a [String],
+    /// It is the account's own chat.
+    pub own_chat: bool,
+}
+
+impl<'a> Chat<'a> {
+    /// A direct chat with somebody else.
+    pub fn direct(account: &'a AccountId, ids: &'a [String]) -> Self {
+        Self { account, kind: PeerKind::Direct, ids, own_chat: false }
+    }
 }
 
 /// Finds agent and session of a chat.
-pub fn route(config: &Config, chat: Chat<'_>) -> Route {
-    let (matched_by, binding) = best(&config.bindings, chat);
-    let agent = match binding {
-        Some(b) if config.agent(&b.agent).is_some() => b.agent.clone(),
-        _ => config.agents.default.clone(),
-    };
-    let leading = chat.ids.first().map_or("", String::as_str);
+pub fn route(config: &Config, chat: Chat<'_>, own_numbers: &OwnNumbers) -> Route {
+    let (agent, matched_by, binding) = answering(config, chat);
+    let Chat { account, kind, ids, own_chat } = chat;
+    let asker = Asker { account, ids, own_chat, bound: matched_by == MatchedBy::Peer, own_numbers };
+    let (session, person) = main_session::session_of(config, &agent, kind, asker);
     Route {
-        session: session_key::chat_session(&agent, chat.account, chat.kind, leading, &config.session),
+        session,
+        person,
         main_session: session_key::main_session(&agent, &config.session),
         agent,
         matched_by,
@@ -69,15 +80,28 @@ pub fn route(config: &Config, chat: Chat<'_>) -> Route {
     }
 }
 
-fn best<'a>(bindings: &'a [Binding], chat: Chat<'_>) -> (MatchedBy, Option<&'a Binding>) {
-    let fits = |b: &&Binding| {
-        b.channel == CHANNEL
-            && match &b.account {
-                BindingAccount::Default => chat.account.as_str() == AccountId::DEFAULT,
-                BindingAccount::Any => true,
-                BindingAccount::Id(id) => id == chat.account,
-            }
+/// The agent that answers a chat, and the binding that says so.
+pub(super) fn answering<'c>(config: &'c Config, chat: Chat<'_>) -> (AgentId, MatchedBy, Option<&'c Binding>) {
+    let (matched_by, binding) = best(&config.bindings, chat);
+    let agent = match binding {
+        Some(b) if config.agent(&b.agent).is_some() => b.agent.clone(),
+        _ => config.agents.default.clone(),
     };
+    (agent, matched_by, binding)
+}
+
+/// The binding is for chats of this account.
+pub(super) fn fits(binding: &Binding, account: &AccountId) -> bool {
+    binding.channel == CHANNEL
+        && match &binding.account {
+            BindingAccount::Default => account.as_str() == AccountId::DEFAULT,
+            BindingAccount::Any => true,
+            BindingAccount::Id(id) => id == account,
+        }
+}
+
+fn best<'a>(bindings: &'a [Binding], chat: Chat<'_>) -> (MatchedBy, Option<&'a Binding>) {
+    let fits = |b: &&Binding| fits(b, chat.account);
     let class = |b: &Binding| match (&b.peer, &b.account) {
         (Some(_), _) => MatchedBy::Peer,
         (None, BindingAccount::Any) => MatchedBy::Channel,
@@ -110,9 +134,9 @@ mod tests {
         let config = load_text(&text, &ResolveEnv::new("/h", "/h/.verso")).expect("config").config;
         let ids: Vec<String> = ids.iter().map(|id| (*id).to_owned()).collect();
         let account = AccountId::new(account);
-        let route = route(&config, Chat { account: &account, kind: PeerKind::Direct, ids: &ids });
+        let route = route(&config, Chat::direct(&account, &ids), &OwnNumbers::new());
         assert_eq!((route.agent.as_str(), route.matched_by), want, "{bindings} on {account}");
-        assert_eq!(route.session.as_str(), format!("agent:{}:main", want.0));
+        assert_eq!(route.main_session.as_str(), format!("agent:{}:main", want.0));
     }
 
     const ANN: &[&str] = &["+15551234567", "77@lid"];

@@ -1,10 +1,10 @@
 //! Session keys: the names of conversations (behaviour.md 9.2). Always lower case.
 //!
 //! ```text
-//! agent:<agentId>:<mainKey>                              every direct chat, with dmScope main
+//! agent:<agentId>:<mainKey>                              one person's direct chats (dmScope auto), or all of them (main)
 //! agent:<agentId>:direct:<peer>                          dmScope per-peer
 //! agent:<agentId>:whatsapp:direct:<peer>                 dmScope per-channel-peer
-//! agent:<agentId>:whatsapp:<accountId>:direct:<peer>     dmScope per-account-channel-peer
+//! agent:<agentId>:whatsapp:<accountId>:direct:<peer>     everybody else (auto), or all (per-account-channel-peer)
 //! agent:<agentId>:whatsapp:group:<jid>                   groups
 //! ```
 
@@ -14,12 +14,12 @@ use super::CHANNEL;
 use crate::config::model::{DmScope, PeerKind, SessionConfig, SessionScope};
 use crate::ids::{AccountId, AgentId, E164, SessionKey, canonical_id};
 
-/// The session that all direct chats of an agent share by default, and its heartbeat uses.
+/// The session of one person, or of all direct chats, with an agent ([`super::main_session`]); its heartbeat uses it.
 pub fn main_session(agent: &AgentId, session: &SessionConfig) -> SessionKey {
     SessionKey::new(&format!("agent:{agent}:{}", session.main_key))
 }
 
-/// The session of one chat with one agent; `peer` is the chat's normalised id.
+/// The session of one chat with one agent, where it is not the person's main session; `peer` is the chat's normalised id.
 pub fn chat_session(
     agent: &AgentId,
     account: &AccountId,
@@ -71,21 +71,30 @@ pub fn peer_session(parts: &KeyParts<'_>, session: &SessionConfig) -> SessionKey
     SessionKey::new(&match session.dm_scope {
         DmScope::PerPeer => format!("agent:{agent}:direct:{peer}"),
         DmScope::PerChannelPeer => format!("agent:{agent}:{channel}:direct:{peer}"),
-        DmScope::PerAccountChannelPeer | DmScope::Main => format!("agent:{agent}:{channel}:{account}:direct:{peer}"),
+        DmScope::Auto | DmScope::PerAccountChannelPeer | DmScope::Main => {
+            format!("agent:{agent}:{channel}:{account}:direct:{peer}")
+        }
     })
 }
 
 /// The canonical name of a person who is listed under several ids, bare or with the channel in front.
-fn linked_peer<'a>(links: &'a BTreeMap<String, Vec<String>>, channel: &str, peer: &str) -> Option<&'a str> {
-    let names = |entry: &str| {
-        let entry = entry.trim().to_lowercase();
-        let bare = entry.strip_prefix(channel).and_then(|rest| rest.strip_prefix(':')).unwrap_or(&entry);
-        bare == peer.to_lowercase() || same_number(bare, peer)
-    };
-    links
+pub(super) fn linked_peer<'a>(people: &'a BTreeMap<String, Vec<String>>, channel: &str, peer: &str) -> Option<&'a str> {
+    people
         .iter()
-        .find(|(name, ids)| !name.trim().is_empty() && ids.iter().any(|id| names(id)))
+        .find(|(name, ids)| !name.trim().is_empty() && ids.iter().any(|id| links(id, channel, peer)))
         .map(|(name, _)| name.trim())
+}
+
+/// An id of `session.identityLinks` names this person.
+pub(super) fn links(entry: &str, channel: &str, peer: &str) -> bool {
+    let entry = entry.trim().to_lowercase();
+    let bare = entry.strip_prefix(channel).and_then(|rest| rest.strip_prefix(':')).unwrap_or(&entry);
+    same_id(bare, peer)
+}
+
+/// Two spellings of one id.
+pub(super) fn same_id(a: &str, b: &str) -> bool {
+    a.eq_ignore_ascii_case(b) || same_number(a, b)
 }
 
 /// Two spellings of one phone number.

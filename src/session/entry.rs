@@ -23,6 +23,9 @@ pub struct Entry {
     pub context_tokens: Option<u64>,
     /// `provider/name`, where another model than the agent's was chosen.
     pub model: Option<String>,
+    /// Whose main session it is; `None` where the key itself says so, and where several people share it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub person: Option<String>,
 }
 
 /// Tokens as a provider counts them.
@@ -42,9 +45,16 @@ pub struct Opened {
     pub entry: Entry,
     /// When it was last active before; `None` when nobody knows.
     pub previous: Option<UnixMs>,
+    /// It was another person's until now, and begins anew.
+    pub taken_over: bool,
 }
 
 impl Entry {
+    /// The session may be shown to this person. What is nobody's, as all sessions of older versions, is taken over.
+    pub fn belongs_to(&self, person: Option<&str>) -> bool {
+        self.person.is_none() || self.person.as_deref() == person
+    }
+
     /// A session that begins now.
     pub fn begin(session_id: String, now: UnixMs) -> Self {
         Self { session_id, updated_at: now, ..Self::default() }
@@ -60,14 +70,28 @@ impl Entry {
         serde_json::to_string(self).expect("plain data")
     }
 
-    /// A message comes in: the session goes on, or a new one begins as `new_id` because it is stale or there is none.
-    pub fn open(known: Option<Self>, policy: &ResetPolicy, now: UnixMs, zone: &Zone, new_id: String) -> Opened {
+    /// A message comes in: the session goes on, or a new one begins as `new_id` because it is stale, another person's, or there is
+    /// none. `person` is whose main session it is.
+    pub fn open(
+        known: Option<Self>,
+        person: Option<&str>,
+        policy: &ResetPolicy,
+        now: UnixMs,
+        zone: &Zone,
+        new_id: String,
+    ) -> Opened {
+        // What another person said is no context, and nothing of it is told.
+        let (known, other) = match known {
+            Some(entry) if !entry.belongs_to(person) => (None, true),
+            known => (known, false),
+        };
         let previous = known.as_ref().filter(|e| e.turns > 0).map(|e| e.updated_at);
         let going_on = known.filter(|e| freshness::evaluate(e.updated_at, now, policy, zone).fresh);
         let mut entry = going_on.unwrap_or_else(|| Self::begin(new_id, now));
         entry.turns += 1;
         entry.updated_at = entry.updated_at.max(now);
-        Opened { entry, previous }
+        entry.person = person.map(str::to_owned);
+        Opened { entry, previous, taken_over: other }
     }
 
     /// A turn is over.
@@ -92,7 +116,7 @@ mod tests {
 
     #[test]
     fn a_stale_session_begins_anew_and_loses_what_was_chosen_for_it() {
-        let open = |known, now| Entry::open(known, &IDLE, now, &Zone::Utc, "new".into());
+        let open = |known, now| Entry::open(known, None, &IDLE, now, &Zone::Utc, "new".into());
         let first = open(None, 1_000);
         assert_eq!((first.entry.session_id.as_str(), first.previous), ("new", None));
         let mut entry = Entry { session_id: "old".into(), model: Some("a/b".into()), ..first.entry };
@@ -105,6 +129,32 @@ mod tests {
         let stale = open(Some(entry), 63_501);
         assert_eq!((stale.entry.session_id.as_str(), stale.entry.model, stale.entry.usage), ("new", None, None));
         assert_eq!(stale.previous, Some(3_500), "the time since the last turn is still told");
+    }
+
+    #[test]
+    fn a_main_session_that_goes_to_another_person_begins_anew() {
+        let open = |known: &Opened, person| {
+            Entry::open(Some(known.entry.clone()), person, &IDLE, 2_000, &Zone::Utc, "new".into())
+        };
+        let old = Opened {
+            entry: Entry { turns: 1, ..Entry::begin("old".into(), 1_000) },
+            previous: None,
+            taken_over: false,
+        };
+        // Older versions did not note whose it was.
+        let anns = open(&old, Some("+1"));
+        assert_eq!((anns.entry.session_id.as_str(), anns.taken_over), ("old", false));
+        for (known, person, id, previous) in [
+            (&anns, Some("+1"), "old", Some(2_000)),
+            (&anns, Some("+2"), "new", None),
+            (&anns, None, "new", None),
+            (&open(&anns, None), Some("+2"), "new", Some(2_000)),
+        ] {
+            let opened = open(known, person);
+            assert_eq!((opened.entry.session_id.as_str(), opened.previous), (id, previous), "{person:?}");
+            assert_eq!(opened.entry.person.as_deref(), person);
+        }
+        assert!(open(&anns, Some("+2")).taken_over && open(&anns, None).taken_over);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 pub mod backlog;
 pub mod debounce;
 pub mod entry;
+pub mod files;
 pub mod freshness;
 pub mod group_facts;
 pub mod lane;
@@ -12,3 +13,4 @@ pub mod roster;
 pub mod send_policy;
 pub mod turns;
 pub mod typing;
+pub mod window;

@@ -1,7 +1,8 @@
 //! `media/inbound`: the files that came in, one per attachment, private.
 //!
 //! A file's name is made from what identifies the attachment, so that a run that is repeated after a crash finds it, and so that the
-//! sweep knows which files messages still need.
+//! sweep knows which files messages still need; and from the session that it belongs to ([`files`]). Who names an attachment holds the
+//! key that opens it, so a session that is sent a file which another one has gets it without another download.
 //!
 //! The folder never holds more than its quota: a file is begun only when its bytes fit beside what lies there and what is set aside for
 //! the files that are being written.
@@ -18,6 +19,7 @@ use tempfile::NamedTempFile;
 
 use crate::event::{InboundMessage, MediaSource};
 use crate::ids::AccountId;
+use crate::session::files;
 use crate::store::StoreError;
 use crate::store::atomic::private_dir;
 
@@ -56,7 +58,7 @@ pub struct Keep {
     pub needed: HashSet<String>,
 }
 
-/// The name of an attachment's file, a UUID; `None` when the attachment cannot be fetched.
+/// The half of its file's name that an attachment gives ([`files`]); `None` when the attachment cannot be fetched.
 pub fn name(account: &AccountId, source: &MediaSource) -> Option<String> {
     let media = &source.media;
     let file = media.file.as_ref()?;
@@ -69,8 +71,7 @@ pub fn name(account: &AccountId, source: &MediaSource) -> Option<String> {
         hash.update(part);
         hash.update([0]);
     }
-    let bytes: [u8; 16] = hash.finalize()[..16].try_into().expect("a hash is longer");
-    Some(uuid::Builder::from_random_bytes(bytes).into_uuid().to_string())
+    Some(files::attachment(&hash.finalize()))
 }
 
 /// The names of the files that messages bring along, their own and quoted ones.
@@ -109,12 +110,17 @@ impl Inbox {
         Self { folder: folder.into(), aside: Arc::default() }
     }
 
-    /// The file of this name and its size, when it was saved before; it counts as used now.
-    pub fn find(&self, name: &str) -> Option<(PathBuf, u64)> {
-        let found = self.files().ok()?.into_iter().find(|file| file.name == name)?;
+    /// The file of this name and its size for the session with this tag, when it was saved before; it counts as used now.
+    pub fn find(&self, name: &str, tag: &str) -> Option<(PathBuf, u64)> {
+        let found: Vec<Saved> = self.files().ok()?.into_iter().filter(|file| file.name == name).collect();
+        let own = found.iter().find(|file| files::tag_of(&file.file_name()) == Some(tag));
+        let (path, bytes) = match own {
+            Some(own) => (own.path.clone(), own.bytes),
+            None => (found.first()?.link_for(tag).ok()?, found.first()?.bytes),
+        };
         // Only the age is at stake.
-        let _ = File::open(&found.path).and_then(|file| file.set_modified(SystemTime::now()));
-        Some((found.path, found.bytes))
+        let _ = File::open(&path).and_then(|file| file.set_modified(SystemTime::now()));
+        Some((path, bytes))
     }
 
     /// Begins a file of at most `bytes`, mode 0600 in a folder of mode 0700; `None` when the folder would then exceed `quota` bytes.
@@ -197,7 +203,7 @@ impl Inbox {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             entries => entries?,
         };
-        let mut files = Vec::new();
+        let mut saved = Vec::new();
         for entry in entries {
             let entry = entry?;
             // What vanishes while it is looked at is no file any more; links and folders are none of ours.
@@ -205,11 +211,11 @@ impl Inbox {
             let Ok(used) = facts.modified() else { continue };
             if facts.is_file() {
                 let file = entry.file_name().to_string_lossy().into_owned();
-                let name = if file.starts_with(PARTIAL) { &file } else { file.split('.').next().unwrap_or_default() };
-                files.push(Saved { name: name.to_owned(), path: entry.path(), bytes: facts.len(), used });
+                let name = if file.starts_with(PARTIAL) { &file } else { files::attachment_of(&file) };
+                saved.push(Saved { name: name.to_owned(), path: entry.path(), bytes: facts.len(), used });
             }
         }
-        Ok(files)
+        Ok(saved)
     }
 }
 
@@ -221,6 +227,20 @@ struct Saved {
 }
 
 impl Saved {
+    fn file_name(&self) -> String {
+        self.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
+
+    /// The same file under the name that it has for another session.
+    fn link_for(&self, tag: &str) -> io::Result<PathBuf> {
+        let extension = self.path.extension().unwrap_or_default().to_string_lossy().into_owned();
+        let path = self.path.with_file_name(files::name(&self.name, tag, &extension));
+        match fs::hard_link(&self.path, &path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(path),
+            linked => linked.map(|()| path),
+        }
+    }
+
     fn is_partial(&self) -> bool {
         self.name.starts_with(PARTIAL)
     }
@@ -251,13 +271,12 @@ impl Partial {
         read.map(|_| head).map_err(StoreError::io("read", self.file.path()))
     }
 
-    /// Gives the complete file its name. `extension` is without the dot and may be empty.
+    /// Gives the complete file its name, for the session with this tag. `extension` is without the dot and may be empty.
     ///
     /// # Errors
     /// When it cannot be written; nothing is left of it then.
-    pub fn keep(self, name: &str, extension: &str) -> Result<PathBuf, StoreError> {
-        let file = if extension.is_empty() { name.to_owned() } else { format!("{name}.{extension}") };
-        let path = self.file.path().with_file_name(file);
+    pub fn keep(self, name: &str, tag: &str, extension: &str) -> Result<PathBuf, StoreError> {
+        let path = self.file.path().with_file_name(files::name(name, tag, extension));
         self.file.as_file().sync_all().map_err(StoreError::io("write", &path))?;
         let what = "write";
         self.file.persist(&path).map_err(|e| StoreError::Io { what, path: path.clone(), cause: e.error })?;
@@ -289,11 +308,20 @@ mod tests {
         }
     }
 
+    /// As long as the half that an attachment gives.
+    fn long(name: &str) -> String {
+        format!("{name:0<18}")
+    }
+
+    fn tag(session: &str) -> String {
+        files::tag(&crate::ids::SessionKey::new(session), None)
+    }
+
     fn save(inbox: &Inbox, name: &str, bytes: &[u8], age_hours: u64) -> PathBuf {
         let partial = inbox.begin(10, 1000).expect("begun").expect("room");
         partial.writer().expect("a handle").write_all(bytes).expect("written");
         assert_eq!(partial.head().expect("readable"), bytes);
-        let path = partial.keep(name, "jpg").expect("kept");
+        let path = partial.keep(name, &tag("ann"), "jpg").expect("kept");
         let used = SystemTime::now() - Duration::from_secs(age_hours * 3600);
         File::open(&path).and_then(|f| f.set_modified(used)).expect("aged");
         path
@@ -305,12 +333,11 @@ mod tests {
         let inbox = Inbox::new(dir.path().join("media/inbound"));
         let (one, two) = (AccountId::new("one"), AccountId::new("two"));
         let name = super::name(&one, &source("k")).expect("it can be fetched");
-        assert_eq!(name.parse::<uuid::Uuid>().expect("a UUID").get_version_num(), 4);
         assert_ne!(Some(&name), super::name(&two, &source("k")).as_ref(), "accounts share nothing");
         assert_ne!(Some(&name), super::name(&one, &source("l")).as_ref());
-        assert_eq!(inbox.find(&name), None);
+        assert_eq!(inbox.find(&name, &tag("ann")), None);
         let path = save(&inbox, &name, b"picture", 0);
-        assert_eq!(inbox.find(&name), Some((path.clone(), 7)));
+        assert_eq!(inbox.find(&name, &tag("ann")), Some((path.clone(), 7)));
         assert_eq!(fs::metadata(&path).expect("exists").permissions().mode() & 0o777, 0o600);
         let folder = path.parent().expect("in a folder");
         assert_eq!(fs::metadata(folder).expect("exists").permissions().mode() & 0o777, 0o700);
@@ -329,7 +356,7 @@ mod tests {
         first.writer().expect("a handle").write_all(&[0; 20]).expect("written");
         assert!(begin(1).is_none(), "what is written of them already changes nothing");
         drop(second);
-        let path = first.keep("a", "jpg").expect("kept");
+        let path = first.keep(&long("a"), &tag("ann"), "jpg").expect("kept");
         let second = begin(80).expect("only the 20 bytes that were written are taken");
         assert!(begin(1).is_none());
         let past = |path: &Path, hours: u64| {
@@ -337,9 +364,9 @@ mod tests {
             File::open(path).and_then(|f| f.set_modified(used)).expect("aged");
         };
         past(&path, 2);
-        past(&save(&Inbox::new(dir.path()), "b", &[0; 10], 1), 1);
+        past(&save(&Inbox::new(dir.path()), &long("b"), &[0; 10], 1), 1);
         let room = |bytes, needed: &[&str], asked| {
-            let needed = needed.iter().map(|n| (*n).to_owned()).collect();
+            let needed = needed.iter().map(|n| long(n)).collect();
             inbox.make_room(bytes, 100, &needed, asked).expect("asked")
         };
         let now = SystemTime::now();
@@ -354,22 +381,42 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_two_sessions_got_has_a_name_for_each_and_one_of_an_older_version_is_taken_over() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let inbox = Inbox::new(dir.path());
+        let picture = files::attachment(&[1; 32]);
+        let ann = save(&inbox, &picture, b"picture", 0);
+        let (bob, bytes) = inbox.find(&picture, &tag("bob")).expect("it is there");
+        assert!(bob != ann && bytes == 7 && ann.exists());
+        assert_eq!(fs::read(&bob).expect("readable"), b"picture");
+        assert_eq!(inbox.find(&picture, &tag("bob")), Some((bob, 7)));
+        for (n, extension) in [(2, ".pdf"), (3, "")] {
+            let name = files::attachment(&[n; 32]);
+            fs::write(dir.path().join(format!("{name}-b0bf-06eadd8720e0{extension}")), "old").expect("written");
+            let (path, _) = inbox.find(&name, &tag("ann")).expect("it is there");
+            let file = path.file_name().expect("a name").to_string_lossy().into_owned();
+            assert_eq!(file, format!("{name}-{}{extension}", tag("ann")));
+        }
+    }
+
+    #[test]
     fn old_files_go_then_the_longest_unused_and_never_what_is_needed_or_young() {
         let dir = tempfile::tempdir().expect("temp dir");
         let inbox = Inbox::new(dir.path());
         let sweep = |hours: u64, max_bytes: u64, needed: &[&str]| {
-            let needed = needed.iter().map(|n| (*n).to_owned()).collect();
+            let needed = needed.iter().map(|n| long(n)).collect();
             let now = SystemTime::now();
             let keep = Keep { since: now - Duration::from_secs(hours * 3600), max_bytes, needed };
             inbox.sweep(&keep, now).expect("swept")
         };
         let left = || {
-            let mut names: Vec<String> = inbox.files().expect("listed").into_iter().map(|f| f.name).collect();
+            let files = inbox.files().expect("listed").into_iter();
+            let mut names: Vec<String> = files.map(|f| f.name.trim_end_matches('0').to_owned()).collect();
             names.sort();
             names
         };
         for (name, age) in [("a", 50), ("b", 40), ("c", 30), ("d", 20), ("e", 0)] {
-            save(&inbox, name, &[0; 10], age);
+            save(&inbox, &long(name), &[0; 10], age);
         }
         let stale = inbox.begin(10, 1000).expect("begun").expect("room").file.keep().expect("left behind by a crash").0;
         stale.set_modified(SystemTime::now() - Duration::from_secs(3600)).expect("aged");

@@ -12,6 +12,7 @@ use verso::event::{Body, Content, Identity, InboundMessage};
 use verso::ids::{E164, MessageId};
 use verso::policy::decide::{View, decide};
 use verso::policy::mention::MentionTable;
+use verso::routing::main_session::OwnNumbers;
 
 /// No message may take longer than this on the median.
 const LIMIT_NS: u64 = 20_000;
@@ -60,6 +61,7 @@ fn main() {
         account,
         revision: 1,
         me: Some(&me),
+        own_numbers: &OwnNumbers::new(),
         approved: &approved,
         connected_at: Some(1_768_487_400_000),
         now: 1_768_487_406_000,

@@ -14,6 +14,7 @@ use verso::policy::allowlist::Person;
 use verso::policy::decide::{Verdict, View, decide};
 use verso::policy::handover::Handovers;
 use verso::policy::mention::MentionTable;
+use verso::routing::main_session::OwnNumbers;
 use verso::session::{debounce, freshness};
 use verso::text::envelope::Options;
 use verso::text::turn::{self, Turn};
@@ -307,6 +308,7 @@ fn goes_through(content: Content, config: &Config, course: &mut Course) {
             account,
             revision: 1,
             me: Some(&me),
+            own_numbers: &OwnNumbers::new(),
             approved: &approved,
             connected_at: Some(course.time()),
             now,

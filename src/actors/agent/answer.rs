@@ -1,11 +1,9 @@
 //! What an answer becomes: its text formatted and cut, the files that it names prepared (behaviour.md 12.1, 12.6).
 
-use std::path::PathBuf;
-
 use crate::agent::AgentReply;
 use crate::delivery::{self, Delivery, sending};
 use crate::disclosure::{self, MediaFault};
-use crate::media::{Loader, MediaError, Trust, Unsent, Wish};
+use crate::media::{Loader, MediaError, OpenFiles, Trust, Unsent, Wish};
 use crate::outgoing::{MediaFile, Outgoing};
 use crate::text::media_lines::{self, Source};
 
@@ -29,8 +27,8 @@ impl Contents {
 /// Prepares the files of answers.
 pub(super) struct Files<'a> {
     pub loader: &'a Loader,
-    /// Where a model may take files from; relative paths start in the first one.
-    pub roots: Vec<PathBuf>,
+    /// Where a model may take files from.
+    pub open: OpenFiles,
     pub max_bytes: u64,
     /// The chat is told of files that cannot be sent.
     pub tell: bool,
@@ -70,7 +68,7 @@ impl Files<'_> {
     }
 
     async fn prepare(&self, source: &Source) -> Result<MediaFile, MediaError> {
-        let trust = Trust::Model { roots: self.roots.clone() };
+        let trust = Trust::Model(self.open.clone());
         let wish = Wish { as_sticker: source.sticker, ..Wish::new(&source.place, self.max_bytes) };
         self.loader.prepare(&wish, &trust).await
     }

@@ -30,6 +30,8 @@ const UNKNOWN: &str = "application/octet-stream";
 const AT_ONCE: usize = 4;
 /// How long a run waits for the account's connection, which its answer needs as well.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// A download that takes longer than this no longer counts among those [`AT_ONCE`]: it would hold up everybody else's.
+const SLOW: Duration = Duration::from_secs(5);
 /// Pause before a file that did not come is tried again.
 const PAUSE: Duration = Duration::from_millis(500);
 /// Attempts for a file when the line breaks.
@@ -89,18 +91,19 @@ impl Fetcher {
         Self { inbox, journal, sweep: Arc::default(), slots: Arc::new(Semaphore::new(AT_ONCE)), busy: Arc::default() }
     }
 
-    /// Fetches everything that one order brings along. All received files together take at most `quota` bytes.
-    pub async fn bring(&self, order: &RunAgents, quota: u64) -> Brought {
+    /// Fetches everything that one order brings along, for the session with this tag. All received files together take at most `quota`
+    /// bytes.
+    pub async fn bring(&self, order: &RunAgents, quota: u64, tag: &str) -> Brought {
         let (own, quoted) = order.message.media();
         let mut history = order.history.clone();
         let newest = history.iter_mut().rev().filter(|kept| kept.media.is_some()).take(FROM_HISTORY);
         let fetched = futures::future::join_all(newest.map(|kept| async {
             let source = kept.media.clone()?;
-            let (line, file) = told(self.get(order, source, quota).await);
+            let (line, file) = told(self.get(order, source, quota, tag).await);
             kept.attached = Some(line);
             file
         }));
-        let one = |source: Option<MediaSource>| async { Some(self.get(order, source?, quota).await) };
+        let one = |source: Option<MediaSource>| async { Some(self.get(order, source?, quota, tag).await) };
         // A quote that does not say where its media lies is no loss: its placeholder stands there.
         let quoted = quoted.filter(|source| source.media.file.is_some());
         let (fetched, quoted, own) = tokio::join!(fetched, one(quoted), one(own));
@@ -116,11 +119,11 @@ impl Fetcher {
         Brought { own, quoted, history, files }
     }
 
-    async fn get(&self, order: &RunAgents, source: MediaSource, quota: u64) -> Result<SavedMedia, NotSaved> {
+    async fn get(&self, order: &RunAgents, source: MediaSource, quota: u64, tag: &str) -> Result<SavedMedia, NotSaved> {
         let account = &order.message.account;
         let max_bytes = order.account.rules.media_max_bytes;
         let id = source.id.clone();
-        self.fetch(account, source, (max_bytes, quota), &order.supervisor).await.map_err(|error| {
+        self.fetch(account, source, (max_bytes, quota), &order.supervisor, tag).await.map_err(|error| {
             let id = id.as_ref().map(ToString::to_string);
             tracing::warn!(target: "whatsapp/inbound", %account, id, %error, "media was not saved");
             self.journal.note_missing_media(&order.message.key(), &error.to_string());
@@ -134,9 +137,11 @@ impl Fetcher {
         source: MediaSource,
         (max_bytes, quota): (u64, u64),
         supervisor: &Addr<SupervisorActor>,
+        tag: &str,
     ) -> Result<SavedMedia, Missing> {
         let name = inbox::name(account, &source).ok_or(DownloadError::Incomplete)?;
-        let alone = self.alone(&name);
+        // By session: one of them must not wait for what another one fetches.
+        let alone = self.alone(&format!("{name}.{tag}"));
         let _alone = alone.lock().await;
         let declared = source.media.mime.as_deref().and_then(kind::bare);
         let mut media = source.media.clone();
@@ -146,19 +151,19 @@ impl Fetcher {
             SavedMedia { path, bytes, mime: mime.unwrap_or_else(|| UNKNOWN.to_owned()), media }
         };
         let found = {
-            let (inbox, name) = (self.inbox.clone(), name.clone());
-            on_disk(move || Ok(inbox.find(&name))).await?
+            let (inbox, name, tag) = (self.inbox.clone(), name.clone(), tag.to_owned());
+            on_disk(move || Ok(inbox.find(&name, &tag))).await?
         };
         if let Some((path, bytes)) = found {
             return Ok(saved((path, bytes, None)));
         }
         let (partial, bytes) = self.download(&source, max_bytes, quota, supervisor).await?;
-        let declared = declared.clone();
+        let (declared, tag) = (declared.clone(), tag.to_owned());
         let (path, sniffed) = on_disk(move || {
             let sniffed = kind::sniff(&partial.head()?);
             let extension = declared.as_deref().and_then(kind::extension_of);
             let extension = extension.or_else(|| sniffed.and_then(kind::extension_of)).unwrap_or_default();
-            Ok((partial.keep(&name, extension)?, sniffed))
+            Ok((partial.keep(&name, &tag, extension)?, sniffed))
         })
         .await?;
         tracing::debug!(target: "whatsapp/inbound", %account, bytes, "media saved");
@@ -182,10 +187,23 @@ impl Fetcher {
         let (mut most, mut broken) = (declared, 0);
         loop {
             let (partial, answer) = {
-                let _slot = self.slots.acquire().await;
+                let mut slot = Some(self.slots.acquire().await);
                 let partial = self.begin(most, quota).await?;
                 let into = partial.writer().map_err(|e| DownloadError::Disk(e.to_string()))?;
-                (partial, supervisor.send(FetchMedia { source: source.clone(), max_bytes: most, into }).await)
+                let fetched = supervisor.send(FetchMedia { source: source.clone(), max_bytes: most, into });
+                let (mut fetched, slow) = (std::pin::pin!(fetched), std::pin::pin!(tokio::time::sleep(SLOW)));
+                let ended = tokio::select! {
+                    answer = &mut fetched => Some(answer),
+                    () = slow => None,
+                };
+                let answer = match ended {
+                    Some(answer) => answer,
+                    None => {
+                        drop(slot.take());
+                        fetched.await
+                    }
+                };
+                (partial, answer)
             };
             match answer.unwrap_or(Err(DownloadError::Link(LinkError::NotConnected))) {
                 Ok(bytes) => return Ok((partial, bytes)),

@@ -14,9 +14,11 @@ use crate::delivery::{self, Delivery};
 use crate::disclosure::{self, ERROR_TEXT_EVERY_MS, Failure, FailureKind, NOTICE_EVERY_MS, Outcome, Reader, RunTally};
 use crate::heartbeat;
 use crate::ids::{AccountId, AgentId, Jid};
+use crate::media::OpenFiles;
 use crate::outgoing::Outgoing;
 use crate::policy::allowlist::Person;
 use crate::policy::decide::ChatKind;
+use crate::session::files;
 use crate::store::journal::{Once, OutboxPart};
 use crate::text::chunk;
 
@@ -82,14 +84,18 @@ impl AgentRun {
             return Ok(Conclusion::wordless(Outcome::SendOff));
         }
         let agent = self.config.agent(&run.agent).unwrap_or(self.config.agents.default_agent());
-        let files = Files {
+        let prepared = Files {
             loader: &self.tools.loader,
-            roots: vec![self.workspace(agent), self.tools.paths.media()],
+            open: OpenFiles {
+                roots: vec![self.workspace(agent)],
+                closed: vec![self.tools.paths.root().to_owned(), self.tools.paths.credentials().to_owned()],
+                received: Some((self.tools.paths.media_inbound(), files::tag(&run.session, run.person.as_deref()))),
+            },
             max_bytes: self.config.agents.media_max_bytes,
             tell: self.config.agents.report_errors,
         };
         let delivery = Delivery { rules: &order.account.rules, agent, own_chat: order.dispatch.own_chat };
-        let (contents, unsent) = files.contents(reply, &delivery).await;
+        let (contents, unsent) = prepared.contents(reply, &delivery).await;
         if !contents.parts.is_empty() {
             return Ok(Conclusion { contents, outcome: Outcome::Answered { unsent }, once: Vec::new() });
         }

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::history::{Conversation, Learned};
 use super::media::{Brought, Fetcher};
 use super::outcome::{Conclusion, Tallies};
 use super::tool::WhatsappTool;
@@ -24,7 +25,7 @@ use crate::media::Loader;
 use crate::policy::decide::ChatKind;
 use crate::session::entry::{Entry, Opened};
 use crate::session::group_facts::GroupFacts;
-use crate::session::{model_hint, send_policy, typing};
+use crate::session::{files, model_hint, send_policy, typing};
 use crate::store::journal::Journal;
 use crate::store::paths::StatePaths;
 use crate::store::transcripts::Transcripts;
@@ -50,6 +51,8 @@ pub(super) struct Tools {
     pub fetcher: Fetcher,
     /// Counts how runs end.
     pub tallies: Tallies,
+    /// What models turned out to take.
+    pub learned: Learned,
     /// The zone whose clocks begin a new day for sessions.
     pub host_zone: Arc<Zone>,
 }
@@ -147,7 +150,7 @@ impl AgentRun {
         shown: &mut Option<Typing>,
     ) -> Result<AgentReply, AgentError> {
         let run = &self.work.last().run;
-        let Opened { entry, previous } = self.open_session().await;
+        let Opened { entry, previous, .. } = self.open_session().await;
         let chosen = entry.model.as_deref().and_then(|model| model_hint::parse(model, &self.config));
         let agent = match chosen {
             Some(model) => Arc::new(AgentConfig { model, ..(**agent).clone() }),
@@ -159,14 +162,16 @@ impl AgentRun {
                 agent.id, agent.model, agent.model.provider
             ))
         })?;
-        let (workspace, history) = self.read(&agent, &entry.session_id).await?;
+        let (workspace, past) = self.read(&agent, &entry.session_id).await?;
+        let tag = files::tag(&run.session, run.person.as_deref());
         let parts = [workspace, self.introduction().await.unwrap_or_default()];
         if mode == TypingMode::Thinking {
             *shown = Some(self.typing());
         }
         let (mut prompts, mut media) = (Vec::new(), Vec::new());
         for (n, item) in self.work.items.iter().enumerate() {
-            let brought = self.tools.fetcher.bring(&item.order, self.config.retention.media_max_bytes).await;
+            let quota = self.config.retention.media_max_bytes;
+            let brought = self.tools.fetcher.bring(&item.order, quota, &tag).await;
             prompts.push(self.prompt(item, &agent, previous.filter(|_| n == 0), &brought));
             media.extend(brought.files);
         }
@@ -177,20 +182,23 @@ impl AgentRun {
             agent: agent.clone(),
             session: run.session.clone(),
             system: parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("\n\n"),
-            history,
-            line: queued::prompt(&prompts, &dropped),
+            history: Vec::new(),
+            line: String::new(),
             text: texts.join("\n"),
             media,
         };
+        let conversation = Conversation { past, line: queued::prompt(&prompts, &dropped) };
         let tool = WhatsappTool {
             journal: self.tools.journal.clone(),
             order: self.work.last().order.clone(),
             may_send: self.may_send().await,
         };
-        let mut reply = self.tools.agents.run(&job, provider, self.config.agents.timeout, &tool).await?;
-        reply.text = disclosure::mask_markdown(&reply.text);
-        self.remember(&agent, &entry.session_id, &job.line, &reply).await;
-        Ok(reply)
+        let mut reply = self.ask(job, &conversation, provider, &tool).await;
+        if let Ok(reply) = &mut reply {
+            reply.text = disclosure::mask_markdown(&reply.text);
+        }
+        self.remember(&agent, &entry.session_id, &conversation.line, reply.as_ref().ok()).await;
+        reply
     }
 
     /// The session that the messages belong to: a stale one begins anew.
@@ -202,15 +210,23 @@ impl AgentRun {
             ChatKind::Group => resets.reset_group.clone(),
         };
         let (now, zone, id) = (self.tools.clock.now(), self.tools.host_zone.clone(), uuid::Uuid::new_v4().to_string());
-        let fallback = Opened { entry: Entry::begin(id.clone(), now), previous: None };
+        let fallback = Opened { entry: Entry::begin(id.clone(), now), previous: None, taken_over: false };
+        let person = run.person.clone();
         let opened = self.tools.journal.change_session(&run.session, move |known| {
-            let opened = Entry::open(known, &policy, now, &zone, id.clone());
+            let opened = Entry::open(known, person.as_deref(), &policy, now, &zone, id.clone());
             (Some(opened.entry.clone()), opened)
         });
-        opened.await.unwrap_or_else(|error| {
+        let opened = opened.await.unwrap_or_else(|error| {
             tracing::error!(target: "agent", session = %run.session, %error, "the session could not be noted");
             fallback
-        })
+        });
+        // What another person switched off there does not silence this one.
+        if opened.taken_over
+            && let Err(error) = self.tools.journal.forget(&send_policy::fact(&run.session)).await
+        {
+            tracing::error!(target: "agent", session = %run.session, %error, "what /send set for another person stays");
+        }
+        opened
     }
 
     /// What the model is told of the group. A chat completion remembers no system prompt, so it comes with every turn and not

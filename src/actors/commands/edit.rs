@@ -18,6 +18,7 @@ use crate::policy::allowlist::parse_approved;
 use crate::policy::decide::{View, decide};
 use crate::policy::decision::Verdict;
 use crate::policy::mention::MentionTable;
+use crate::routing::main_session::OwnNumbers;
 use crate::store::pairing::PairingFiles;
 
 /// What stands in the place of a secret.
@@ -45,6 +46,8 @@ impl Author {
             account,
             revision: 0,
             me: Some(&self.run.identity),
+            // Which session it would be does not matter here.
+            own_numbers: &OwnNumbers::new(),
             approved: &self.approved,
             connected_at: Some(message.timestamp),
             now: self.now,

@@ -17,6 +17,8 @@ impl Desk {
         let dispatch = &order.run.dispatch;
         let (run, config) = (dispatch.first(), &order.config);
         let entry = self.journal.session(&run.session).await?;
+        // What another person left there is nobody's business.
+        let entry = entry.filter(|entry| entry.belongs_to(run.person.as_deref()));
         let agent = config.agent(&run.agent).unwrap_or(config.agents.default_agent());
         let chosen = entry.as_ref().and_then(|e| e.model.as_deref()).and_then(|model| model_hint::parse(model, config));
         let model = chosen.as_ref().unwrap_or(&agent.model);
@@ -55,8 +57,8 @@ impl Desk {
         let started = reply::new_session(&model.to_string());
         let (now, model) = (self.clock.now(), chosen.as_ref().map(ModelRef::to_string));
         let begin = |run: &Run| {
-            let entry = Entry { model: model.clone(), ..Entry::begin(uuid::Uuid::new_v4().to_string(), now) };
-            (run.session.clone(), entry)
+            let entry = Entry::begin(uuid::Uuid::new_v4().to_string(), now);
+            (run.session.clone(), Entry { model: model.clone(), person: run.person.clone(), ..entry })
         };
         let sessions = order.run.dispatch.runs.iter().map(begin).collect();
         if rest.is_empty() && (chosen.is_some() || !greets) {

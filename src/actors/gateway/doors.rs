@@ -4,17 +4,19 @@ use actix::prelude::*;
 
 use super::GatewayActor;
 use crate::actors::messages::{
-    DecidePairing, Events, ExplainMessage, GatewayStatus, GetStatus, ListPairing, LoggedOut, LoginProgress, LoginStart,
-    LoginStarted, LoginWait, Logout, PairingDecided, PairingRequest, Refusal, SendOut, Sent, StartAccount, StopAccount,
-    Subscribe, UnconfirmedChat,
+    AccountStatus, DecidePairing, Events, ExplainMessage, GatewayStatus, GetStatus, ListPairing, LoggedOut,
+    LoginProgress, LoginStart, LoginStarted, LoginWait, Logout, PairingDecided, PairingRequest, Refusal, SendOut, Sent,
+    StartAccount, StopAccount, Subscribe, UnconfirmedChat,
 };
 use crate::actors::router::{GetCounters, GetHandovers};
 use crate::actors::supervisor::{BeginLogin, FollowLogin, Resume, SendNow, SupervisorActor, Suspend, Unlink};
 use crate::actors::web_version::{ShowVersion, WebVersionStatus};
 use crate::config::SetIn;
+use crate::config::model::SessionScope;
 use crate::ids::{AccountId, Jid, MessageId};
 use crate::media::Trust;
 use crate::policy::decide::LISTEN_ONLY;
+use crate::routing::main_session::{self, OwnNumbers, Told};
 use crate::routing::target::Target;
 use crate::store::journal::{Journal, Unconfirmed};
 
@@ -47,6 +49,20 @@ impl GatewayActor {
         Some(Refusal::Invalid(format!(
             "account \"{id}\" only listens, nothing was sent: {key}{place} is true; set it to false to send"
         )))
+    }
+
+    /// Who shares a session with whom; where several people do, with the line that says so.
+    fn sessions(&self) -> Vec<Told> {
+        let number = |status: &AccountStatus| Some((status.account_id.clone(), status.self_number.clone()?));
+        let own_numbers: OwnNumbers = self.statuses.values().filter_map(number).collect();
+        let mut told = main_session::told(&self.config, &own_numbers);
+        let key = if self.config.session.scope == SessionScope::Global { "session.scope" } else { "session.dmScope" };
+        if let Some((_, SetIn::File { file, line })) = self.places.cite(&self.config.default_account, key) {
+            for one in told.iter_mut().filter(|one| one.shared) {
+                one.text.push_str(&format!(" ({}:{line})", file.display()));
+            }
+        }
+        told
     }
 
     fn unknown_account(&self, asked: &str) -> Refusal {
@@ -84,6 +100,7 @@ impl Handler<GetStatus> for GatewayActor {
             accounts: self.statuses.values().cloned().collect(),
             stuck_conversions: self.cx.loader.stuck_conversions(),
             unreadable: self.cx.socket.journal.unreadable(),
+            sessions: self.sessions(),
         };
         for account in &mut status.accounts {
             account.outbox = self.cx.socket.journal.outbox_counts(&account.account_id);

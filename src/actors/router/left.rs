@@ -89,6 +89,7 @@ impl RouterActor {
                 return self.take(received, Seen::Judged, ctx);
             }
         }
+        let verdict = verdict.filter(|verdict| self.session_stands(verdict, &row.message, row.received_at));
         match (verdict, self.config.account(&row.message.account).cloned()) {
             (Some(Verdict::Hold(hold)), _) => self.hold_again(&row.message, &hold),
             (Some(Verdict::Dispatch(mut dispatch)), Some(account))

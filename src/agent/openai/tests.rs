@@ -47,6 +47,7 @@ fn provider(base: &str) -> ProviderConfig {
         command: Vec::new(),
         max_tokens: Some(99),
         seeing: Vec::new(),
+        windows: Default::default(),
     }
 }
 

@@ -263,6 +263,8 @@ pub struct ProviderConfig {
     pub max_tokens: Option<u32>,
     /// Names of the models that take pictures.
     pub seeing: Vec<String>,
+    /// Tokens that a model takes, by its name, where the config says so.
+    pub windows: BTreeMap<String, u32>,
 }
 
 /// How a provider is spoken to.

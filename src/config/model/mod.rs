@@ -18,6 +18,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::ids::{AccountId, AgentId};
+use crate::routing::main_session::Reach;
 
 pub use account::*;
 pub use agents::*;
@@ -42,6 +43,8 @@ pub struct Config {
     pub bindings: Vec<Binding>,
     /// Chats that several agents answer.
     pub broadcast: Broadcast,
+    /// How direct chats reach each agent; follows from the accounts, bindings and broadcasts.
+    pub reach: BTreeMap<AgentId, Reach>,
     /// Message handling that is the same for all accounts.
     pub messages: MessagesConfig,
     /// Conversations: their keys and when they start afresh.

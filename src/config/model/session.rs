@@ -90,6 +90,8 @@ pub enum SessionScope {
 /// `session.dmScope`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DmScope {
+    /// One person's direct chats share the main session, everybody else's have their own ([`crate::routing::main_session`]).
+    Auto,
     /// All direct chats share the main session.
     Main,
     /// By person.

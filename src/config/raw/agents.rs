@@ -24,7 +24,8 @@ pub struct AgentDefaultsRaw {
     pub model: Option<String>,
     /// Folder with AGENTS.md, SOUL.md, IDENTITY.md and USER.md.
     pub workspace: Option<String>,
-    /// Runs at the same time over all chats. Default 4.
+    /// Runs at the same time over all chats; one that takes longer than ten seconds no longer counts, and a main session never waits for
+    /// the others. Default 4.
     #[schemars(extend("exclusiveMinimum" = 0))]
     pub max_concurrent: Option<u32>,
     /// Longest run in seconds. Default 600.
@@ -299,6 +300,9 @@ pub struct ModelRaw {
     pub name: Option<String>,
     /// What it takes. Default: text.
     pub input: Option<Vec<ModelInputRaw>>,
+    /// Tokens that it takes, its answer included. Default: some 100,000 characters are sent, and less when the server asks for less.
+    #[schemars(extend("exclusiveMinimum" = 0))]
+    pub context_window: Option<u32>,
 }
 
 /// Something that a model takes.

@@ -106,7 +106,7 @@ pub enum QueueDropRaw {
 pub struct SessionRaw {
     /// One conversation per sender, or one for all. Default per-sender.
     pub scope: Option<ScopeRaw>,
-    /// How direct chats are told apart. Default main.
+    /// How direct chats are told apart. Default auto.
     pub dm_scope: Option<DmScopeRaw>,
     /// Name of the main session. Default main.
     pub main_key: Option<String>,
@@ -148,6 +148,8 @@ pub enum ScopeRaw {
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum DmScopeRaw {
+    /// The owner uses the main session, everybody else has a session per account and person.
+    Auto,
     /// All share the main session.
     Main,
     /// By person.

@@ -94,6 +94,7 @@ fn provider(name: &str, api: ProviderApiRaw, base: &str, raw: &ProviderRaw) -> P
         command: raw.command.clone().unwrap_or_default(),
         max_tokens: raw.max_tokens,
         seeing: seeing(raw),
+        windows: windows(raw),
     }
 }
 
@@ -101,6 +102,11 @@ fn seeing(raw: &ProviderRaw) -> Vec<String> {
     let models = raw.models.iter().flatten();
     let seeing = models.filter(|m| m.input.iter().flatten().any(|input| *input == ModelInputRaw::Image));
     seeing.map(|m| m.id.trim().to_owned()).collect()
+}
+
+fn windows(raw: &ProviderRaw) -> BTreeMap<String, u32> {
+    let models = raw.models.iter().flatten();
+    models.filter_map(|m| Some((m.id.trim().to_owned(), m.context_window?))).collect()
 }
 
 /// Everything needed to read one agent.

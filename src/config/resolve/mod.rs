@@ -6,6 +6,7 @@ mod agents;
 mod credentials;
 mod session;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use super::model::*;
 use super::problem::{Findings, KeyPath};
 use super::raw::*;
 use crate::policy::web_version::BUILT_IN;
+use crate::routing::main_session;
 pub(super) use agents::clock_text;
 
 /// What a config's relative things relate to.
@@ -63,13 +65,14 @@ pub fn resolve(raw: &RawConfig, env: &ResolveEnv) -> Resolved {
     let agents = agents::agents(raw, env, &providers, &mut findings);
     let bindings = agents::bindings(raw, &agents, &accounts, &mut findings);
     let broadcast = agents::broadcast(raw, &agents, &mut findings);
-    let config = Config {
+    let mut config = Config {
         web: web(raw, &mut findings),
         web_version: web_version(raw, &mut findings),
         accounts,
         default_account,
         bindings,
         broadcast,
+        reach: BTreeMap::new(),
         agents,
         messages: session::messages(raw),
         session: session::session(raw),
@@ -80,6 +83,8 @@ pub fn resolve(raw: &RawConfig, env: &ResolveEnv) -> Resolved {
         retention: retention(raw),
         written: Default::default(),
     };
+    config.reach = main_session::reach(&config);
+    session::shared_by_several(&config, &mut findings);
     dedup(&mut findings.problems);
     dedup(&mut findings.warnings);
     Resolved { config, findings }

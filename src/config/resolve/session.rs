@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use super::millis;
 use crate::config::model::*;
+use crate::config::problem::{Findings, KeyPath};
 use crate::config::raw::*;
 use crate::disclosure::ERROR_TEXT;
+use crate::routing::main_session;
 
 /// `messages`, as far as it is not merged into the accounts.
 pub(super) fn messages(raw: &RawConfig) -> MessagesConfig {
@@ -47,7 +49,8 @@ pub(super) fn session(raw: &RawConfig) -> SessionConfig {
     SessionConfig {
         scope: if s.scope == Some(ScopeRaw::Global) { SessionScope::Global } else { SessionScope::PerSender },
         dm_scope: match s.dm_scope {
-            None | Some(DmScopeRaw::Main) => DmScope::Main,
+            None | Some(DmScopeRaw::Auto) => DmScope::Auto,
+            Some(DmScopeRaw::Main) => DmScope::Main,
             Some(DmScopeRaw::PerPeer) => DmScope::PerPeer,
             Some(DmScopeRaw::PerChannelPeer) => DmScope::PerChannelPeer,
             Some(DmScopeRaw::PerAccountChannelPeer) => DmScope::PerAccountChannelPeer,
@@ -61,6 +64,39 @@ pub(super) fn session(raw: &RawConfig) -> SessionConfig {
         store: s.store.clone().filter(|p| !p.trim().is_empty()),
         send_policy: send_policy(s.send_policy.as_ref()),
     }
+}
+
+/// Agents that are named where several people share their main session.
+const SHOWN_AGENTS: usize = 3;
+
+/// Warns of an explicit scope that lets several people read each other (behaviour.md 24.1).
+pub(super) fn shared_by_several(config: &Config, findings: &mut Findings) {
+    let shared = main_session::shared(config);
+    if shared.is_empty() {
+        return;
+    }
+    let global = config.session.scope == SessionScope::Global;
+    let (key, word, fix) = if global {
+        ("scope", "global", "remove it, or write \"per-sender\", to keep people and groups apart")
+    } else {
+        (
+            "dmScope",
+            "main",
+            "write \"auto\" to keep people apart: the owner in the main session, everybody else in one of their own",
+        )
+    };
+    let mut agents: Vec<String> =
+        shared.iter().take(SHOWN_AGENTS).map(|one| format!("agent {}: {}", one.agent, one.writers)).collect();
+    if shared.len() > SHOWN_AGENTS {
+        agents.push(format!("and {} more agents", shared.len() - SHOWN_AGENTS));
+    }
+    findings.warn(
+        KeyPath::of(&["session", key]),
+        format!(
+            "\"{word}\" puts several people into one conversation, so each can learn what the others wrote ({}); {fix}",
+            agents.join("; ")
+        ),
+    );
 }
 
 /// The channel's block alone, else by type over `reset`, key by key; only `idleMinutes` set means idle mode (behaviour.md 9.4).

@@ -211,7 +211,7 @@ async fn a_server_that_drips_ends_with_the_time_for_the_whole() {
 async fn a_model_reaches_no_private_address() {
     let dir = tempfile::tempdir().expect("temp dir");
     let loader = Loader::new(dir.path(), Reach::Internet).expect("a loader");
-    let model = Trust::Model { roots: vec![dir.path().to_path_buf()] };
+    let model = Trust::Model(crate::media::OpenFiles { roots: vec![dir.path().to_path_buf()], ..Default::default() });
     let port = server().await.port();
     for host in [
         "127.0.0.1",

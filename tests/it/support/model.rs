@@ -9,8 +9,18 @@ use tokio::sync::{Semaphore, mpsc};
 
 use super::DEADLINE;
 
-/// What a model answers to a message.
-type Rule = Arc<dyn Fn(&str) -> String + Send + Sync>;
+/// What a model does with a request.
+type Rule = Arc<dyn Fn(&serde_json::Value) -> Act + Send + Sync>;
+
+/// What a model does with a request.
+pub enum Act {
+    /// Answers with this text.
+    Says(String),
+    /// Refuses with this status and body.
+    Fails(u16, String),
+    /// Never answers.
+    Hangs,
+}
 
 /// A running model.
 pub struct Model {
@@ -43,7 +53,25 @@ impl Model {
 
     /// Starts a model that answers the last user message by a rule.
     pub async fn by(rule: impl Fn(&str) -> String + Send + Sync + 'static) -> Self {
+        let last = |asked: &serde_json::Value| {
+            said(&asked["messages"].as_array().expect("messages").last().expect("one")["content"])
+        };
+        Self::acting(move |asked| Act::Says(rule(&last(asked)))).await
+    }
+
+    /// Starts a model that does with every request what a rule says.
+    pub async fn acting(rule: impl Fn(&serde_json::Value) -> Act + Send + Sync + 'static) -> Self {
         Self::serve(Vec::new(), Some(Arc::new(rule)), None).await
+    }
+
+    /// Starts a model that repeats its whole prompt, and never answers a message that holds the word `hang`.
+    pub async fn parrot() -> Self {
+        Self::acting(|asked| {
+            let all: Vec<String> =
+                asked["messages"].as_array().expect("messages").iter().map(|m| said(&m["content"])).collect();
+            if all.last().is_some_and(|last| last.contains("hang")) { Act::Hangs } else { Act::Says(all.join(" | ")) }
+        })
+        .await
     }
 
     async fn begin(script: Vec<serde_json::Value>, gate: Option<Arc<Semaphore>>) -> Self {
@@ -147,12 +175,22 @@ async fn serve(
             continue;
         }
         let asked: serde_json::Value = serde_json::from_str(body).expect("json");
-        let last = asked["messages"].as_array().and_then(|all| all.last()).map(|message| &message["content"]);
-        let message = match (&rule, last) {
-            (Some(rule), Some(content)) => text(&rule(&said(content))),
-            _ => message,
-        };
+        let act = rule.as_ref().map(|rule| rule(&asked));
         let _ = tell.send(asked);
+        let message = match act {
+            None => message,
+            Some(Act::Says(answer)) => text(&answer),
+            Some(Act::Fails(status, body)) => {
+                let head = format!("HTTP/1.1 {status} No\r\ncontent-length: {}\r\nconnection: close", body.len());
+                let _ = socket.write_all(format!("{head}\r\n\r\n{body}").as_bytes()).await;
+                return;
+            }
+            // Until the other side gives up.
+            Some(Act::Hangs) => {
+                let _ = socket.read(&mut buffer).await;
+                return;
+            }
+        };
         if let Some(gate) = gate {
             gate.acquire().await.expect("never closed").forget();
         }

@@ -20,6 +20,7 @@ pub use verso::policy::mention::{self, Mention, MentionTable, Patterns};
 pub use verso::policy::pairing::{CODE_ALPHABET, PairingBook, Requested, pairing_text, random_code};
 pub use verso::policy::{dm, group, receipts};
 pub use verso::routing::bindings::{Chat, route};
+pub use verso::routing::main_session::OwnNumbers;
 pub use verso::routing::session_key::{self, KeyParts};
 pub use verso::routing::target::Target;
 pub use verso::session::pending::{Pending, PendingMessage};
@@ -134,6 +135,7 @@ impl Judge<'_> {
                 account,
                 revision: 1,
                 me: self.me.as_ref(),
+                own_numbers: &OwnNumbers::new(),
                 approved: &approved,
                 connected_at: Some(self.connected_at),
                 now: self.connected_at,

@@ -109,8 +109,24 @@ fn deviation(input: &Value, expected: &Value) -> Option<&'static str> {
         Some("13.3 \"always\" reacts right after admission")
     } else if bodies.iter().any(|body| body.contains("\\n")) {
         Some("7.6 only CR and CRLF become newlines")
+    } else if shares_main(input, expected) {
+        Some("24.1 people are kept apart unless the config says main")
     } else {
         let messages = input["messages"].as_array().into_iter().flatten();
         messages.filter(|msg| tags_others_only(msg)).find_map(|_| Some(TAG_OF_OTHERS))
     }
+}
+
+/// With the default scope somebody who is not the account's first number is expected in the main session.
+fn shares_main(input: &Value, expected: &Value) -> bool {
+    let whatsapp = &input["config"]["channels"]["whatsapp"];
+    let call = |call: &Value| {
+        let own = &whatsapp["accounts"][text(&call["AccountId"])]["allowFrom"];
+        let list = if own.is_array() { own } else { &whatsapp["allowFrom"] };
+        let first = list.as_array().into_iter().flatten().find_map(|entry| E164::parse(text(entry)).ok());
+        let main = call["ChatType"] == "direct" && text(&call["SessionKey"]).ends_with(":main");
+        main && first != E164::parse(text(&call["From"])).ok()
+    };
+    let scoped = !input["config"]["session"]["dmScope"].is_null();
+    !scoped && expected["modelCalls"].as_array().into_iter().flatten().any(call)
 }

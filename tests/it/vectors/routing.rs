@@ -34,8 +34,13 @@ fn peer_key(input: &Value) -> Outcome {
     Ok(json!(session_key::peer_session(&parts, &config.session)))
 }
 
-fn main_key(input: &Value, _: &Value) -> Option<&'static str> {
-    input["mainKey"].is_string().then_some("9.2 session.mainKey is honoured")
+fn main_key(input: &Value, expected: &Value) -> Option<&'static str> {
+    let key = input["mainKey"].is_string().then_some("9.2 session.mainKey is honoured");
+    // The key alone, without a config that says whose the main session is.
+    let direct =
+        matches!(input["peerKind"].as_str(), None | Some("direct" | "dm")) && !text(&input["peerId"]).is_empty();
+    let apart = direct && input["dmScope"].is_null() && text(expected).ends_with(":main");
+    key.or(apart.then_some("24.1 people are kept apart unless the config says main"))
 }
 
 fn agent_route(input: &Value) -> Outcome {
@@ -56,14 +61,14 @@ fn agent_route(input: &Value) -> Outcome {
     };
     let id = text(&query["peer"]["id"]).trim();
     let ids: Vec<String> = if id.is_empty() { vec![] } else { vec![id.to_owned()] };
-    let route = route(&config, Chat { account: &account, kind, ids: &ids });
+    let route = route(&config, Chat { account: &account, kind, ids: &ids, own_chat: false }, &OwnNumbers::new());
     Ok(json!({
         "agentId": route.agent, "channel": "whatsapp", "accountId": account, "sessionKey": route.session,
         "mainSessionKey": route.main_session, "matchedBy": route.matched_by,
     }))
 }
 
-fn route_deviation(input: &Value, _: &Value) -> Option<&'static str> {
+fn route_deviation(input: &Value, expected: &Value) -> Option<&'static str> {
     let main = input["cfg"]["session"]["mainKey"].as_str().map(str::trim);
     if main.is_some_and(|m| !m.eq_ignore_ascii_case("main")) {
         return Some("9.2 session.mainKey is honoured");
@@ -73,7 +78,16 @@ fn route_deviation(input: &Value, _: &Value) -> Option<&'static str> {
         let peer = text(&b["match"]["peer"]["id"]);
         peer != id && !id.is_empty() && Target::parse(peer).is_ok_and(|p| Target::parse(id).is_ok_and(|i| i == p))
     };
-    input["cfg"]["bindings"].as_array()?.iter().any(spelled).then_some("9.1 peer ids are normalised")
+    let bindings = || input["cfg"]["bindings"].as_array().into_iter().flatten();
+    if bindings().any(spelled) {
+        return Some("9.1 peer ids are normalised");
+    }
+    // With the default scope the main session belongs to one person, and no case names the account's owner. A chat that a peer
+    // binding gives an agent of its own keeps that agent's main session.
+    let direct = matches!(text(&input["query"]["peer"]["kind"]), "direct" | "dm") && !id.trim().is_empty();
+    let shared = input["cfg"]["session"]["dmScope"].is_null() && expected["sessionKey"] == expected["mainSessionKey"];
+    let owned = input["cfg"]["channels"]["whatsapp"].is_object() || expected["matchedBy"] == "binding.peer";
+    (direct && shared && !owned).then_some("24.1 people are kept apart unless the config says main")
 }
 
 fn history_key(input: &Value) -> Outcome {
