@@ -60,7 +60,7 @@ pub(super) struct Inlet {
     numbers: Mutex<HashMap<String, Known>>,
     /// Held while the device is saved.
     saving: tokio::sync::Mutex<Saving>,
-    _lease: Lease,
+    lease: Mutex<Option<Lease>>,
 }
 
 /// What is known of the saves of a link.
@@ -101,7 +101,7 @@ impl Inlet {
             connected: AtomicBool::new(false),
             numbers: Mutex::default(),
             saving: tokio::sync::Mutex::default(),
-            _lease: lease,
+            lease: Mutex::new(Some(lease)),
         }
     }
 
@@ -264,6 +264,11 @@ impl Inlet {
     /// Waits for a save under way and lets none follow: a late one would bring removed credentials back.
     pub(super) async fn seal(&self) {
         self.saving.lock().await.closed = true;
+    }
+
+    /// Nothing of the link touches the account's folder any more.
+    pub(super) fn let_go(&self) {
+        self.lease.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
     /// The library announces itself as available on every login; an account that must stay in the background takes

@@ -201,10 +201,18 @@ impl std::fmt::Debug for Link {
 }
 
 impl Drop for Inner {
+    /// Of a link that nobody closed, as when a panic took its owner: it ends, and gives its folder back.
     fn drop(&mut self) {
-        if let Some(client) = self.client() {
-            client.signal_shutdown_sync();
-        }
+        let Some(client) = self.client() else { return };
+        client.signal_shutdown_sync();
+        let inlet = Arc::clone(&self.inlet);
+        self.handle.spawn(async move {
+            let ended = tokio::time::timeout(CLOSE_LIMIT, client.disconnect()).await;
+            inlet.seal().await;
+            if ended.is_ok() {
+                inlet.let_go();
+            }
+        });
     }
 }
 
@@ -271,6 +279,8 @@ impl Link {
         self.inner.inlet.seal().await;
         if in_time {
             backend::closed(self.inner.inlet.files.dir.clone()).await;
+            // What did not end in time keeps the lease until its last task is gone.
+            self.inner.inlet.let_go();
         }
         *self.inner.subscription.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
@@ -395,19 +405,15 @@ mod tests {
         let link = links.open_under(BUILT_IN, spec, Arc::new(Nobody), Box::new(lease)).await?;
         assert!(open_files(dir.path()) > 0);
         let last = link.inner.client();
+        assert!(released.try_recv().is_err_and(|e| e == TryRecvError::Empty), "it may write");
         assert!(matches!(link.run().await, DownReason::OpenFailed { .. }));
         link.close().await;
         assert_eq!(link.run().await, DownReason::Stopped, "a closed link stays closed");
         let sent = link.typing(&"1@s.whatsapp.net".parse()?, true).await;
         assert!(sent.is_err_and(|error| error.is_retryable()), "another link can send it");
         let client = link.inner.inlet.client.get().cloned().ok_or("no client was made")?;
-        drop(link);
-        assert!(released.try_recv().is_err_and(|e| e == TryRecvError::Empty), "something may still write");
-        drop(last);
-        assert!(
-            tokio::time::timeout(Duration::from_secs(10), released).await?.is_err(),
-            "the lease goes with the last"
-        );
+        drop((link, last));
+        assert!(tokio::time::timeout(Duration::from_secs(10), released).await?.is_err(), "the lease is given back");
         let start = Instant::now();
         while client.strong_count() > 0 || open_files(dir.path()) > 0 {
             let left = (client.strong_count(), open_files(dir.path()));

@@ -74,8 +74,8 @@ pub struct LinkSpec {
     pub encryption: Option<Arc<EncryptionConfig>>,
 }
 
-/// Kept by everything that touches the folder of a link, and gone with the last of it: the lock of the folder, which a link knows
-/// nothing about.
+/// Kept while anything of a link may touch its folder, also when nobody waits for its end any more: the lock of the folder, which a link
+/// knows nothing about.
 pub type Lease = Box<dyn std::any::Any + Send + Sync>;
 
 /// Where a link delivers what it receives.
