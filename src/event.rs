@@ -200,6 +200,27 @@ impl Identity {
         self.jid.e164()
     }
 
+    /// The identity in the values of a `creds.json`, Verso's own or one of a Baileys program; `None` when they name nobody.
+    pub fn recorded(creds: &serde_json::Value) -> Option<Self> {
+        if !Self::is_recorded(creds) {
+            return None;
+        }
+        let me = creds.get("me")?;
+        let text = |key: &str| me.get(key).and_then(serde_json::Value::as_str).filter(|s| !s.is_empty());
+        Some(Self {
+            jid: text("id")?.parse().ok()?,
+            lid: text("lid").and_then(|l| l.parse().ok()),
+            push_name: text("name").map(str::to_owned),
+        })
+    }
+
+    /// True for values that Verso or a Baileys program wrote as its `creds.json`.
+    pub fn is_recorded(creds: &serde_json::Value) -> bool {
+        let ours = creds.get("format").and_then(serde_json::Value::as_str).is_some_and(|f| f.starts_with("verso/"));
+        // Those of a Baileys program, the original among them, are a link too: it is taken over when it is opened.
+        ours || (creds.get("noiseKey").is_some() && creds.get("signedIdentityKey").is_some())
+    }
+
     /// True when `jid` is this account, on any device and in either address family.
     pub fn is_self(&self, jid: &Jid) -> bool {
         self.jid.same_user(jid) || self.lid.as_ref().is_some_and(|lid| lid.same_user(jid))

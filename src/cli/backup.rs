@@ -21,7 +21,7 @@ use super::show;
 use crate::api::iso_time;
 use crate::clock::Clock;
 use crate::config::file::{self, ConfigSource};
-use crate::config::{Config, Context, Loaded, Rejected};
+use crate::config::{Config, Loaded, Rejected};
 use crate::ids::AccountId;
 use crate::store::backup::BackupError;
 use crate::store::backup::manifest::{LinkEntry, Manifest, Member};
@@ -125,8 +125,7 @@ fn lenient(source: &ConfigSource) -> Result<Loaded, Rejected> {
         Err(_) => return file::load(source),
     };
     let var = |name: &str| std::env::var(name).ok().filter(|v| !v.is_empty()).or_else(|| Some("unset".to_owned()));
-    let mut read = |path: &Path| file::read_text(path);
-    crate::config::load(&text, Context { path: Some(&source.path), var: &var, read: &mut read }, &source.env)
+    file::load_with(source, &text, &var)
 }
 
 /// Every account that may have a link, and its folder: the configured ones and those that lie in the usual place.

@@ -42,12 +42,12 @@ fn env(name: &str) -> Option<String> {
 impl Place {
     /// The place that the environment names.
     pub fn of_process() -> Self {
-        Self::of(&Environment::of_process(), env("VERSO_OAUTH_DIR").map(Into::into))
+        Self::of(&Environment::of_process())
     }
 
-    fn of(environment: &Environment, credentials: Option<std::path::PathBuf>) -> Self {
+    fn of(environment: &Environment) -> Self {
         let location = ConfigSource::find(environment);
-        let paths = StatePaths::new(location.env.state_dir.clone(), credentials);
+        let paths = StatePaths::new(location.env.state_dir.clone(), Some(location.env.credentials.clone()));
         Self { location, paths }
     }
 
@@ -151,7 +151,7 @@ mod tests {
     fn place(dir: &Path) -> Place {
         let environment =
             Environment { home: Some(dir.into()), state_dir: Some(dir.join("state")), ..Environment::default() };
-        Place::of(&environment, None)
+        Place::of(&environment)
     }
 
     #[test]

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::model::{AccountConfig, Config};
-use super::problem::KeyPath;
+use super::problem::{KeyPath, Warning};
 use crate::clock::UnixMs;
 use crate::ids::AccountId;
 use crate::routing::main_session;
@@ -163,6 +163,9 @@ pub struct ReloadReceipt {
     /// Main sessions that went to another person, a sentence each.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub moved: Vec<String>,
+    /// What somebody should know about the config in force.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 impl ReloadReceipt {
@@ -175,7 +178,15 @@ impl ReloadReceipt {
             accounts: diff.accounts.clone(),
             refused: diff.refused.clone(),
             moved: diff.moved.clone(),
+            warnings: Vec::new(),
         }
+    }
+
+    /// The same with what the load of the config warned of.
+    #[must_use]
+    pub fn with_warnings(mut self, warnings: &[Warning]) -> Self {
+        self.warnings = warnings.iter().map(ToString::to_string).collect();
+        self
     }
 }
 

@@ -1,5 +1,7 @@
 //! The config on disk: find it, read it with its includes, replace it atomically. The only file of this folder that touches the disk.
 
+mod linked;
+
 use std::collections::hash_map::DefaultHasher;
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
@@ -20,6 +22,8 @@ pub struct Environment {
     pub state_dir: Option<PathBuf>,
     /// `VERSO_HOME`, else `HOME`: the home folder.
     pub home: Option<PathBuf>,
+    /// `VERSO_OAUTH_DIR`: the folder of the credentials.
+    pub credentials: Option<PathBuf>,
     /// `VERSO_GATEWAY_TOKEN`: token of the API.
     pub gateway_token: Option<String>,
 }
@@ -32,6 +36,7 @@ impl Environment {
             config_path: path("VERSO_CONFIG_PATH"),
             state_dir: path("VERSO_STATE_DIR"),
             home: path("VERSO_HOME").or_else(|| path("HOME")),
+            credentials: path("VERSO_OAUTH_DIR"),
             gateway_token: std::env::var("VERSO_GATEWAY_TOKEN").ok().filter(|t| !t.is_empty()),
         }
     }
@@ -62,7 +67,17 @@ impl ConfigSource {
         };
         let state_dir = environment.state_dir.as_deref().map_or_else(|| home.join(".verso"), expand);
         let path = environment.config_path.as_deref().map_or_else(|| state_dir.join("verso.json"), expand);
-        Self { path, env: ResolveEnv { home, state_dir, gateway_token: environment.gateway_token.clone() } }
+        let mut env = ResolveEnv::new(home.clone(), state_dir);
+        if let Some(credentials) = environment.credentials.as_deref() {
+            env.credentials = expand(credentials);
+        }
+        env.gateway_token.clone_from(&environment.gateway_token);
+        Self { path, env }
+    }
+
+    /// What the config's relative things relate to at this moment: also whether the account `default` is linked.
+    pub fn env_now(&self) -> ResolveEnv {
+        ResolveEnv { default_link: linked::default_link(&self.env.credentials), ..self.env.clone() }
     }
 }
 
@@ -110,13 +125,35 @@ pub fn load_or_first(source: &ConfigSource) -> Result<Loaded, Rejected> {
 /// Every problem at once.
 pub fn load_edited(source: &ConfigSource, text: &str) -> Result<Loaded, Rejected> {
     let var = |name: &str| std::env::var(name).ok();
-    let mut read = |path: &Path| read_text(path);
-    let loaded = load_source(text, Context { path: Some(&source.path), var: &var, read: &mut read }, &source.env);
+    let loaded = load_with(source, text, &var);
     match &loaded {
         Ok(Loaded { secrets, .. }) | Err(Rejected { secrets, .. }) => disclosure::remember(secrets.iter()),
     }
     disclosure::remember(source.env.gateway_token.as_deref());
     loaded
+}
+
+/// Like [`load_edited`], with these values of the environment variables.
+///
+/// # Errors
+/// Every problem at once.
+pub fn load_with(
+    source: &ConfigSource,
+    text: &str,
+    var: &dyn Fn(&str) -> Option<String>,
+) -> Result<Loaded, Rejected> {
+    let load = |env: &ResolveEnv| {
+        let mut read = |path: &Path| read_text(path);
+        load_source(text, Context { path: Some(&source.path), var, read: &mut read }, env)
+    };
+    let mut env = source.env_now();
+    match load(&env) {
+        Ok(loaded) if linked::is_taken(&loaded.config, &env) => {
+            env.default_link = None;
+            load(&env)
+        }
+        outcome => outcome,
+    }
 }
 
 /// True when the config file is there.
@@ -288,7 +325,7 @@ mod tests {
                 config_path: config.map(PathBuf::from),
                 state_dir: state.map(PathBuf::from),
                 home: Some("/home/u".into()),
-                gateway_token: None,
+                ..Environment::default()
             });
             (found.path.display().to_string(), found.env.state_dir.display().to_string())
         };

@@ -79,7 +79,7 @@ pub fn link_state(dir: &Path) -> LinkFiles {
 fn unusable(path: &Path) -> String {
     let json = fs::read(path).ok().and_then(|bytes| serde_json::from_slice::<serde_json::Value>(&bytes).ok());
     match json {
-        Some(json) if is_known(&json) => {
+        Some(json) if Identity::is_recorded(&json) => {
             format!("{} names no phone: its link was never finished; link again", path.display())
         }
         Some(json) if json.is_object() => format!(
@@ -117,23 +117,7 @@ fn device_in(database: &Path) -> Option<Identity> {
 }
 
 fn read_identity(path: &Path) -> Option<Identity> {
-    let json: serde_json::Value = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
-    if !is_known(&json) {
-        return None;
-    }
-    let me = json.get("me")?;
-    let text = |key: &str| me.get(key).and_then(serde_json::Value::as_str).filter(|s| !s.is_empty());
-    Some(Identity {
-        jid: text("id")?.parse().ok()?,
-        lid: text("lid").and_then(|l| l.parse().ok()),
-        push_name: text("name").map(str::to_owned),
-    })
-}
-
-fn is_known(json: &serde_json::Value) -> bool {
-    let ours = json.get("format").and_then(serde_json::Value::as_str).is_some_and(|f| f.starts_with("verso/"));
-    // Those of a Baileys program, the original among them, are a link too: it is taken over when it is opened.
-    ours || (json.get("noiseKey").is_some() && json.get("signedIdentityKey").is_some())
+    Identity::recorded(&serde_json::from_slice(&fs::read(path).ok()?).ok()?)
 }
 
 /// Files that belong to a WhatsApp session, Verso's own and those of the original. Nothing else is ever deleted.

@@ -8,7 +8,7 @@ fn layer(path: &str) -> u8 {
     let top = path.split('/').next().expect("a path has a first part").trim_end_matches(".rs");
     match top {
         "ids" | "event" | "outgoing" | "clock" | "fault" => 0,
-        "config" if path == "config/file.rs" => 2,
+        "config" if path == "config/file.rs" || path.starts_with("config/file/") => 2,
         "config" | "disclosure" | "policy" | "routing" | "session" | "text" | "backoff" | "heartbeat" | "delivery"
         | "command" => 1,
         "store" | "whatsapp" | "agent" | "media" => 2,

@@ -5,8 +5,8 @@ use actix::prelude::*;
 use super::GatewayActor;
 use crate::actors::messages::{
     AccountStatus, DecidePairing, Events, ExplainMessage, GatewayStatus, GetStatus, ListPairing, LoggedOut,
-    LoginProgress, LoginStart, LoginStarted, LoginWait, Logout, PairingDecided, PairingRequest, Refusal, SendOut, Sent,
-    StartAccount, StopAccount, Subscribe, UnconfirmedChat,
+    LoginProgress, LoginStart, LoginStarted, LoginWait, Logout, PairingDecided, PairingRequest, Refusal, Reload,
+    SendOut, Sent, StartAccount, StopAccount, Subscribe, UnconfirmedChat,
 };
 use crate::actors::router::{GetCounters, GetHandovers};
 use crate::actors::supervisor::{BeginLogin, FollowLogin, Resume, SendNow, SupervisorActor, Suspend, Unlink};
@@ -167,10 +167,19 @@ impl Handler<LoginWait> for GatewayActor {
 }
 
 impl Handler<Logout> for GatewayActor {
-    type Result = ResponseFuture<Result<LoggedOut, Refusal>>;
+    type Result = ResponseActFuture<Self, Result<LoggedOut, Refusal>>;
 
     fn handle(&mut self, logout: Logout, _: &mut Self::Context) -> Self::Result {
-        self.forward(logout.account.as_deref(), Unlink)
+        let unlinked = actix::fut::wrap_future(self.forward(logout.account.as_deref(), Unlink));
+        Box::pin(unlinked.map(|answer, me: &mut Self, ctx| {
+            // An account that was there for its link alone goes with it.
+            if me.config.unlisted_default
+                && answer.as_ref().is_ok_and(|out| out.account.as_str() == AccountId::DEFAULT)
+            {
+                ctx.notify(Reload);
+            }
+            answer
+        }))
     }
 }
 

@@ -52,7 +52,7 @@ impl GatewayActor {
         self.revision += 1;
         self.config = loaded.config;
         self.apply(&diff, ctx);
-        let receipt = ReloadReceipt::new(self.revision, &diff, self.cx.clock.now());
+        let receipt = ReloadReceipt::new(self.revision, &diff, self.cx.clock.now()).with_warnings(&loaded.warnings);
         tracing::info!(target: "config", "{receipt}");
         self.last_reload = serde_json::to_value(&receipt).expect("a receipt is plain data");
         self.publish(GatewayEvent::Reload(self.last_reload.clone()));

@@ -33,10 +33,13 @@ pub struct Config {
     pub web: WebConfig,
     /// `web.version`: the version of WhatsApp Web that is reported instead of the current one.
     pub web_version: Option<WebVersion>,
-    /// Every listed account, also the disabled ones, by normalised id.
+    /// Every account, also the disabled ones, by normalised id: the listed ones, and `default` where none is listed or its link goes on
+    /// beside them ([`Config::unlisted_default`]).
     pub accounts: BTreeMap<AccountId, Arc<AccountConfig>>,
-    /// The account meant when none is named: `channels.whatsapp.defaultAccount`, else `default` if listed, else the first id in order.
+    /// The account meant when none is named: `channels.whatsapp.defaultAccount`, else `default` if present, else the first id in order.
     pub default_account: AccountId,
+    /// True when `default` is an account only because it is linked: others are listed and it is not (behaviour.md 24.9).
+    pub unlisted_default: bool,
     /// The agents and what they share.
     pub agents: Agents,
     /// Which chat goes to which agent, in file order.

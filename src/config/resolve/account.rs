@@ -1,7 +1,7 @@
 //! `channels.whatsapp` and its accounts: account over channel, key by key, then the defaults.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,12 +17,16 @@ pub(super) fn channel_path() -> KeyPath {
     KeyPath::of(&["channels", "whatsapp"])
 }
 
+/// Every account, and which one is meant when none is named.
+pub(super) struct Accounts {
+    pub all: BTreeMap<AccountId, Arc<AccountConfig>>,
+    pub default: AccountId,
+    /// `default` is among them because its link exists, not because it is listed.
+    pub unlisted: bool,
+}
+
 /// All accounts and the default one.
-pub(super) fn accounts(
-    raw: &RawConfig,
-    env: &ResolveEnv,
-    findings: &mut Findings,
-) -> (BTreeMap<AccountId, Arc<AccountConfig>>, AccountId) {
+pub(super) fn accounts(raw: &RawConfig, env: &ResolveEnv, findings: &mut Findings) -> Accounts {
     let empty = WhatsappRaw::default();
     let channel = raw.channels.as_ref().and_then(|c| c.whatsapp.as_ref()).unwrap_or(&empty);
     let on = raw.web.as_ref().and_then(|w| w.enabled).unwrap_or(true) && channel.enabled.unwrap_or(true);
@@ -47,26 +51,59 @@ pub(super) fn accounts(
         let one = Merge { raw, channel, account: Some(account), account_path: at, env, encryption };
         out.insert(id.clone(), Arc::new(one.resolve(id, on, findings)));
     }
-    if out.is_empty() {
+    let unlisted = linked_and_unlisted(&out, env);
+    if unlisted {
+        findings.warn(
+            path,
+            "the account \"default\" is linked and not listed here, so it goes on beside the others; write default: {} to \
+             keep it, or default: { enabled: false } to stop it",
+        );
+    }
+    if out.is_empty() || unlisted {
         let id = AccountId::new(AccountId::DEFAULT);
         let one = Merge { raw, channel, account: None, account_path: channel_path(), env, encryption };
         out.insert(id.clone(), Arc::new(one.resolve(id, on, findings)));
     }
-    let first = || out.keys().next().cloned().expect("there is always one account");
-    let default = match channel.default_account.as_deref() {
-        Some(name) if out.contains_key(&AccountId::new(name)) => AccountId::new(name),
-        Some(name) => {
-            let known: Vec<&str> = out.keys().map(AccountId::as_str).collect();
-            findings.problem(
-                channel_path().key("defaultAccount"),
-                format!("there is no account \"{name}\""),
-                format!("use one of: {}", known.join(", ")),
-            );
-            first()
-        }
-        None => Some(AccountId::new(AccountId::DEFAULT)).filter(|id| out.contains_key(id)).unwrap_or_else(first),
+    let default = default_account(channel, &out, findings);
+    Accounts { all: out, default, unlisted }
+}
+
+/// Whether `default` goes on although only others are listed: it is linked, and none of them uses its folder (behaviour.md 24.9).
+fn linked_and_unlisted(listed: &BTreeMap<AccountId, Arc<AccountConfig>>, env: &ResolveEnv) -> bool {
+    let Some(dir) = &env.default_link else { return false };
+    let spelled = |dir: &Path| dir.components().collect::<PathBuf>();
+    !listed.is_empty()
+        && !listed.contains_key(&AccountId::new(AccountId::DEFAULT))
+        && listed.values().all(|account| spelled(&env.account_dir(account)) != spelled(dir))
+}
+
+fn default_account(
+    channel: &WhatsappRaw,
+    accounts: &BTreeMap<AccountId, Arc<AccountConfig>>,
+    findings: &mut Findings,
+) -> AccountId {
+    let fallback = AccountId::new(AccountId::DEFAULT);
+    let usual = || {
+        let first = || accounts.keys().next().cloned().expect("there is always one account");
+        Some(fallback.clone()).filter(|id| accounts.contains_key(id)).unwrap_or_else(first)
     };
-    (out, default)
+    let Some(name) = channel.default_account.as_deref() else { return usual() };
+    let id = AccountId::new(name);
+    if accounts.contains_key(&id) {
+        return id;
+    }
+    let (at, used) = (channel_path().key("defaultAccount"), usual());
+    if id == fallback {
+        // Whether it is there hangs on its link; a log-out must not make the file invalid.
+        findings.warn(
+            at,
+            format!("the account \"default\" is neither listed nor linked, so \"{used}\" is meant when none is named"),
+        );
+    } else {
+        let known: Vec<&str> = accounts.keys().map(AccountId::as_str).collect();
+        findings.problem(at, format!("there is no account \"{name}\""), format!("use one of: {}", known.join(", ")));
+    }
+    used
 }
 
 struct Merge<'a> {

@@ -15,6 +15,7 @@ use super::problem::{Findings, KeyPath};
 use super::raw::*;
 use crate::policy::web_version::BUILT_IN;
 use crate::routing::main_session;
+use account::Accounts;
 pub(super) use agents::clock_text;
 
 /// What a config's relative things relate to.
@@ -24,14 +25,26 @@ pub struct ResolveEnv {
     pub home: PathBuf,
     /// State folder; relative paths in the config start here.
     pub state_dir: PathBuf,
+    /// Folder of the credentials (`VERSO_OAUTH_DIR`, else `credentials` in the state folder).
+    pub credentials: PathBuf,
+    /// Folder of the account `default`, when it holds a link: such an account goes on without being listed (behaviour.md 24.9).
+    pub default_link: Option<PathBuf>,
     /// Token of the API from outside the file (`VERSO_GATEWAY_TOKEN`); the file's own wins.
     pub gateway_token: Option<String>,
 }
 
 impl ResolveEnv {
-    /// An environment without a token.
+    /// An environment without a token and without a link.
     pub fn new(home: impl Into<PathBuf>, state_dir: impl Into<PathBuf>) -> Self {
-        Self { home: home.into(), state_dir: state_dir.into(), gateway_token: None }
+        let state_dir = state_dir.into();
+        let credentials = state_dir.join("credentials");
+        Self { home: home.into(), state_dir, credentials, default_link: None, gateway_token: None }
+    }
+
+    /// The folder of an account: its own `authDir`, else the usual place.
+    pub fn account_dir(&self, account: &AccountConfig) -> PathBuf {
+        let usual = || self.credentials.join("whatsapp").join(account.id.as_str());
+        account.link.auth_dir.clone().unwrap_or_else(usual)
     }
 
     /// `~` and `~/…` are the home folder, other relative paths start at the state folder.
@@ -60,7 +73,8 @@ pub struct Resolved {
 pub fn resolve(raw: &RawConfig, env: &ResolveEnv) -> Resolved {
     let mut findings = Findings::default();
     super::validate::validate(raw, env, &mut findings);
-    let (accounts, default_account) = account::accounts(raw, env, &mut findings);
+    let Accounts { all: accounts, default: default_account, unlisted: unlisted_default } =
+        account::accounts(raw, env, &mut findings);
     let providers = agents::providers(raw, &mut findings);
     let agents = agents::agents(raw, env, &providers, &mut findings);
     let bindings = agents::bindings(raw, &agents, &accounts, &mut findings);
@@ -70,6 +84,7 @@ pub fn resolve(raw: &RawConfig, env: &ResolveEnv) -> Resolved {
         web_version: web_version(raw, &mut findings),
         accounts,
         default_account,
+        unlisted_default,
         bindings,
         broadcast,
         reach: BTreeMap::new(),
