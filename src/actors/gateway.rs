@@ -295,7 +295,16 @@ impl GatewayActor {
         let retention = self.config.retention.clone();
         let before = |age: Duration| now.saturating_sub(UnixMs::try_from(age.as_millis()).unwrap_or(UnixMs::MAX));
         let (rows, parts) = (before(self.config.retention.journal), before(self.config.retention.outbox));
+        let configured: Vec<AccountId> = self.config.accounts.keys().cloned().collect();
         actix::spawn(async move {
+            match journal.settle_orphans(&configured, rows).await {
+                Ok(0) => {}
+                Ok(messages) => tracing::warn!(
+                    target: "gateway", messages,
+                    "messages of accounts that are not configured any more are settled unanswered: retention.journalDays is over"
+                ),
+                Err(error) => tracing::error!(target: "gateway", %error, "messages of accounts that are gone were not settled"),
+            }
             match journal.prune(rows, parts).await {
                 Ok(0) => {}
                 Ok(expired) => tracing::error!(

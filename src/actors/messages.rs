@@ -138,6 +138,8 @@ pub struct AccountStatus {
     pub set_aside: crate::store::journal::SetAside,
     /// How runs ended since the start, by agent, and the last failure of each.
     pub agents: std::collections::BTreeMap<crate::ids::AgentId, crate::disclosure::RunTally>,
+    /// What was given up because the account was linked to another number; told for a day.
+    pub gave_up: Option<crate::store::journal::GaveUp>,
     /// Messages let in, held and dropped by reason code since the start, and runs by their outcome.
     pub counters: std::collections::BTreeMap<String, u64>,
     /// Chats in which the agent keeps silent because the owner takes part.

@@ -71,6 +71,11 @@ pub struct AccountOnline {
     pub supervisor: Addr<SupervisorActor>,
 }
 
+/// The account is linked to another number than before, and what was open for that one is given up. Sent by its supervisor.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct NumberChanged(pub AccountId);
+
 /// The configuration in force. Sent by the gateway.
 #[derive(Message, Clone)]
 #[rtype(result = "()")]
@@ -514,6 +519,15 @@ impl Handler<AccountOnline> for RouterActor {
                 me.introduced.remove(&account);
             }
         }));
+    }
+}
+
+impl Handler<NumberChanged> for RouterActor {
+    type Result = ();
+
+    fn handle(&mut self, NumberChanged(account): NumberChanged, _: &mut Self::Context) {
+        self.pending.forget(&session_key::history_key(&account, ""));
+        self.withdraw_requests(account);
     }
 }
 

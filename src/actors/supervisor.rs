@@ -7,6 +7,7 @@ mod connection;
 mod delivery;
 mod groups;
 mod media;
+mod owner;
 mod phone;
 mod relink;
 mod requests;
@@ -38,6 +39,7 @@ use crate::store::paths::StatePaths;
 pub use delivery::Deliver;
 pub use groups::DescribeGroup;
 use groups::Groups;
+use owner::Number;
 use phone::Phone;
 use requests::LoginView;
 pub use requests::{BeginLogin, FollowLogin, Resume, SendNow, Suspend, Unlink};
@@ -109,8 +111,7 @@ pub struct SupervisorActor {
     timer: Option<SpawnHandle>,
     login: watch::Sender<LoginView>,
     login_phone: Option<E164>,
-    /// The number that was linked when the login began.
-    number_before: Option<E164>,
+    number: Number,
     /// Told when the connection under way stands or has failed.
     settled: Vec<tokio::sync::oneshot::Sender<()>>,
     /// Told when the credentials are gone, or why they are not.
@@ -169,7 +170,7 @@ impl SupervisorActor {
             timer: None,
             login: watch::Sender::new(LoginView::None),
             login_phone: None,
-            number_before: None,
+            number: Number::default(),
             settled: Vec::new(),
             clearing: Vec::new(),
             version: BUILT_IN,
@@ -249,8 +250,10 @@ impl SupervisorActor {
 
     /// Tells the router who the account is. It has to know before the first message comes, which may be long before the account counts
     /// as connected.
-    fn introduce(&self, ctx: &mut Context<Self>) {
-        if let Some(identity) = self.identity.clone().filter(|_| !self.linking_only) {
+    fn introduce(&mut self, ctx: &mut Context<Self>) {
+        let Some(identity) = self.identity.clone() else { return };
+        self.claim(&identity, ctx);
+        if !self.linking_only {
             let supervisor = ctx.address();
             self.cx.router.do_send(AccountOnline { account: self.id().clone(), identity, supervisor });
         }

@@ -29,6 +29,7 @@ use crate::ids::{AccountId, Jid, MessageId};
 use crate::policy::decide::NOT_LISTED;
 use crate::policy::decision::{Decision, Effect, Gate, Verdict};
 use crate::policy::reason::IgnoreReason;
+use crate::store::journal::OTHER_NUMBER;
 
 /// The answer for these rows of the journal.
 pub fn answer(id: &MessageId, rows: &[Value]) -> Value {
@@ -206,6 +207,10 @@ fn part_step(part: &Value) -> Option<String> {
                 .to_owned(),
         ),
         Some("failed") => Some("it could not be sent; the cause is above, more is in: verso logs".to_owned()),
+        Some("expired") if part["cause"] == OTHER_NUMBER => Some(
+            "it waited when the account was linked to another number, and never leaves from that one; send it again if it shall"
+                .to_owned(),
+        ),
         // Held back on purpose, and the cause says why.
         Some("expired") if !part["cause"].is_null() => None,
         Some("expired") => Some("it waited longer than retention.outbox allows and was given up".to_owned()),
@@ -288,6 +293,8 @@ fn step(reason: IgnoreReason, trace: &[Gate], message: &InboundMessage, who: &st
         R::Restored => format!(
             "ask {who} to write again; verso backup restore --resume answers what was open, if the old gateway stopped right at the backup"
         ),
+        R::AccountGone => format!("add the account again: verso channels add {account}; then ask {who} to write again"),
+        R::OtherNumber => format!("ask {who} to write to the number that the account is linked to now"),
         R::ActivationNotOwner | R::CommandNotAuthorized if key.starts_with("commands.") => {
             format!("\"{who}\" in {key} may command every account, as an owner")
         }

@@ -58,6 +58,7 @@ pub fn account(status: &AccountStatus) -> ChannelAccount {
         listen_only: status.listen_only,
         unconfirmed: status.unconfirmed.clone(),
         set_aside: status.set_aside.clone(),
+        gave_up: status.gave_up,
     }
 }
 

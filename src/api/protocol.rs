@@ -424,6 +424,9 @@ pub struct ChannelAccount {
     /// Verso: messages that it failed at or that nobody can read (`total`, `newest`); absent when there is none.
     #[serde(skip_serializing_if = "nothing_aside")]
     pub set_aside: crate::store::journal::SetAside,
+    /// Verso: what was given up because the account was linked to another number; absent without, and after a day.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gave_up: Option<crate::store::journal::GaveUp>,
 }
 
 fn nothing_aside(aside: &crate::store::journal::SetAside) -> bool {

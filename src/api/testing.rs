@@ -86,6 +86,7 @@ impl Script {
             unconfirmed: Vec::new(),
             set_aside: crate::store::journal::SetAside::default(),
             agents: std::collections::BTreeMap::default(),
+            gave_up: None,
             counters: std::collections::BTreeMap::default(),
             handover: crate::policy::handover::HandoverCount::default(),
             listen_only: false,

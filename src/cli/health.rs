@@ -101,6 +101,8 @@ pub(super) fn config_lines(status: &Value) -> Vec<String> {
     if let Some(reload) = status["lastReload"].as_object() {
         let revision = reload.get("revision").map(ToString::to_string).unwrap_or_default();
         lines.push(format!("Last reload: revision {revision}{}", changed(reload)));
+        let warnings = reload.get("warnings").and_then(Value::as_array);
+        lines.extend(warnings.into_iter().flatten().filter_map(Value::as_str).map(|w| format!("  warning: {w}")));
     }
     lines
 }

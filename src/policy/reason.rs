@@ -87,6 +87,10 @@ reasons! {
     Unreadable = "unreadable", "what is stored of the message in state.db cannot be read";
     /// Too many commands wait.
     CommandsBusy = "commands-busy", "too many commands of the account were waiting to be carried out";
+    /// Open for a number that the account is not linked to any more.
+    OtherNumber = "other-number", "it came in on another number than the account is linked to now, and what is open for one number is never answered from another";
+    /// Open for an account that is not configured any more.
+    AccountGone = "account-gone", "its account is not in the configuration any more";
     /// `/activation` by somebody else than an owner.
     ActivationNotOwner = "activation-not-owner", "only an owner may change the group's activation";
     /// A command by somebody who may use none, or not this one.
@@ -128,6 +132,8 @@ impl IgnoreReason {
             | R::Poison
             | R::Unreadable
             | R::CommandsBusy
+            | R::OtherNumber
+            | R::AccountGone
             | R::ActivationNotOwner => false,
         }
     }

@@ -85,6 +85,11 @@ impl Pending {
         self.groups.shift_remove(group);
     }
 
+    /// Forgets the messages of all groups whose keys start with `prefix`.
+    pub fn forget(&mut self, prefix: &str) {
+        self.groups.retain(|group, _| !group.starts_with(prefix));
+    }
+
     /// The groups that have kept messages, the one written to longest ago first.
     pub fn groups(&self) -> impl Iterator<Item = &str> {
         self.groups.keys().map(String::as_str)
@@ -127,6 +132,16 @@ mod tests {
         assert_eq!(bodies(&pending, "k"), ["a", "b", "c", "d", "e"]);
         pending.hold_in_time("k", said(4, "x"), 5);
         assert_eq!(bodies(&pending, "k"), ["b", "c", "d", "x", "e"]);
+    }
+
+    #[test]
+    fn an_accounts_groups_are_forgotten_together() {
+        let mut pending = Pending::default();
+        for group in ["whatsapp:work:group:1", "whatsapp:work:group:2", "whatsapp:workshop:group:1"] {
+            pending.hold(group, message("x"), 5);
+        }
+        pending.forget("whatsapp:work:group:");
+        assert_eq!(pending.groups().collect::<Vec<_>>(), ["whatsapp:workshop:group:1"]);
     }
 
     #[test]

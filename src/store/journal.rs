@@ -5,7 +5,8 @@
 //!
 //! ```text
 //! inbound: new -> admitted -> answered          outbox: queued -> sent -> acked -> delivered
-//!             \-> held, dropped                            \-> failed, expired
+//!      \      \-> held, dropped                            \-> failed, expired
+//!       `-> expired, when the account is linked to another number
 //! ```
 
 mod account;
@@ -18,6 +19,7 @@ mod facts;
 mod lookup;
 mod media;
 mod outbox;
+mod owner;
 mod recovery;
 mod rows;
 mod schema;
@@ -45,6 +47,7 @@ pub use aside::{AsideMessage, SetAside, Unreadable};
 pub use attempts::MOST_TRIES;
 pub use lookup::{facts_at, look_up};
 pub use outbox::OutboxCounts;
+pub use owner::{Claim, GaveUp, OTHER_NUMBER, Owner};
 pub use rows::{InboundRow, InboundState, Left, OutboxPart, OutboxRow, OutboxState};
 pub use sessions::Carried;
 pub use settle::{Aside, Once, Turn};
@@ -355,7 +358,7 @@ fn note_decision(
         db.prepare_cached(
             "UPDATE inbound SET state = ?5, decision = ?6, decided_at = ?7, tries = iif(?5 IN ('held', 'dropped'), 0, tries),
                  tried_in = iif(?5 IN ('held', 'dropped'), NULL, tried_in)
-             WHERE account = ?1 AND chat = ?2 AND sender = ?3 AND id = ?4 AND state <> 'answered' AND aside IS NULL",
+             WHERE account = ?1 AND chat = ?2 AND sender = ?3 AND id = ?4 AND state NOT IN ('answered', 'expired') AND aside IS NULL",
         )?
         .execute(params![
             key.account.as_str(),

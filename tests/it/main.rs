@@ -1,5 +1,6 @@
 //! Behaviour, from phone to phone: one module a capability.
 
+mod accounts;
 mod addresses;
 mod admission;
 mod answers;
@@ -31,6 +32,7 @@ mod message;
 mod migrate;
 mod numbers;
 mod outbox;
+mod owner;
 mod pairing;
 mod personal;
 mod phone;

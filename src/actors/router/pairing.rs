@@ -116,6 +116,33 @@ fn texts(asked: &PairingAsked, code: &str, own: Option<&E164>) -> Aside {
 }
 
 impl RouterActor {
+    /// Takes back what people asked of a number that the account is not linked to any more. Who was let in stays so: that is a decision
+    /// about the account.
+    pub(super) fn withdraw_requests(&self, account: AccountId) {
+        let files = self.files.clone();
+        let withdrawn = tokio::task::spawn_blocking({
+            let account = account.clone();
+            move || {
+                files.update_requests(|records| {
+                    let before = records.len();
+                    records.retain(|record| record.account != account);
+                    before - records.len()
+                })
+            }
+        });
+        actix::spawn(async move {
+            match withdrawn.await {
+                Ok(Ok(0)) => {}
+                Ok(Ok(requests)) => tracing::warn!(
+                    target: "whatsapp/inbound", %account, requests,
+                    "requests to be let in are withdrawn: they were made to another number"
+                ),
+                Ok(Err(error)) => tracing::error!(target: "whatsapp/inbound", %account, %error, "requests to another number are still listed"),
+                Err(error) => tracing::error!(target: "whatsapp/inbound", %account, %error, "requests to another number are still listed"),
+            }
+        });
+    }
+
     /// Enters the request into the store first; only a code that is on disk is shown to anybody. The decision is noted together with
     /// the texts, so that a message without a decision (`taken_up`) is one whose texts a crash may have cost.
     pub(super) fn request_pairing(

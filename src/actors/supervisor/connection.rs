@@ -225,7 +225,6 @@ impl SupervisorActor {
                 self.facts.last_connected_at = Some(now);
                 self.facts.last_error = None;
                 self.linked = true;
-                let who = identity.number().map_or_else(|| identity.jid.to_string(), |n| n.to_string());
                 self.identity = Some(identity.clone());
                 self.input(Input::Connected, ctx);
                 if self.cut_off.is_some() {
@@ -234,23 +233,16 @@ impl SupervisorActor {
                 }
                 self.look_for_phone();
                 self.login_phone = None;
+                self.introduce(ctx);
                 if self.login.borrow().is_open() {
-                    let number = identity.number();
-                    let before =
-                        self.number_before.take().filter(|before| number.as_ref().is_some_and(|n| n != before));
-                    if before.is_some() {
-                        tracing::warn!(target: "web-session", account = %self.id(), "the account is linked to another number than before");
-                    }
-                    self.login.send_replace(LoginView::Linked { who, before: before.map(|number| number.to_string()) });
+                    self.finish_login(&identity, ctx);
                 }
-                if !self.linking_only {
-                    self.introduce(ctx);
-                    if let Some(socket) = self.socket.as_ref().filter(|_| !self.account.rules.listen_only) {
-                        for gesture in self.later.drain(..) {
-                            socket.do_send(gesture);
-                        }
-                        socket.do_send(DrainOutbox(self.account.rules.pacing.clone()));
+                let sends = !self.linking_only && !self.account.rules.listen_only;
+                if let Some(socket) = self.socket.as_ref().filter(|_| sends) {
+                    for gesture in self.later.drain(..) {
+                        socket.do_send(gesture);
                     }
+                    socket.do_send(DrainOutbox(self.account.rules.pacing.clone()));
                 }
             }
             LinkEvent::GroupChanged { chat } => self.groups.changed(&chat),

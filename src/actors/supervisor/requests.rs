@@ -144,7 +144,8 @@ impl Handler<BeginLogin> for SupervisorActor {
                 self.input(Input::Unlinked, ctx);
             }
             self.login_phone = begin.phone.clone();
-            self.number_before = self.identity.as_ref().and_then(Identity::number);
+            self.number.before_login = self.identity.as_ref().and_then(Identity::number);
+            self.number.login_began = self.cx.clock.now();
             self.login.send_replace(LoginView::Starting);
             let method = if begin.phone.is_some() { LinkMethod::Code } else { LinkMethod::Qr };
             self.begin_login(method, begin.force, ctx);

@@ -68,6 +68,7 @@ impl SupervisorActor {
             unconfirmed: Vec::new(),
             set_aside: self.cx.socket.journal.set_aside_messages(self.id()),
             agents: std::collections::BTreeMap::new(),
+            gave_up: self.number.told(now),
             counters: std::collections::BTreeMap::new(),
             handover: crate::policy::handover::HandoverCount::default(),
             listen_only: rules.listen_only,

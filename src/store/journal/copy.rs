@@ -183,7 +183,7 @@ fn give_up(db: &Connection, now: UnixMs) -> rusqlite::Result<()> {
     let mut drop = db.prepare("UPDATE inbound SET state = 'dropped', decision = ?2, decided_at = ?3 WHERE seq = ?1")?;
     for (seq, decision) in rows {
         let before = serde_json::from_str::<Decision>(&decision).ok();
-        let decision = serde_json::to_string(&dropped(before)).expect("plain data");
+        let decision = serde_json::to_string(&dropped(before, IgnoreReason::Restored, "restore")).expect("plain data");
         drop.execute(params![seq, decision, now])?;
     }
     db.execute(
@@ -195,16 +195,10 @@ fn give_up(db: &Connection, now: UnixMs) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// The decision as it was made, with the restore as its last gate.
-fn dropped(before: Option<Decision>) -> Decision {
-    let verdict = Verdict::Drop { reason: IgnoreReason::Restored };
-    let gate = Gate {
-        gate: "restore".into(),
-        outcome: IgnoreReason::Restored.code().into(),
-        key: None,
-        value: None,
-        set_in: None,
-    };
+/// The decision as it was made, with what ended it as its last gate.
+pub(super) fn dropped(before: Option<Decision>, reason: IgnoreReason, gate: &'static str) -> Decision {
+    let verdict = Verdict::Drop { reason };
+    let gate = Gate { gate: gate.into(), outcome: reason.code().into(), key: None, value: None, set_in: None };
     match before {
         Some(mut decision) => {
             decision.verdict = verdict;

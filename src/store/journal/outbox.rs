@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use super::rows::{OutboxPart, OutboxRow, OutboxState, lossy, outbox_row};
-use super::{Journal, StoreError, facts};
+use super::{Journal, StoreError, facts, owner};
 use crate::clock::UnixMs;
 use crate::ids::{AccountId, Jid, MessageId};
 use crate::outgoing::Outgoing;
@@ -219,22 +219,26 @@ impl Journal {
         let (account, chat) = (account.clone(), chat.clone());
         self.run(move |db| {
             let name = chat.to_string();
+            // Whom an earlier number of the account knew is a stranger to this one.
+            let since = owner::since(db, &account)?;
             let inbound = db
-                .prepare_cached("SELECT 1 FROM inbound WHERE account = ?1 AND chat = ?2")?
-                .exists(params![account.as_str(), name])?;
+                .prepare_cached("SELECT 1 FROM inbound WHERE account = ?1 AND chat = ?2 AND received_at >= ?3")?
+                .exists(params![account.as_str(), name, since])?;
             let met = inbound
                 || db
                     .prepare_cached(
-                        "SELECT 1 FROM outbox WHERE account = ?1 AND chat = ?2 AND state IN ('acked', 'delivered')",
+                        "SELECT 1 FROM outbox WHERE account = ?1 AND chat = ?2 AND created_at >= ?3
+                         AND state IN ('acked', 'delivered')",
                     )?
-                    .exists(params![account.as_str(), name])?;
+                    .exists(params![account.as_str(), name, since])?;
             let Some(number) = chat.e164().filter(|_| !met) else { return Ok(met) };
             // Most people write from a number-hiding address; their message names the number beside it.
             db.prepare_cached(
                 "SELECT 1 FROM inbound INDEXED BY inbound_number WHERE account = ?1
-                 AND CASE WHEN json_valid(message) THEN json_extract(message, '$.chatNumber') END = ?2",
+                 AND CASE WHEN json_valid(message) THEN json_extract(message, '$.chatNumber') END = ?2
+                 AND received_at >= ?3",
             )?
-            .exists(params![account.as_str(), number.as_str()])
+            .exists(params![account.as_str(), number.as_str(), since])
         })
         .await
     }
@@ -465,16 +469,23 @@ fn json(content: &Outgoing) -> String {
 
 /// False when the account has a part with this id already.
 pub(super) fn insert_part(db: &Connection, part: &OutboxPart, now: UnixMs) -> rusqlite::Result<bool> {
-    let answers: Option<i64> = match &part.answers {
+    let answers: Option<(i64, bool)> = match &part.answers {
         None => None,
         Some(key) => db
-            .prepare_cached("SELECT seq FROM inbound WHERE account = ?1 AND chat = ?2 AND sender = ?3 AND id = ?4")?
+            .prepare_cached(
+                "SELECT seq, state = 'expired' FROM inbound WHERE account = ?1 AND chat = ?2 AND sender = ?3 AND id = ?4",
+            )?
             .query_row(
                 params![key.account.as_str(), key.chat.to_string(), key.sender.to_string(), key.id.as_str()],
-                |r| r.get(0),
+                |r| Ok((r.get(0)?, r.get(1)?)),
             )
             .optional()?,
     };
+    if answers.is_some_and(|(_, expired)| expired) {
+        // It came in on a number that the account is not linked to any more.
+        return Ok(false);
+    }
+    let answers = answers.map(|(seq, _)| seq);
     let inserted = db
         .prepare_cached(
             "INSERT INTO outbox(account, id, chat, content, answers, first_contact, state, rank, created_at, updated_at)

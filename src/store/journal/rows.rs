@@ -26,6 +26,8 @@ pub enum InboundState {
     Held,
     /// Nobody answers it; the decision says why.
     Dropped,
+    /// It was open for a number that the account is not linked to any more. Nothing moves it from here.
+    Expired,
 }
 
 impl InboundState {
@@ -36,6 +38,7 @@ impl InboundState {
             Self::Answered | Self::Failed => "answered",
             Self::Held => "held",
             Self::Dropped => "dropped",
+            Self::Expired => "expired",
         }
     }
 
@@ -46,6 +49,7 @@ impl InboundState {
             "answered" => Self::Answered,
             "held" => Self::Held,
             "dropped" => Self::Dropped,
+            "expired" => Self::Expired,
             _ => return None,
         })
     }

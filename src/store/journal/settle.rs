@@ -67,9 +67,12 @@ impl Journal {
         aside: Aside,
     ) -> Result<(), StoreError> {
         let (now, tally) = (self.clock.now(), self.tally.clone());
-        let mut note = note_decision(key, state, decision, now);
+        let (mut note, message) = (note_decision(key, state, decision, now), key.clone());
         let work = move |db: &Connection| {
             note(db)?;
+            if is_expired(db, &message)? {
+                return Ok(Vec::new());
+            }
             if let Some(known) = &aside.unless
                 && facts::read(db, known)?.is_some()
             {
@@ -150,6 +153,14 @@ impl Journal {
     }
 }
 
+/// True for a message of a number that the account is not linked to any more.
+fn is_expired(db: &Connection, key: &MessageKey) -> rusqlite::Result<bool> {
+    db.prepare_cached(
+        "SELECT 1 FROM inbound WHERE account = ?1 AND chat = ?2 AND sender = ?3 AND id = ?4 AND state = 'expired'",
+    )?
+    .exists(params![key.account.as_str(), key.chat.to_string(), key.sender.to_string(), key.id.as_str()])
+}
+
 /// Queues parts; gives the account of each.
 fn queue(db: &Connection, parts: &[OutboxPart], now: UnixMs) -> rusqlite::Result<Vec<AccountId>> {
     let mut accounts = Vec::new();
@@ -178,7 +189,8 @@ fn settle(db: &Connection, key: &MessageKey, turn: &Turn, now: UnixMs) -> rusqli
         .prepare_cached(
             "SELECT seq, CASE WHEN json_valid(decision) THEN json_extract(decision, '$.verdict.done') END,
                  CASE WHEN json_valid(decision) THEN json_extract(decision, '$.outcomes') END FROM inbound
-             WHERE account = ?1 AND chat = ?2 AND sender = ?3 AND id = ?4 AND state NOT IN ('answered', 'held', 'dropped')",
+             WHERE account = ?1 AND chat = ?2 AND sender = ?3 AND id = ?4
+             AND state NOT IN ('answered', 'held', 'dropped', 'expired')",
         )?
         .query_row(params![key.account.as_str(), key.chat.to_string(), key.sender.to_string(), key.id.as_str()], |r| {
             Ok((r.get(0)?, r.get(1).unwrap_or_default(), r.get(2).unwrap_or_default()))
