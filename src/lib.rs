@@ -37,6 +37,8 @@
 //! * Which of a person's two addresses a part goes to is decided by delivery receipts ([`delivery::address`]); the part itself, its id and
 //!   its chat stay the same.
 //! * A part leaves through the account that its message came in on: the outbox is read per account, by that account's socket alone.
+//! * Queues belong to a number: what is open for one is given up, in one transaction, before another number of the same account can send
+//!   ([`store::journal::Journal::claim`]).
 //! * Only a `SocketActor` holds a [`whatsapp::Link`]; it keeps the lock of the account's folder until the link is closed.
 //! * A link moves whole: the files of another program are copied before anything is replaced, `creds.json` changes hands last, and Signal
 //!   keys that were in use are never rolled back ([`whatsapp::baileys`]).

@@ -303,7 +303,9 @@ impl GatewayActor {
                     target: "gateway", messages,
                     "messages of accounts that are not configured any more are settled unanswered: retention.journalDays is over"
                 ),
-                Err(error) => tracing::error!(target: "gateway", %error, "messages of accounts that are gone were not settled"),
+                Err(error) => {
+                    tracing::error!(target: "gateway", %error, "messages of accounts that are gone were not settled")
+                }
             }
             match journal.prune(rows, parts).await {
                 Ok(0) => {}

@@ -60,6 +60,10 @@ pub struct GatewayStatus {
     pub default_account: AccountId,
     /// The version of WhatsApp Web that accounts report.
     pub web_version: WebVersionStatus,
+    /// That account is `default`, which is there for its link alone: others are listed and it is not.
+    pub unlisted_default: bool,
+    /// Links on disk that no account uses.
+    pub unclaimed: Vec<crate::store::credentials::Unclaimed>,
     /// Every configured account, sorted by id.
     pub accounts: Vec<AccountStatus>,
     /// Conversions of files that ran into their time limit and hold a thread each until the process ends.
@@ -256,6 +260,14 @@ pub enum LoginProgress {
         /// Why, for a person.
         error: String,
     },
+}
+
+/// Ends a login that nobody has answered yet; answers whether there was one.
+#[derive(Message)]
+#[rtype(result = "Result<bool, Refusal>")]
+pub struct LoginCancel {
+    /// The account; `None` = the default account.
+    pub account: Option<String>,
 }
 
 /// Unlinks an account: stops it, tells WhatsApp, deletes its credentials.
@@ -477,6 +489,7 @@ pub struct GatewayPort {
     pub status: Recipient<GetStatus>,
     pub login_start: Recipient<LoginStart>,
     pub login_wait: Recipient<LoginWait>,
+    pub login_cancel: Recipient<LoginCancel>,
     pub logout: Recipient<Logout>,
     pub start: Recipient<StartAccount>,
     pub stop: Recipient<StopAccount>,
@@ -496,6 +509,7 @@ impl GatewayPort {
             + Handler<GetStatus>
             + Handler<LoginStart>
             + Handler<LoginWait>
+            + Handler<LoginCancel>
             + Handler<Logout>
             + Handler<StartAccount>
             + Handler<StopAccount>
@@ -508,6 +522,7 @@ impl GatewayPort {
         A::Context: ToEnvelope<A, GetStatus>
             + ToEnvelope<A, LoginStart>
             + ToEnvelope<A, LoginWait>
+            + ToEnvelope<A, LoginCancel>
             + ToEnvelope<A, Logout>
             + ToEnvelope<A, StartAccount>
             + ToEnvelope<A, StopAccount>
@@ -522,6 +537,7 @@ impl GatewayPort {
             status: addr.clone().recipient(),
             login_start: addr.clone().recipient(),
             login_wait: addr.clone().recipient(),
+            login_cancel: addr.clone().recipient(),
             logout: addr.clone().recipient(),
             start: addr.clone().recipient(),
             stop: addr.clone().recipient(),

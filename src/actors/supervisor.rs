@@ -42,7 +42,7 @@ use groups::Groups;
 use owner::Number;
 use phone::Phone;
 use requests::LoginView;
-pub use requests::{BeginLogin, FollowLogin, Resume, SendNow, Suspend, Unlink};
+pub use requests::{BeginLogin, CancelLogin, FollowLogin, Resume, SendNow, Suspend, Unlink};
 use status::Facts;
 pub use version::VersionChanged;
 

@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::methods::refused;
+use super::methods::{ask, refused};
 use super::params::Params;
 use super::protocol::ErrorShape;
 use super::qr;
 use super::server::Api;
-use crate::actors::messages::{LoginProgress, LoginStart, LoginStarted, LoginWait, Refusal};
+use crate::actors::messages::{LoginCancel, LoginProgress, LoginStart, LoginStarted, LoginWait, Refusal};
 use crate::ids::{E164, NUMBER_HINT};
 
 const SCAN: &str = "Scan this QR in WhatsApp → Linked Devices.";
@@ -74,7 +74,7 @@ pub(super) async fn start(api: &Api, params: &Params) -> Result<Value, ErrorShap
             let image = qr::data_url(&code).map_err(|e| ErrorShape::unavailable(format!("Failed to get QR: {e}")))?;
             api.shown.note(account.as_str(), &image, &code);
             let message = if fresh { SCAN } else { "QR already active. Scan it in WhatsApp → Linked Devices." };
-            json!({"message": message, "qrDataUrl": image, "qr": code, "accountId": account, "state": "qr"})
+            json!({"message": message, "qrDataUrl": image, "qr": code, "accountId": account, "state": "qr", "fresh": fresh})
         }
         Ok(LoginStarted::Code { account, code }) => json!({
             "message": format!(
@@ -139,6 +139,13 @@ pub(super) async fn wait(api: &Api, params: &Params) -> Result<Value, ErrorShape
         LoginProgress::NotStarted => state(false, "none", "No active WhatsApp login in progress.".into()),
         LoginProgress::Failed { error } => state(false, "failed", format!("WhatsApp login failed: {error}")),
     })
+}
+
+/// Ends a login, so that its code links nothing any more; `ended: false` when there was none.
+pub(super) async fn cancel(api: &Api, params: &Params) -> Result<Value, ErrorShape> {
+    params.channel()?;
+    let ended = ask(api.port.login_cancel.send(LoginCancel { account: params.account()? }).await)?;
+    Ok(json!({"ended": ended}))
 }
 
 /// `ABCD-EFGH`, as the phone shows the field.

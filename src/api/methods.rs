@@ -40,6 +40,7 @@ const METHODS: &[(&str, Scope)] = &[
     ("web.login.start", Scope::Admin),
     ("web.login.wait", Scope::Admin),
     ("verso.reload", Scope::Admin),
+    ("verso.login.cancel", Scope::Admin),
 ];
 
 /// Every event that may come.
@@ -107,6 +108,7 @@ pub(super) async fn call(
         "channels.logout" => channels::logout(api, &params).await,
         "web.login.start" => login::start(api, &params).await,
         "web.login.wait" => login::wait(api, &params).await,
+        "verso.login.cancel" => login::cancel(api, &params).await,
         "verso.reload" => ask(api.port.reload.send(Reload).await),
         "verso.explain" => {
             let id = MessageId::new(params.required("messageId")?);

@@ -29,7 +29,7 @@ mod tests;
 pub mod ws;
 
 pub use login::grouped as grouped_code;
-pub use overview::issue as status_issue;
+pub use overview::{issue as status_issue, unclaimed_issue};
 pub use pairing::{iso as iso_time, parse_iso as parse_iso_time};
 pub use server::{ApiHandle, ApiOptions, Bind, Listeners, listen, serve};
 pub use settings::{AgentFacts, Settings, SettingsSource};

@@ -10,8 +10,10 @@ use super::server::Api;
 use super::settings::Settings;
 use crate::actors::messages::{AccountStatus, GatewayStatus};
 use crate::clock::UnixMs;
+use crate::ids::AccountId;
 use crate::policy::phone_watch::WAKE_THE_PHONE;
 use crate::policy::reason::ignored;
+use crate::store::credentials::Unclaimed;
 
 async fn gateway(api: &Api) -> Result<GatewayStatus, ErrorShape> {
     api.status().await.ok_or_else(|| ErrorShape::unavailable("the gateway is stopping"))
@@ -172,8 +174,10 @@ pub(super) async fn channels_status(api: &Api, params: &Params) -> Result<Value,
     let status = gateway(api).await?;
     let accounts: Vec<ChannelAccount> = status.accounts.iter().map(account).collect();
     let now = api.clock.now();
-    let of_account = |a| issue(a).into_iter().chain(unsaved(a)).chain(failing(a, now));
+    let default = status.default_account.as_str();
+    let of_account = |a| issue_among(a, default).into_iter().chain(unsaved(a)).chain(failing(a, now));
     let mut issues: Vec<StatusIssue> = accounts.iter().flat_map(of_account).collect();
+    issues.extend(status.unclaimed.iter().map(unclaimed_issue));
     issues.extend(stuck(&status));
     let mut answer = json!({
         "ts": api.clock.now(),
@@ -185,6 +189,7 @@ pub(super) async fn channels_status(api: &Api, params: &Params) -> Result<Value,
         "channels": {CHANNEL: channel_summary(&status)},
         "channelAccounts": {CHANNEL: accounts},
         "channelDefaultAccountId": {CHANNEL: status.default_account},
+        "unlistedDefault": status.unlisted_default,
         "statusIssues": issues,
         "sessions": status.sessions,
         "webVersion": web_version(&status, api.clock.now()),
@@ -217,8 +222,14 @@ fn stuck(status: &GatewayStatus) -> Option<StatusIssue> {
     })
 }
 
-/// What is wrong with an account and how to mend it; `None` when nothing is.
+/// As [`issue_among`] where `default` is meant when no account is named.
 pub fn issue(account: &ChannelAccount) -> Option<StatusIssue> {
+    issue_among(account, AccountId::DEFAULT)
+}
+
+/// What is wrong with an account and how to mend it; `None` when nothing is. The account that is meant when none is named, `default`,
+/// need not be named.
+fn issue_among(account: &ChannelAccount, default: &str) -> Option<StatusIssue> {
     if !account.enabled {
         return None;
     }
@@ -226,7 +237,10 @@ pub fn issue(account: &ChannelAccount) -> Option<StatusIssue> {
         (
             "auth",
             "Not linked (no WhatsApp Web session).".to_owned(),
-            "Run: verso channels login (scan QR on the gateway host).".to_owned(),
+            match account.account_id.as_str() {
+                id if id == default => "Run: verso channels login (scan QR on the gateway host).".to_owned(),
+                id => format!("Run: verso channels login --account {id} (scan QR on the gateway host)."),
+            },
         )
     } else if !account.running {
         (
@@ -258,6 +272,19 @@ pub fn issue(account: &ChannelAccount) -> Option<StatusIssue> {
         message,
         fix,
     })
+}
+
+/// A link on disk that no account uses.
+pub fn unclaimed_issue(link: &Unclaimed) -> StatusIssue {
+    let id = &link.account;
+    let number = link.number.as_ref().map(|number| format!(" ({number})")).unwrap_or_default();
+    StatusIssue {
+        channel: CHANNEL.into(),
+        account_id: id.to_string(),
+        kind: "config".into(),
+        message: format!("A link{number} lies in {}, and no account uses it.", link.dir.display()),
+        fix: format!("Use it: verso channels add {id}; or delete it: verso channels remove {id} --logout"),
+    }
 }
 
 /// Credentials that are not on disk: a crash now may cost the link.
@@ -400,7 +427,9 @@ mod tests {
         let unlinked = ChannelAccount { linked: false, ..linked(false, false) };
         let (kind, message, fix) = said(&unlinked).unwrap();
         assert_eq!((kind.as_str(), message.as_str()), ("auth", "Not linked (no WhatsApp Web session)."));
-        assert_eq!(fix, "Run: verso channels login (scan QR on the gateway host).");
+        assert_eq!(fix, "Run: verso channels login --account work (scan QR on the gateway host).");
+        let default = ChannelAccount { account_id: "default".into(), ..unlinked };
+        assert_eq!(said(&default).unwrap().2, "Run: verso channels login (scan QR on the gateway host).");
         let down =
             ChannelAccount { reconnect_attempts: 3, last_error: Some("status=408".into()), ..linked(true, false) };
         assert_eq!(said(&down).unwrap().1, "Linked but disconnected (reconnectAttempts=3): status=408");

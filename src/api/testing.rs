@@ -116,6 +116,8 @@ impl Handler<GetStatus> for Script {
             config_problems: Vec::new(),
             default_account: AccountId::new("work"),
             web_version: WebVersionStatus::unknown(),
+            unlisted_default: false,
+            unclaimed: Vec::new(),
             accounts: vec![self.account("home"), self.account("work")],
             stuck_conversions: 0,
             unreadable: crate::store::journal::Unreadable::default(),
@@ -145,6 +147,13 @@ impl Handler<LoginWait> for Script {
         self.shown.lock().unwrap().push(m.shown);
         let mut waits = self.waits.lock().unwrap();
         Ok(if waits.is_empty() { LoginProgress::NotStarted } else { waits.remove(0) })
+    }
+}
+
+impl Handler<LoginCancel> for Script {
+    type Result = Result<bool, Refusal>;
+    fn handle(&mut self, m: LoginCancel, _: &mut Self::Context) -> Self::Result {
+        self.known(m.account.as_deref()).map(|_| true)
     }
 }
 

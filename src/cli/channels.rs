@@ -1,4 +1,7 @@
-//! `verso channels`: status, list, login, logout, start, stop; import and export are in `transfer`.
+//! `verso channels`: status, list, start, stop; what else there is has a file of its own.
+
+mod accounts;
+mod logout;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,9 +13,13 @@ use super::client::{Client, TIMEOUT};
 use super::health::config_lines;
 use super::login::{self, LoginArgs};
 use super::output::{Failure, Printer, Tone, ago, paint, span};
-use super::place::{Place, Reach};
+use super::place::Place;
 use super::transfer::{self, ExportArgs, ImportArgs};
-use super::{Connection, gateway, on_client_runtime, only_whatsapp, show};
+use super::{Connection, on_client_runtime, only_whatsapp, show};
+use accounts::{AddArgs, RemoveArgs};
+pub(super) use accounts::{ensure, named, respelled};
+use logout::LogoutArgs;
+
 use crate::api::protocol::{CHANNEL, CHANNEL_LABEL, ChannelAccount, StatusIssue};
 use crate::clock::{Clock, UnixMs};
 use crate::config::Config;
@@ -22,9 +29,8 @@ use crate::policy::phone_watch::{PhoneSeen, PhoneState};
 use crate::policy::reason::ignored;
 use crate::policy::web_version::{VersionInUse, VersionSource};
 use crate::routing::main_session::{self, OwnNumbers};
-use crate::store::credentials::{LinkFiles, auth_dir, link_state, remove};
-use crate::store::journal::{OutboxCounts, Unreadable};
-use crate::store::lock::{AccountLock, GatewayLock};
+use crate::store::credentials::{LinkFiles, auth_dir, link_state, unclaimed};
+use crate::store::journal::{GaveUp, OutboxCounts, Unreadable};
 use crate::text::label;
 
 /// Arguments of `verso channels`.
@@ -40,10 +46,14 @@ enum ChannelsCommand {
     Status(StatusArgs),
     /// List the configured accounts
     List(ListArgs),
-    /// Link an account by a QR code or by a code for its number
+    /// Add an account to the configuration, or switch it on again
+    Add(AddArgs),
+    /// Switch an account off, or delete its entry and its link
+    Remove(RemoveArgs),
+    /// Link an account by a QR code or by a code for its number; one that is not there yet is added
     Login(LoginArgs),
     /// Unlink an account and delete its credentials
-    Logout(AccountArgs),
+    Logout(LogoutArgs),
     /// Start an account that is stopped or waits for its next try
     Start(AccountArgs),
     /// Stop an account until it is started again
@@ -97,7 +107,10 @@ impl ChannelsArgs {
             ChannelsCommand::Status(a) => a.json,
             ChannelsCommand::List(a) => a.json,
             ChannelsCommand::Login(_) => false,
-            ChannelsCommand::Logout(a) | ChannelsCommand::Start(a) | ChannelsCommand::Stop(a) => a.json,
+            ChannelsCommand::Add(a) => a.json,
+            ChannelsCommand::Remove(a) => a.json,
+            ChannelsCommand::Logout(a) => a.json,
+            ChannelsCommand::Start(a) | ChannelsCommand::Stop(a) => a.json,
             ChannelsCommand::Import(a) => a.json,
             ChannelsCommand::Export(a) => a.json,
         }
@@ -107,9 +120,11 @@ impl ChannelsArgs {
 /// Runs `verso channels`.
 pub(super) fn run(args: &ChannelsArgs, connection: &Connection, p: &mut Printer<'_>) -> Result<(), Failure> {
     match &args.command {
-        // It may need a gateway of its own, which brings its own runtime.
+        // These may need a gateway of their own, which brings its own runtime.
+        ChannelsCommand::Add(args) => accounts::add(args, connection, p),
+        ChannelsCommand::Remove(args) => accounts::remove_account(args, connection, p),
         ChannelsCommand::Login(args) => login::run(args, connection, p),
-        ChannelsCommand::Logout(args) => logout(args, connection, p),
+        ChannelsCommand::Logout(args) => logout::run(args, connection, p),
         _ => on_client_runtime(run_async(args, connection, p)),
     }
 }
@@ -124,11 +139,9 @@ pub(super) async fn run_async(
         ChannelsCommand::Status(args) => status(args, connection, p).await,
         ChannelsCommand::List(_) => list(&Place::of_process(), p),
         ChannelsCommand::Login(args) => login::through(args, &Place::of_process().reach(connection), p).await.map(drop),
-        ChannelsCommand::Logout(args) => {
-            if let Some(done) = logout_through(args, &Place::of_process().reach(connection)).await? {
-                show_logout(p, &done);
-            }
-            Ok(())
+        ChannelsCommand::Logout(args) => logout::run_async(args, &Place::of_process().reach(connection), p).await,
+        ChannelsCommand::Add(_) | ChannelsCommand::Remove(_) => {
+            Err(Failure::usage("accounts are added and removed outside of any runtime"))
         }
         ChannelsCommand::Start(args) => switch("channels.start", args, connection, p).await,
         ChannelsCommand::Stop(args) => switch("channels.stop", args, connection, p).await,
@@ -165,8 +178,10 @@ fn offline(place: &Place, p: &mut Printer<'_>) -> Result<(), Failure> {
     let accounts: Vec<ChannelAccount> = config.accounts.keys().map(|id| on_disk(place, &config, id)).collect();
     let path = place.location.path.display().to_string();
     let sessions = main_session::told(&config, &own_numbers(place, &config));
+    let used = config.accounts.keys().map(|id| folder(place, &config, id)).collect::<Vec<_>>();
+    let issues: Vec<StatusIssue> = unclaimed(&place.paths, &used).iter().map(crate::api::unclaimed_issue).collect();
     let value = json!({
-        "gatewayReachable": false, "configPath": path, "sessions": sessions,
+        "gatewayReachable": false, "configPath": path, "sessions": sessions, "statusIssues": issues,
         "channelOrder": [CHANNEL], "channelAccounts": {CHANNEL: accounts},
         "channelDefaultAccountId": {CHANNEL: config.default_account},
     });
@@ -183,6 +198,11 @@ fn offline(place: &Place, p: &mut Printer<'_>) -> Result<(), Failure> {
             format!("- {}: {}", title(a), words.join(", "))
         }));
         lines.extend(session_lines(&value));
+        if !issues.is_empty() {
+            lines.push(String::new());
+            lines.push("Warnings:".into());
+            lines.extend(issues.iter().map(issue_line));
+        }
         lines
     });
     Ok(())
@@ -200,10 +220,17 @@ fn own_numbers(place: &Place, config: &Config) -> OwnNumbers {
     main_session::asks_own_number(config).filter_map(|id| Some((id.clone(), number(id)?))).collect()
 }
 
+fn issue_line(issue: &StatusIssue) -> String {
+    format!("- {} {}: {} ({})", issue.channel, issue.account_id, issue.message, issue.fix)
+}
+
+fn folder(place: &Place, config: &Config, id: &AccountId) -> std::path::PathBuf {
+    auth_dir(&place.paths, id, config.account(id).and_then(|a| a.link.auth_dir.as_deref()))
+}
+
 fn on_disk(place: &Place, config: &Config, id: &AccountId) -> ChannelAccount {
     let settings = config.account(id);
-    let dir = auth_dir(&place.paths, id, settings.and_then(|a| a.link.auth_dir.as_deref()));
-    let (linked, last_error) = match link_state(&dir) {
+    let (linked, last_error) = match link_state(&folder(place, config, id)) {
         LinkFiles::Linked { .. } => (true, None),
         LinkFiles::NotLinked => (false, None),
         LinkFiles::Unusable(why) => (false, Some(why)),
@@ -402,6 +429,14 @@ fn version_line(shown: &Value, now: UnixMs) -> Option<String> {
     Some(format!("WhatsApp Web {version} ({words}){failed}"))
 }
 
+/// What was given up: `  given up: 1 to be sent, 2 to be answered, linked to another number (5m ago)`.
+fn gave_up_line(account: &ChannelAccount, now: UnixMs) -> Option<String> {
+    let GaveUp { parts, messages, at } = account.gave_up?;
+    let counts = [(parts, "to be sent"), (messages, "to be answered")];
+    let words: Vec<String> = counts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
+    Some(format!("  given up: {}; linked to another number ({})", words.join(", "), ago(at, now)))
+}
+
 /// Everything below `Gateway reachable.`
 pub(super) fn status_lines(answer: &Value, now: UnixMs, colour: bool) -> Vec<String> {
     let accounts = accounts_of(answer);
@@ -414,6 +449,7 @@ pub(super) fn status_lines(answer: &Value, now: UnixMs, colour: bool) -> Vec<Str
         lines.extend(handover_line(account, now).map(|line| paint(colour, Tone::Faint, &line)));
         lines.extend(unconfirmed_line(account, now).map(|line| paint(colour, Tone::Bad, &line)));
         lines.extend(runs_line(account, now).map(|(line, tone)| paint(colour, tone, &line)));
+        lines.extend(gave_up_line(account, now).map(|line| paint(colour, Tone::Bad, &line)));
         lines.extend(ignored_line(account).map(|line| paint(colour, Tone::Faint, &line)));
         lines.extend(aside_line(account).map(|line| paint(colour, Tone::Bad, &line)));
     }
@@ -425,9 +461,7 @@ pub(super) fn status_lines(answer: &Value, now: UnixMs, colour: bool) -> Vec<Str
     if !issues.is_empty() {
         lines.push(String::new());
         lines.push("Warnings:".into());
-        for issue in &issues {
-            lines.push(format!("- {} {}: {} ({})", issue.channel, issue.account_id, issue.message, issue.fix));
-        }
+        lines.extend(issues.iter().map(issue_line));
         lines.push("- Run: verso logs --follow".into());
     }
     lines.extend(unreadable_line(answer).map(|line| paint(colour, Tone::Bad, &line)));
@@ -486,73 +520,6 @@ async fn switch(method: &str, args: &AccountArgs, connection: &Connection, p: &m
     Ok(())
 }
 
-/// Logs out through the running gateway; without one, by a gateway of its own for this account alone.
-fn logout(args: &AccountArgs, connection: &Connection, p: &mut Printer<'_>) -> Result<(), Failure> {
-    let place = Place::of_process();
-    let reach = place.reach(connection);
-    let done = match on_client_runtime(logout_through(args, &reach))? {
-        Some(done) => done,
-        None => match files_alone(&place, args)? {
-            Some(done) => done,
-            None => {
-                let mut done = Value::Null;
-                gateway::alone(&place, args.account.as_deref(), false, async |own: Reach| {
-                    done = logout_through(args, &own).await?.unwrap_or_default();
-                    Ok(())
-                })?;
-                done
-            }
-        },
-    };
-    show_logout(p, &done);
-    Ok(())
-}
-
-fn show_logout(p: &mut Printer<'_>, done: &Value) {
-    show(p, done, || {
-        let mut lines = vec![if done["cleared"] == true {
-            "Cleared WhatsApp Web credentials.".to_owned()
-        } else {
-            "No WhatsApp Web session found; nothing to delete.".to_owned()
-        }];
-        if done["cleared"] == true && done["unlinked"] != true {
-            lines.push("WhatsApp could not be told: remove the device on the phone under Linked Devices.".into());
-        }
-        lines
-    });
-}
-
-/// Logs out through a gateway; nothing when none is there and none was named.
-async fn logout_through(args: &AccountArgs, reach: &Reach) -> Result<Option<Value>, Failure> {
-    only_whatsapp(&args.channel)?;
-    match Client::connect(reach, TIMEOUT).await {
-        Ok(mut client) => {
-            let params = json!({"channel": CHANNEL, "accountId": args.account});
-            let answer = client.call("channels.logout", params, Duration::from_secs(60)).await?;
-            client.close().await;
-            Ok(Some(answer))
-        }
-        Err(error) if error.is_unreachable() && !reach.explicit => Ok(None),
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// Removes the files of an account that has no link which WhatsApp could be told of; nothing when it has one.
-fn files_alone(place: &Place, args: &AccountArgs) -> Result<Option<Value>, Failure> {
-    let _state = GatewayLock::acquire(&place.paths)?;
-    let config = place.config()?.config;
-    let id = account_id(&config, args.account.as_deref())?;
-    let dir = auth_dir(&place.paths, &id, config.account(&id).and_then(|a| a.link.auth_dir.as_deref()));
-    if matches!(link_state(&dir), LinkFiles::Linked { .. }) {
-        return Ok(None);
-    }
-    let cleared = dir.exists() && {
-        let _account = AccountLock::acquire(&dir)?;
-        remove(&place.paths, &dir)?
-    };
-    Ok(Some(json!({"channel": CHANNEL, "accountId": id, "cleared": cleared, "loggedOut": cleared, "unlinked": false})))
-}
-
 /// The account that is meant.
 pub(super) fn account_id(config: &Config, typed: Option<&str>) -> Result<AccountId, Failure> {
     let Some(typed) = typed else { return Ok(config.default_account.clone()) };
@@ -562,7 +529,7 @@ pub(super) fn account_id(config: &Config, typed: Option<&str>) -> Result<Account
     }
     let known: Vec<&str> = config.accounts.keys().map(AccountId::as_str).collect();
     Err(Failure::new(format!("unknown account \"{typed}\"; configured: {}", known.join(", ")))
-        .hint(format!("add it with: verso config set channels.whatsapp.accounts.{id} '{{}}'")))
+        .hint(format!("add it with: verso channels add {id}")))
 }
 
 #[cfg(test)]

@@ -7,9 +7,10 @@ use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
+use super::edited;
 use crate::config::diff::{ConfigDiff, ReloadReceipt};
 use crate::config::file::{self, ConfigSource, Replaced};
-use crate::config::{Loaded, Rejected, ReloadMode, edit, edit_notes, redact};
+use crate::config::{Loaded, Rejected, edit, redact};
 use crate::disclosure::MASKED;
 
 /// Arguments of `verso config`.
@@ -147,33 +148,19 @@ fn unset(source: &ConfigSource, path: &str, out: &mut dyn Write) -> anyhow::Resu
 
 /// Writes the edited text if it makes a good config.
 fn write(source: &ConfigSource, before: &str, after: &str, done: &str, out: &mut dyn Write) -> anyhow::Result<u8> {
-    let new = file::load_edited(source, after).map_err(|rejected| {
-        anyhow::anyhow!("the file would be invalid after this, so nothing was written:\n{rejected}")
-    })?;
-    let replaced =
-        file::replace(&source.path, after).with_context(|| format!("cannot write {}", source.path.display()))?;
-    let (refused, notes) = match file::load_edited(source, if before.trim().is_empty() { "{}" } else { before }) {
-        Ok(old) => {
-            let news = new.warnings.iter().filter(|w| !old.warnings.iter().any(|known| known.message == w.message));
-            let notes = edit_notes::of(&old.config, &new.config).iter().map(ToString::to_string).collect::<Vec<_>>();
-            (
-                ConfigDiff::between(&old.config, &new.config).refused,
-                news.map(ToString::to_string).chain(notes).collect::<Vec<String>>(),
-            )
-        }
-        Err(_) => (Vec::new(), Vec::new()),
-    };
+    let edited = edited::write(source, before, after)?;
+    let refused = edited.refused();
     if !refused.is_empty() {
         writeln!(out, "{done} Restart the gateway to apply {}.", refused.join(", "))?;
-    } else if new.config.gateway.reload.mode == ReloadMode::Off {
+    } else if !edited.is_followed() {
         writeln!(out, "{done} Restart the gateway to apply it (gateway.reload.mode is off).")?;
     } else {
         writeln!(out, "{done} A running gateway applies it at once.")?;
     }
-    for note in notes {
+    for note in edited.notes() {
         writeln!(out, "warning: {note}")?;
     }
-    if replaced == Replaced::InPlace {
+    if edited.replaced == Replaced::InPlace {
         writeln!(out, "warning: the file is a mount point and was written in place; mount its folder instead")?;
     }
     Ok(0)
@@ -184,7 +171,15 @@ fn validate(source: &ConfigSource, file: Option<PathBuf>, as_json: bool, out: &m
     if let Some(file) = file {
         source.path = std::path::absolute(&file).with_context(|| format!("no such path: {}", file.display()))?;
     }
-    let outcome = file::load(&source);
+    let outcome = file::load(&source).and_then(|loaded| match file::missing_key(&loaded.config) {
+        Some(problem) => Err(Rejected {
+            problems: vec![problem],
+            files: loaded.files,
+            fingerprint: loaded.fingerprint,
+            secrets: loaded.secrets,
+        }),
+        None => Ok(loaded),
+    });
     if as_json {
         let (warnings, problems) = match &outcome {
             Ok(Loaded { warnings, .. }) => (json!(warnings), json!([])),

@@ -8,10 +8,11 @@ use serde_json::{Value, json};
 use super::client::{Client, ClientError, TIMEOUT};
 use super::output::{Failure, Printer};
 use super::place::{Place, Reach};
-use super::{Connection, gateway, on_client_runtime, only_whatsapp};
+use super::{Connection, ask, channels, gateway, on_client_runtime, only_whatsapp};
 use crate::api::protocol::CHANNEL;
 use crate::api::qr::Modules;
-use crate::ids::{E164, NUMBER_HINT};
+use crate::ids::{AccountId, E164, NUMBER_HINT};
+use crate::store::journal::GaveUp;
 
 /// One wait for the phone; the gateway is asked again after it.
 const WAIT: Duration = Duration::from_secs(20);
@@ -24,7 +25,10 @@ pub struct LoginArgs {
     /// Channel
     #[arg(long, default_value = CHANNEL)]
     channel: String,
-    /// Account [default: the default account]
+    /// Account; one that is not configured yet is added [default: the default account]
+    #[arg(value_name = "ID", conflicts_with = "account")]
+    id: Option<String>,
+    /// Account; one that is not configured yet is added [default: the default account]
     #[arg(long, value_name = "ID")]
     account: Option<String>,
     /// Link by a code that is typed on the phone with this number, instead of a QR code
@@ -33,6 +37,9 @@ pub struct LoginArgs {
     /// Link anew even when the account is linked
     #[arg(long)]
     force: bool,
+    /// Add an account that is not configured without asking
+    #[arg(long, short)]
+    yes: bool,
     /// Say more
     #[arg(long, short)]
     verbose: bool,
@@ -42,35 +49,113 @@ pub struct LoginArgs {
 pub(super) fn run(args: &LoginArgs, connection: &Connection, p: &mut Printer<'_>) -> Result<(), Failure> {
     let place = Place::of_process();
     let reach = place.reach(connection);
+    only_whatsapp(&args.channel)?;
+    phone(args)?;
+    on_client_runtime(configured(args, &place, connection, &reach, p))?;
     if on_client_runtime(through(args, &reach, p))? {
         return Ok(());
     }
     p.line("No gateway is running; linking alone.");
-    gateway::alone(&place, args.account.as_deref(), args.verbose, async |own: Reach| {
-        through(args, &own, p).await.map(drop)
-    })
+    gateway::alone(&place, args.named(), args.verbose, async |own: Reach| through(args, &own, p).await.map(drop))
+}
+
+impl LoginArgs {
+    fn named(&self) -> Option<&str> {
+        self.id.as_deref().or(self.account.as_deref())
+    }
+}
+
+/// Adds the named account when it is not configured yet.
+async fn configured(
+    args: &LoginArgs,
+    place: &Place,
+    connection: &Connection,
+    reach: &Reach,
+    p: &mut Printer<'_>,
+) -> Result<(), Failure> {
+    let Some(typed) = args.named() else { return Ok(()) };
+    let known: Vec<String> = match Client::connect(reach, TIMEOUT).await {
+        Ok(mut client) => {
+            let status = client.call("channels.status", json!({}), TIMEOUT).await.map_err(failed)?;
+            client.close().await;
+            channels::accounts_of(&status).into_iter().map(|a| a.account_id).collect()
+        }
+        Err(error) if error.is_unreachable() && !reach.explicit => {
+            place.config()?.config.accounts.keys().map(ToString::to_string).collect()
+        }
+        Err(error) => return Err(error.into()),
+    };
+    // The configuration of a gateway elsewhere is not at hand; it says itself which accounts it has.
+    if reach.explicit || known.contains(&AccountId::new(typed).to_string()) {
+        return Ok(());
+    }
+    let id = channels::named(typed)?;
+    let question = format!("There is no account \"{id}\" (there are: {}). Add it?", known.join(", "));
+    if !args.yes && ask::can_ask() && !ask::confirm(&question) {
+        return Err(Failure::new(format!("unknown account \"{typed}\"; configured: {}", known.join(", "))));
+    }
+    if let Some(said) = channels::respelled(typed, &id) {
+        p.line(said);
+    }
+    channels::ensure(place, connection, &id, &serde_json::Map::new(), p).await.map(drop)
+}
+
+fn phone(args: &LoginArgs) -> Result<Option<E164>, Failure> {
+    let Some(raw) = &args.phone else { return Ok(None) };
+    E164::dialled(raw)
+        .map(Some)
+        .map_err(|error| Failure::usage(format!("--phone {raw}: this is no phone number: {error}")).hint(NUMBER_HINT))
 }
 
 /// Links through a gateway; false when none is there and none was named.
 pub(super) async fn through(args: &LoginArgs, reach: &Reach, p: &mut Printer<'_>) -> Result<bool, Failure> {
     only_whatsapp(&args.channel)?;
-    let phone = match &args.phone {
-        None => None,
-        Some(raw) => Some(E164::dialled(raw).map_err(|error| {
-            Failure::usage(format!("--phone {raw}: this is no phone number: {error}")).hint(NUMBER_HINT)
-        })?),
+    let phone = phone(args)?;
+    let client = match Client::connect(reach, TIMEOUT).await {
+        Ok(client) => client,
+        Err(error) if error.is_unreachable() && !reach.explicit => return Ok(false),
+        Err(error) => return Err(error.into()),
     };
-    match Client::connect(reach, TIMEOUT).await {
-        Ok(client) => link(client, args, phone.as_ref(), p).await.map(|()| true),
-        Err(error) if error.is_unreachable() && !reach.explicit => Ok(false),
-        Err(error) => Err(error.into()),
+    let mut begun = Begun { account: args.named().map(str::to_owned), ours: true };
+    tokio::select! {
+        done = link(client, args, phone.as_ref(), &mut begun, p) => done.map(|()| true),
+        _ = tokio::signal::ctrl_c() => {
+            if begun.ours {
+                end(begun.account, reach).await;
+            }
+            Err(Failure { code: INTERRUPTED, ..Failure::new("the login was ended") })
+        }
     }
 }
 
+/// Exit code after Ctrl-C.
+const INTERRUPTED: u8 = 130;
+
+/// The login under way.
+struct Begun {
+    account: Option<String>,
+    /// False for one that another door began.
+    ours: bool,
+}
+
+/// Ends the login in the gateway, so that its code links nothing any more.
+async fn end(account: Option<String>, reach: &Reach) {
+    let Ok(mut client) = Client::connect(reach, TIMEOUT).await else { return };
+    // Best effort: otherwise the code expires by itself.
+    drop(client.call("verso.login.cancel", json!({"accountId": account}), TIMEOUT).await);
+    client.close().await;
+}
+
 /// Follows one login to its end.
-async fn link(mut client: Client, args: &LoginArgs, phone: Option<&E164>, p: &mut Printer<'_>) -> Result<(), Failure> {
+async fn link(
+    mut client: Client,
+    args: &LoginArgs,
+    phone: Option<&E164>,
+    begun: &mut Begun,
+    p: &mut Printer<'_>,
+) -> Result<(), Failure> {
     let mut params = json!({"force": args.force, "timeoutMs": 30_000});
-    if let Some(account) = &args.account {
+    if let Some(account) = args.named() {
         params["accountId"] = json!(account);
     }
     if let Some(phone) = phone {
@@ -78,6 +163,8 @@ async fn link(mut client: Client, args: &LoginArgs, phone: Option<&E164>, p: &mu
     }
     let started = client.call("web.login.start", params, FIRST_CODE).await.map_err(failed)?;
     let account = started["accountId"].clone();
+    begun.account = account.as_str().map(str::to_owned).or(begun.account.take());
+    begun.ours = started["fresh"] != false;
     let text = |v: &Value| v.as_str().map(str::to_owned);
     let mut picture = Picture::default();
     let mut shown = match started["state"].as_str() {
@@ -118,6 +205,9 @@ async fn link(mut client: Client, args: &LoginArgs, phone: Option<&E164>, p: &mu
                 p.line("✅ Linked! Credentials saved for future sends.");
                 if let (Some(who), Some(before)) = (answer["who"].as_str(), answer["before"].as_str()) {
                     p.line(format!("The account is linked to {who} now; before it was {before}."));
+                    if let Some(said) = gave_up(&mut client, &account).await {
+                        p.line(said);
+                    }
                 }
                 client.close().await;
                 return Ok(());
@@ -145,6 +235,16 @@ async fn link(mut client: Client, args: &LoginArgs, phone: Option<&E164>, p: &mu
             }
         }
     }
+}
+
+/// What was open for the number of before.
+async fn gave_up(client: &mut Client, account: &Value) -> Option<String> {
+    let status = client.call("channels.status", json!({}), TIMEOUT).await.ok()?;
+    let found = channels::accounts_of(&status).into_iter().find(|a| account.as_str() == Some(&a.account_id))?;
+    let GaveUp { parts, messages, .. } = found.gave_up?;
+    Some(format!(
+        "What was open for the old number is given up: {parts} to be sent, {messages} to be answered. People who were let in stay let in."
+    ))
 }
 
 fn failed(error: ClientError) -> Failure {

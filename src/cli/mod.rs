@@ -1,5 +1,6 @@
 //! The command line. Commands talk to the running gateway over its API; nothing is done before the arguments are read.
 
+mod ask;
 mod backup;
 mod channels;
 pub mod client;
@@ -7,6 +8,7 @@ pub mod config;
 mod credentials;
 #[cfg(feature = "demo")]
 pub mod demo;
+mod edited;
 pub mod gateway;
 mod health;
 mod login;

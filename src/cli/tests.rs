@@ -54,6 +54,12 @@ fn the_command_line_is_consistent() {
         &["health", "--timeout", "5"],
         &["channels", "login", "--channel", "whatsapp", "--account", "work", "--phone", "+1555000", "--force"],
         &["channels", "status", "--json", "--probe", "--timeout", "1000"],
+        &["channels", "login", "work", "--yes"],
+        &["channels", "add", "--channel", "whatsapp", "--account", "work", "--name", "Work", "--auth-dir", "/x"],
+        &["channels", "add", "work"],
+        &["channels", "remove", "work", "--delete", "--logout", "--yes"],
+        &["channels", "remove", "--channel", "whatsapp", "--account", "work"],
+        &["channels", "logout", "work", "--yes", "--json"],
         &["channels", "list", "--no-usage"],
         &["pairing", "approve", "whatsapp", "ABCDEFGH", "--account", "work", "--notify"],
         &["pairing", "approve", "--channel", "whatsapp", "ABCDEFGH"],
@@ -91,7 +97,7 @@ async fn health_and_status() {
     let status = verso(&url, &["channels", "status"]).await.out;
     assert!(status.contains("- WhatsApp work: enabled, configured, not linked, stopped, disconnected, dm:pairing, allow:+15551230000, error:not linked\n"), "{status}");
     assert!(status.contains(
-        "Warnings:\n- whatsapp home: Not linked (no WhatsApp Web session). (Run: verso channels login (scan QR on the gateway host).)\n"
+        "Warnings:\n- whatsapp home: Not linked (no WhatsApp Web session). (Run: verso channels login --account home (scan QR on the gateway host).)\n"
     ));
     let json: serde_json::Value =
         serde_json::from_str(&verso(&url, &["channels", "status", "--json"]).await.out).unwrap();
@@ -230,9 +236,12 @@ async fn logout_start_stop_why_and_logs() {
     assert_eq!(logs, format!("Log file: {shown}\n2026-01-01T00:00:00.000Z info api: hello\n"));
     assert_eq!(verso(&url, &["channels", "stop", "--account", "home"]).await.out, "Stopped WhatsApp home.\n");
     assert_eq!(verso(&url, &["channels", "start"]).await.out, "Started WhatsApp work.\n");
-    assert_eq!(verso(&url, &["channels", "logout"]).await.out, "Cleared WhatsApp Web credentials.\n");
-    let again = verso(&url, &["channels", "logout"]).await.out;
-    assert_eq!(again, "No WhatsApp Web session found; nothing to delete.\n");
+    let out = verso(&url, &["channels", "logout"]).await;
+    assert_eq!(out.out, "Cleared WhatsApp Web credentials.\n");
+    assert_eq!(out.err, "WhatsApp work (+15550001111) is not linked any more.\n");
+    let again = verso(&url, &["channels", "logout"]).await;
+    assert_eq!(again.out, "No WhatsApp Web session found; nothing to delete.\n");
+    assert_eq!(again.err, "WhatsApp work is not linked.\n");
     let start = verso(&url, &["channels", "start"]).await.out;
     assert_eq!(start, "WhatsApp work is not linked; link it with: verso channels login --account work\n");
     let why = verso(&url, &["why", "3EB0"]).await.out;

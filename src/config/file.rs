@@ -1,5 +1,6 @@
 //! The config on disk: find it, read it with its includes, replace it atomically. The only file of this folder that touches the disk.
 
+mod keys;
 mod linked;
 
 use std::collections::hash_map::DefaultHasher;
@@ -9,6 +10,8 @@ use std::hash::{Hash, Hasher};
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
+
+pub use keys::missing_key;
 
 use super::{Context, Loaded, Problem, Rejected, ResolveEnv, load as load_source};
 use crate::disclosure::{self, Secrets};
@@ -137,11 +140,7 @@ pub fn load_edited(source: &ConfigSource, text: &str) -> Result<Loaded, Rejected
 ///
 /// # Errors
 /// Every problem at once.
-pub fn load_with(
-    source: &ConfigSource,
-    text: &str,
-    var: &dyn Fn(&str) -> Option<String>,
-) -> Result<Loaded, Rejected> {
+pub fn load_with(source: &ConfigSource, text: &str, var: &dyn Fn(&str) -> Option<String>) -> Result<Loaded, Rejected> {
     let load = |env: &ResolveEnv| {
         let mut read = |path: &Path| read_text(path);
         load_source(text, Context { path: Some(&source.path), var, read: &mut read }, env)

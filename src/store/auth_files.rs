@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
-use crate::store::credentials::is_session_file;
+use crate::store::credentials::{is_own_file, is_session_file};
 
 /// Files without which there is no link.
 const NEEDED: [&str; 5] = ["creds.json", "creds.json.bak", "signal.db", "data-key.json", "data-key.json.bak"];
@@ -35,6 +35,18 @@ pub fn obstacle(dir: &Path) -> Option<String> {
         return Some(unreadable(dir, &e));
     }
     NEEDED.iter().map(|name| dir.join(name)).find_map(|path| in_the_way(&path))
+}
+
+/// Why no link is made in the folder, in a sentence for its owner: somebody else keeps files there. A folder that is not there yet, or
+/// holds nothing but what Verso writes, is its own.
+pub fn strangers(dir: &Path) -> Option<String> {
+    const HARMLESS: [&str; 6] = ["account.lock", "relink", "lost+found", ".DS_Store", ".gitkeep", ".keep"];
+    let names = fs::read_dir(dir).ok()?.flatten().map(|e| e.file_name().to_string_lossy().into_owned());
+    let stranger = names.into_iter().find(|name| !is_own_file(name) && !HARMLESS.contains(&name.as_str()))?;
+    Some(format!(
+        "{} holds files of somebody else ({stranger}), and an account needs a folder of its own; name another one as authDir, or move them away",
+        dir.display()
+    ))
 }
 
 fn in_the_way(path: &Path) -> Option<String> {
@@ -146,6 +158,21 @@ mod tests {
         fs::create_dir(home.path().join("real")).expect("made");
         symlink(home.path().join("real"), home.path().join("work")).expect("linked");
         assert_eq!(obstacle(&home.path().join("work")), None, "a folder may lie elsewhere");
+    }
+
+    #[test]
+    fn a_folder_with_files_of_others_is_no_accounts() {
+        let home = tempfile::tempdir().expect("temp dir");
+        let dir = home.path().join("shared");
+        assert_eq!(strangers(&dir), None, "not there yet");
+        fs::create_dir(&dir).expect("made");
+        for own in ["account.lock", "signal.db", "signal.db-wal", "creds.json.bak", "lost+found"] {
+            fs::write(dir.join(own), "x").expect("written");
+        }
+        assert_eq!(strangers(&dir), None);
+        fs::write(dir.join("invoice.pdf"), "x").expect("written");
+        let said = strangers(&dir).expect("a stranger");
+        assert!(said.contains("invoice.pdf") && said.contains("authDir"), "{said}");
     }
 
     #[test]

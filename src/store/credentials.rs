@@ -140,6 +140,47 @@ pub fn is_session_file(name: &str) -> bool {
         || (name.ends_with(".json") && PREFIXES.iter().any(|p| name.starts_with(p)))
 }
 
+/// Files that Verso itself writes into the folder of an account.
+pub fn is_own_file(name: &str) -> bool {
+    const SET_ASIDE: [&str; 3] = [".exported", ".replaced", ".damaged"];
+    let plain = SET_ASIDE.iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name);
+    matches!(plain, "creds.json" | "creds.json.bak" | "data-key.json" | "data-key.json.bak")
+        || name.starts_with("signal.db")
+        || name.starts_with(".creds-")
+}
+
+/// A link that no account uses.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Unclaimed {
+    /// The account that would use it.
+    pub account: AccountId,
+    /// Its number, when it names one.
+    pub number: Option<crate::ids::E164>,
+    /// Where it lies.
+    pub dir: PathBuf,
+}
+
+/// The links in the usual place whose folders are none of `used`. Nothing is restored or opened.
+pub fn unclaimed(paths: &StatePaths, used: &[PathBuf]) -> Vec<Unclaimed> {
+    let folders = fs::read_dir(paths.credentials().join("whatsapp")).into_iter().flatten().flatten();
+    let mut found: Vec<Unclaimed> = folders
+        .filter_map(|entry| {
+            let (dir, name) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
+            let account = AccountId::new(&name);
+            // A folder that was set aside has a name that no account has.
+            if account.as_str() != name || name.contains("-backup-") || used.contains(&dir) {
+                return None;
+            }
+            let number = recorded(&dir)?.number();
+            let real = dir.canonicalize().ok();
+            let elsewhere = used.iter().any(|used| real.is_some() && used.canonicalize().ok() == real);
+            (!elsewhere).then_some(Unclaimed { account, number, dir })
+        })
+        .collect();
+    found.sort_by(|a, b| a.account.cmp(&b.account));
+    found
+}
+
 /// Where a new link is made beside the one in `dir`.
 pub fn relink_dir(dir: &Path) -> PathBuf {
     dir.join("relink")
@@ -151,6 +192,12 @@ pub fn relink_dir(dir: &Path) -> PathBuf {
 /// When it cannot be deleted.
 pub fn empty_relink(dir: &Path) -> Result<(), StoreError> {
     let side = relink_dir(dir);
+    let own = |name: &str| is_own_file(name) || name == "account.lock";
+    let entries = fs::read_dir(&side).into_iter().flatten().flatten();
+    if entries.into_iter().any(|e| !own(&e.file_name().to_string_lossy())) {
+        // A folder of somebody else that happens to have this name.
+        return remove_those(&side, is_own_file).map(drop);
+    }
     match fs::remove_dir_all(&side) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(StoreError::io("delete", &side)(e)),
         _ => Ok(()),
@@ -231,7 +278,7 @@ pub fn any_files(dir: &Path) -> bool {
 /// # Errors
 /// When a file cannot be deleted; others may be gone already.
 pub fn remove(paths: &StatePaths, dir: &Path) -> Result<bool, StoreError> {
-    let removed = any_files(dir) && remove_files(dir)?;
+    let removed = any_files(dir) && remove_those(dir, |name| is_ours_to_delete(paths, dir, name))?;
     empty_relink(dir)?;
     if dir.starts_with(paths.credentials().join("whatsapp")) {
         // Fails harmlessly while the lock file or something of the owner's is in it.
@@ -240,14 +287,31 @@ pub fn remove(paths: &StatePaths, dir: &Path) -> Result<bool, StoreError> {
     Ok(removed)
 }
 
+/// In Verso's own tree every file of a session is; a folder that somebody named as `authDir` may hold the files of other programs under
+/// such names, and there only those are that Verso itself writes.
+fn is_ours_to_delete(paths: &StatePaths, dir: &Path, name: &str) -> bool {
+    if dir.starts_with(paths.credentials()) {
+        return is_session_file(name);
+    }
+    let foreign = || {
+        let json = fs::read(dir.join(name)).ok().and_then(|b| serde_json::from_slice::<serde_json::Value>(&b).ok());
+        json.is_some_and(|json| !Identity::is_recorded(&json))
+    };
+    is_own_file(name) && !(name.starts_with("creds.json") && foreign())
+}
+
 fn remove_files(dir: &Path) -> Result<bool, StoreError> {
+    remove_those(dir, is_session_file)
+}
+
+fn remove_those(dir: &Path, goes: impl Fn(&str) -> bool) -> Result<bool, StoreError> {
     let entries = match fs::read_dir(dir) {
         Ok(entries) => entries,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(false),
         Err(e) => return Err(StoreError::io("read", dir)(e)),
     };
     let mut outcome = Ok(false);
-    for entry in entries.flatten().filter(|e| is_session_file(&e.file_name().to_string_lossy())) {
+    for entry in entries.flatten().filter(|e| goes(&e.file_name().to_string_lossy())) {
         // One that stays is no reason to keep the others.
         match delete(&entry.path()) {
             Ok(()) => outcome = outcome.map(|_| true),
@@ -388,6 +452,49 @@ mod tests {
         left.sort();
         assert_eq!(left, ["notes.txt", "oauth.json"]);
         assert!(!remove(&paths, &auth).expect("nothing left"));
+    }
+
+    #[test]
+    fn in_a_folder_of_others_only_verso_files_go() {
+        let home = tempfile::tempdir().expect("temp dir");
+        let paths = StatePaths::new(home.path().join("state"), None);
+        let shared = home.path().join("shared");
+        fs::create_dir_all(shared.join("relink")).expect("made");
+        fs::write(shared.join("relink/notes.txt"), "x").expect("written");
+        for (name, text) in [("creds.json", CREDS), ("signal.db", "x"), ("session-7.json", "{}"), ("data.txt", "x")] {
+            fs::write(shared.join(name), text).expect("written");
+        }
+        assert!(remove(&paths, &shared).expect("removable"));
+        let left = |dir: &Path| {
+            let mut left: Vec<_> = fs::read_dir(dir)
+                .expect("kept")
+                .flatten()
+                .map(|e| e.file_name().into_string().expect("text"))
+                .collect();
+            left.sort();
+            left
+        };
+        assert_eq!(left(&shared), ["data.txt", "relink", "session-7.json"]);
+        assert_eq!(left(&shared.join("relink")), ["notes.txt"]);
+        fs::write(shared.join("creds.json"), r#"{"token":"of another program"}"#).expect("written");
+        assert!(!remove(&paths, &shared).expect("nothing of Verso"));
+        assert!(shared.join("creds.json").is_file());
+    }
+
+    #[test]
+    fn links_without_an_account_are_found() {
+        let home = tempfile::tempdir().expect("temp dir");
+        let paths = StatePaths::new(home.path(), None);
+        for name in ["old", "shop", "shop.baileys-backup-1", "Odd Name"] {
+            let dir = paths.credentials().join("whatsapp").join(name);
+            fs::create_dir_all(&dir).expect("made");
+            fs::write(dir.join("creds.json"), CREDS).expect("written");
+        }
+        fs::create_dir_all(paths.whatsapp_auth(&AccountId::new("empty"))).expect("made");
+        let found = unclaimed(&paths, &[paths.whatsapp_auth(&AccountId::new("shop"))]);
+        let named: Vec<_> =
+            found.iter().map(|u| (u.account.as_str(), u.number.as_ref().map(ToString::to_string))).collect();
+        assert_eq!(named, [("old", Some("+15551234567".to_owned()))]);
     }
 
     #[test]

@@ -137,6 +137,8 @@ async fn turning_it_on_seals_the_link_that_is_there_and_off_is_told() {
     let status = gateway.wait_state("work", "locked").await;
     assert!(status.linked, "{status:?}");
     assert!(status.state_text.contains(&fingerprint) && status.state_text.contains("account work"), "{status:?}");
+    let receipt = gateway.status().await.last_reload["warnings"].to_string();
+    assert!(receipt.contains(&fingerprint), "the receipt says it too: {receipt}");
     // Another key: both are named. The right one again: it connects, all without a restart.
     let other = make_key(&gateway.state, "other.key");
     gateway.edit(&sealed("other.key", &[])).await;
@@ -274,6 +276,8 @@ async fn the_command_line_makes_keys_rotates_and_unseals() {
     assert_eq!(value["accounts"][0]["key"], fingerprint.as_str(), "{told}");
     assert_eq!(value["accounts"][0]["keyAvailable"], true, "{told}");
     assert!(!told.contains(key.trim()), "{told}");
+    let (done, told) = verso(folder.path(), &world, &["config", "unset", "credentials"]).await;
+    assert!(!done && told.contains("nothing was written") && told.contains(&fingerprint), "{told}");
     let gateway = Process::start(&world, folder).await;
     gateway.wait_connected(&world).await;
     ann.says(&work, "two");

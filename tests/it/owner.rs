@@ -13,7 +13,8 @@ use crate::process::{Process, write_config};
 use crate::support::GatewayFixture;
 use crate::support::model::Model;
 
-const RULES: &str = "session: { dmScope: 'per-channel-peer' }, web: { reconnect: { initialMs: 600000, maxMs: 600000 } },
+const RULES: &str =
+    "session: { dmScope: 'per-channel-peer' }, web: { reconnect: { initialMs: 600000, maxMs: 600000 } },
     channels: { whatsapp: { dmPolicy: 'open', allowFrom: ['*'], accounts: { work: {} } } }";
 
 async fn linked_anew(gateway: &GatewayFixture, phone: &Phone) -> LoginProgress {

@@ -16,7 +16,7 @@ pub struct Process {
     state: tempfile::TempDir,
 }
 
-fn verso(state: &Path, world: &str) -> Command {
+pub fn verso(state: &Path, world: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_verso"));
     for name in ["VERSO_CONFIG_PATH", "VERSO_GATEWAY_URL", "VERSO_GATEWAY_TOKEN", "OPENCLAW_GATEWAY_TOKEN", "VERSO_LOG"]
     {
@@ -27,7 +27,7 @@ fn verso(state: &Path, world: &str) -> Command {
 }
 
 /// The same program in a shell's foreground, also when the tests run in the background, where shells have Ctrl-C ignored.
-fn in_foreground(program: &Command) -> Command {
+pub fn in_foreground(program: &Command) -> Command {
     let mut command = Command::new("env");
     command.arg("--default-signal=INT").arg(program.get_program()).args(program.get_args()).stdin(Stdio::null());
     for (name, value) in program.get_envs() {

@@ -5,11 +5,13 @@ use actix::prelude::*;
 use super::GatewayActor;
 use crate::actors::messages::{
     AccountStatus, DecidePairing, Events, ExplainMessage, GatewayStatus, GetStatus, ListPairing, LoggedOut,
-    LoginProgress, LoginStart, LoginStarted, LoginWait, Logout, PairingDecided, PairingRequest, Refusal, Reload,
-    SendOut, Sent, StartAccount, StopAccount, Subscribe, UnconfirmedChat,
+    LoginCancel, LoginProgress, LoginStart, LoginStarted, LoginWait, Logout, PairingDecided, PairingRequest, Refusal,
+    Reload, SendOut, Sent, StartAccount, StopAccount, Subscribe, UnconfirmedChat,
 };
 use crate::actors::router::{GetCounters, GetHandovers};
-use crate::actors::supervisor::{BeginLogin, FollowLogin, Resume, SendNow, SupervisorActor, Suspend, Unlink};
+use crate::actors::supervisor::{
+    BeginLogin, CancelLogin, FollowLogin, Resume, SendNow, SupervisorActor, Suspend, Unlink,
+};
 use crate::actors::web_version::{ShowVersion, WebVersionStatus};
 use crate::config::SetIn;
 use crate::config::model::SessionScope;
@@ -18,6 +20,7 @@ use crate::media::Trust;
 use crate::policy::decide::LISTEN_ONLY;
 use crate::routing::main_session::{self, OwnNumbers, Told};
 use crate::routing::target::Target;
+use crate::store::credentials;
 use crate::store::journal::{Journal, Unconfirmed};
 
 const RESTARTING: &str = "the account is being restarted after an internal error; try again in a moment";
@@ -97,11 +100,16 @@ impl Handler<GetStatus> for GatewayActor {
             config_problems: self.problems.clone(),
             default_account: self.config.default_account.clone(),
             web_version: WebVersionStatus::unknown(),
+            unlisted_default: self.config.unlisted_default,
+            unclaimed: Vec::new(),
             accounts: self.statuses.values().cloned().collect(),
             stuck_conversions: self.cx.loader.stuck_conversions(),
             unreadable: self.cx.socket.journal.unreadable(),
             sessions: self.sessions(),
         };
+        let paths = self.cx.paths.clone();
+        let accounts = self.config.accounts.values();
+        let used: Vec<_> = accounts.map(|a| credentials::auth_dir(&paths, &a.id, a.link.auth_dir.as_deref())).collect();
         for account in &mut status.accounts {
             account.outbox = self.cx.socket.journal.outbox_counts(&account.account_id);
             account.set_aside = self.cx.socket.journal.set_aside_messages(&account.account_id);
@@ -126,6 +134,8 @@ impl Handler<GetStatus> for GatewayActor {
                     account.unconfirmed = chats.remove(&account.account_id).map(shown).unwrap_or_default();
                 }
             }
+            let looked = tokio::task::spawn_blocking(move || credentials::unclaimed(&paths, &used));
+            status.unclaimed = looked.await.unwrap_or_default();
             if let Ok(mut counters) = router.send(GetCounters).await {
                 for account in &mut status.accounts {
                     account.counters = counters.remove(&account.account_id).unwrap_or_default();
@@ -166,6 +176,14 @@ impl Handler<LoginWait> for GatewayActor {
     }
 }
 
+impl Handler<LoginCancel> for GatewayActor {
+    type Result = ResponseFuture<Result<bool, Refusal>>;
+
+    fn handle(&mut self, cancel: LoginCancel, _: &mut Self::Context) -> Self::Result {
+        self.forward(cancel.account.as_deref(), CancelLogin)
+    }
+}
+
 impl Handler<Logout> for GatewayActor {
     type Result = ResponseActFuture<Self, Result<LoggedOut, Refusal>>;
 
@@ -173,8 +191,7 @@ impl Handler<Logout> for GatewayActor {
         let unlinked = actix::fut::wrap_future(self.forward(logout.account.as_deref(), Unlink));
         Box::pin(unlinked.map(|answer, me: &mut Self, ctx| {
             // An account that was there for its link alone goes with it.
-            if me.config.unlisted_default
-                && answer.as_ref().is_ok_and(|out| out.account.as_str() == AccountId::DEFAULT)
+            if me.config.unlisted_default && answer.as_ref().is_ok_and(|out| out.account.as_str() == AccountId::DEFAULT)
             {
                 ctx.notify(Reload);
             }

@@ -7,8 +7,10 @@ use crate::actors::messages::{GatewayEvent, Refusal, Reload};
 use crate::actors::router::ConfigChanged;
 use crate::actors::supervisor::{ApplyAccount, EndAccount};
 use crate::actors::watcher::ConfigFileChanged;
-use crate::config::diff::{ConfigDiff, ReloadReceipt};
-use crate::config::{Loaded, Rejected, file};
+use crate::config::diff::{AccountOutcome, ConfigDiff, ReloadReceipt};
+use crate::config::{Config, Loaded, Problem, Rejected, file};
+use crate::store::credentials::auth_dir;
+use crate::whatsapp::seal::SealedFolder;
 
 impl GatewayActor {
     /// Applies what changed in the file. Keeps the configuration in force when the file is wrong.
@@ -23,21 +25,14 @@ impl GatewayActor {
         let loaded = match outcome {
             Ok(loaded) => loaded,
             Err(rejected) => {
-                let lines: Vec<String> = rejected.problems.iter().map(ToString::to_string).collect();
-                let refusal =
-                    format!("the edit is not applied, revision {} stays in force:\n{rejected}", self.revision);
-                if self.problems != lines {
-                    tracing::error!(target: "config", revision = self.revision, "{refusal}");
-                    self.problems = lines;
-                    self.publish(GatewayEvent::Reload(serde_json::json!({
-                        "applied": false, "revision": self.revision, "problems": self.problems,
-                    })));
-                }
-                return Err(Refusal::Invalid(refusal));
+                return Err(self.refuse(rejected.problems.iter().map(ToString::to_string).collect()));
             }
         };
         self.problems.clear();
         let diff = ConfigDiff::between(&self.config, &loaded.config);
+        if let Some(problem) = self.takes_down(&diff, &loaded.config) {
+            return Err(self.refuse(vec![problem.to_string()]));
+        }
         let moved = self.places != loaded.places;
         self.places = loaded.places;
         if diff.is_empty() {
@@ -49,14 +44,53 @@ impl GatewayActor {
         for warning in &loaded.warnings {
             tracing::warn!(target: "config", "{warning}");
         }
+        let locked = self.locked_out(&diff, &loaded.config);
+        for why in &locked {
+            tracing::warn!(target: "config", "{why}");
+        }
         self.revision += 1;
         self.config = loaded.config;
         self.apply(&diff, ctx);
-        let receipt = ReloadReceipt::new(self.revision, &diff, self.cx.clock.now()).with_warnings(&loaded.warnings);
+        let mut receipt = ReloadReceipt::new(self.revision, &diff, self.cx.clock.now()).with_warnings(&loaded.warnings);
+        receipt.warnings.extend(locked);
         tracing::info!(target: "config", "{receipt}");
         self.last_reload = serde_json::to_value(&receipt).expect("a receipt is plain data");
         self.publish(GatewayEvent::Reload(self.last_reload.clone()));
         Ok(self.last_reload.clone())
+    }
+
+    /// What would take a connected account down although the file loads: its key is not where the edit says.
+    fn takes_down(&self, diff: &ConfigDiff, new: &Config) -> Option<Problem> {
+        let connected = |id| self.statuses.get(id).is_some_and(|status| status.connected);
+        let hit = diff.accounts.iter().any(|(id, change)| *change == AccountOutcome::Relinked && connected(id));
+        if hit { file::missing_key(new) } else { None }
+    }
+
+    /// Accounts that the edit stops, because their files are sealed and their key is not in it.
+    fn locked_out(&self, diff: &ConfigDiff, new: &Config) -> Vec<String> {
+        let relinked = diff.accounts.iter().filter(|(_, change)| **change == AccountOutcome::Relinked);
+        let accounts = relinked.filter_map(|(id, _)| new.account(id));
+        accounts
+            .filter_map(|account| {
+                let dir = auth_dir(&self.cx.paths, &account.id, account.link.auth_dir.as_deref());
+                let encryption = account.link.encryption.as_deref();
+                SealedFolder { dir: &dir, account: &account.id, encryption }.trouble()
+            })
+            .collect()
+    }
+
+    /// Keeps the configuration in force, and says so once.
+    fn refuse(&mut self, lines: Vec<String>) -> Refusal {
+        let problems = lines.join("\n");
+        let refusal = format!("the edit is not applied, revision {} stays in force:\n{problems}", self.revision);
+        if self.problems != lines {
+            tracing::error!(target: "config", revision = self.revision, "{refusal}");
+            self.problems = lines;
+            self.publish(GatewayEvent::Reload(serde_json::json!({
+                "applied": false, "revision": self.revision, "problems": self.problems,
+            })));
+        }
+        Refusal::Invalid(refusal)
     }
 
     /// Tells those that judge and answer what is in force, and where it stands.

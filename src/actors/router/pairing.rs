@@ -137,8 +137,12 @@ impl RouterActor {
                     target: "whatsapp/inbound", %account, requests,
                     "requests to be let in are withdrawn: they were made to another number"
                 ),
-                Ok(Err(error)) => tracing::error!(target: "whatsapp/inbound", %account, %error, "requests to another number are still listed"),
-                Err(error) => tracing::error!(target: "whatsapp/inbound", %account, %error, "requests to another number are still listed"),
+                Ok(Err(error)) => {
+                    tracing::error!(target: "whatsapp/inbound", %account, %error, "requests to another number are still listed")
+                }
+                Err(error) => {
+                    tracing::error!(target: "whatsapp/inbound", %account, %error, "requests to another number are still listed")
+                }
             }
         });
     }

@@ -1,4 +1,7 @@
 //! Whose number the account is linked to: what waits for one number never leaves from another (behaviour.md 24.11).
+//!
+//! What the owner decided about the account outlives its number: approvals, `/activation`, sessions. What others asked of the number does
+//! not: messages, requests to be let in, context of groups.
 
 use actix::prelude::*;
 
@@ -37,7 +40,8 @@ impl SupervisorActor {
     /// Notes whose number it is, before anything can leave from it: whatever is asked of the journal from here on finds settled what was
     /// open for another number.
     pub(super) fn claim(&mut self, identity: &Identity, ctx: &mut Context<Self>) {
-        let same = |known: &Identity| known.is_self(&identity.jid) || identity.lid.as_ref().is_some_and(|l| known.is_self(l));
+        let same =
+            |known: &Identity| known.is_self(&identity.jid) || identity.lid.as_ref().is_some_and(|l| known.is_self(l));
         if !self.number.claimed.as_ref().is_some_and(same) {
             // Receipts and reactions in chats of the other number.
             self.later.clear();

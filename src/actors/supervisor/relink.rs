@@ -40,6 +40,13 @@ pub(super) struct Relink {
     pub(super) again: bool,
 }
 
+impl Relink {
+    /// A phone has accepted the new device; there is no way back.
+    pub(super) fn is_paired(&self) -> bool {
+        self.paired
+    }
+}
+
 impl SupervisorActor {
     /// Begins a login beside the link at hand; one that is under way is begun anew.
     pub(super) fn begin_relink(&mut self, ctx: &mut Context<Self>) {

@@ -37,6 +37,11 @@ pub struct FollowLogin {
     pub timeout: Duration,
 }
 
+/// End a login that no phone has answered yet. Sent by the gateway for a door.
+#[derive(Message)]
+#[rtype(result = "Result<bool, Refusal>")]
+pub struct CancelLogin;
+
 /// Unlink. Sent by the gateway for a door.
 #[derive(Message)]
 #[rtype(result = "Result<LoggedOut, Refusal>")]
@@ -135,6 +140,12 @@ impl Handler<BeginLogin> for SupervisorActor {
                 let who = self.who();
                 return Box::pin(async move { Ok(LoginStarted::AlreadyLinked { account, who }) });
             }
+            if !self.linked
+                && !under_way
+                && let Some(why) = crate::store::auth_files::strangers(&self.auth_dir())
+            {
+                return Box::pin(async move { Err(Refusal::Invalid(why)) });
+            }
             if under_way && !beside {
                 self.input(Input::CancelLink { cause: None }, ctx);
             }
@@ -208,6 +219,24 @@ impl Handler<FollowLogin> for SupervisorActor {
             };
             Ok(tokio::time::timeout(follow.timeout, progress).await.unwrap_or(LoginProgress::StillWaiting))
         })
+    }
+}
+
+impl Handler<CancelLogin> for SupervisorActor {
+    type Result = Result<bool, Refusal>;
+
+    fn handle(&mut self, _: CancelLogin, ctx: &mut Self::Context) -> Self::Result {
+        let beside = self.relink.as_ref().map(|relink| !relink.is_paired());
+        if !beside.unwrap_or_else(|| matches!(self.machine.state(), AccountState::Linking { .. })) {
+            return Ok(false);
+        }
+        self.login.send_replace(LoginView::None);
+        if beside.is_some() {
+            self.give_up_relink(ctx);
+        } else {
+            self.input(Input::CancelLink { cause: None }, ctx);
+        }
+        Ok(true)
     }
 }
 

@@ -107,8 +107,14 @@ mod tests {
         let home = Home::new();
         home.put("whatsapp/default/creds.json", CREDS);
         std::os::unix::fs::symlink(home.dir("credentials/whatsapp/default"), home.dir("elsewhere")).expect("linked");
-        let uses = |dir: &str| format!("{{ channels: {{ whatsapp: {{ accounts: {{ shop: {{ authDir: '{dir}' }} }} }} }} }}");
-        for dir in ["credentials/whatsapp/default", "credentials/whatsapp/default/", "./credentials/whatsapp/default", "elsewhere"] {
+        let uses =
+            |dir: &str| format!("{{ channels: {{ whatsapp: {{ accounts: {{ shop: {{ authDir: '{dir}' }} }} }} }} }}");
+        for dir in [
+            "credentials/whatsapp/default",
+            "credentials/whatsapp/default/",
+            "./credentials/whatsapp/default",
+            "elsewhere",
+        ] {
             check(&home, &uses(dir), &["shop"], "shop", 0);
         }
         check(&home, &uses("credentials/whatsapp/other"), &["default", "shop"], "default", 1);
@@ -120,6 +126,12 @@ mod tests {
     #[test]
     fn an_unlinked_default_never_makes_the_file_invalid() {
         let home = Home::new();
-        check(&home, "{ channels: { whatsapp: { defaultAccount: 'default', accounts: { shop: {} } } } }", &["shop"], "shop", 1);
+        check(
+            &home,
+            "{ channels: { whatsapp: { defaultAccount: 'default', accounts: { shop: {} } } } }",
+            &["shop"],
+            "shop",
+            1,
+        );
     }
 }

@@ -168,7 +168,10 @@ fn take_over(
     let settled = expire_parts(db, account, now)?;
     let messages = expire_messages(db, account.as_str(), UnixMs::MAX, IgnoreReason::OtherNumber, now)?;
     // What was kept as context is nobody's loss.
-    db.execute("UPDATE inbound SET state = 'expired' WHERE account = ?1 AND state = 'held'", params![account.as_str()])?;
+    db.execute(
+        "UPDATE inbound SET state = 'expired' WHERE account = ?1 AND state = 'held'",
+        params![account.as_str()],
+    )?;
     let gave_up = GaveUp { parts: settled.len(), messages, at: now };
     #[cfg(feature = "demo")]
     crate::fault::passes("number-changed");
@@ -276,7 +279,8 @@ mod tests {
     #[tokio::test]
     async fn what_waits_for_one_number_is_given_up_when_another_one_comes_and_only_then() {
         let Home { journal, work, .. } = &home();
-        let claim = async |number: &str, lid: Option<&str>| journal.claim(work, &who(number, lid)).await.expect("on disk");
+        let claim =
+            async |number: &str, lid: Option<&str>| journal.claim(work, &who(number, lid)).await.expect("on disk");
         assert!(!claim("15550001111", None).await.changed, "the first one takes nothing from anybody");
         let asked = message("A");
         journal.commit(vec![asked.clone(), message("B")]).await.expect("on disk");
@@ -328,7 +332,8 @@ mod tests {
         clock.pass(1_000);
         let shop = InboundMessage { account: AccountId::new("shop"), ..message("B") };
         journal.commit(vec![shop, message("C")]).await.expect("on disk");
-        let settle = async |configured: &[AccountId], before| journal.settle_orphans(configured, before).await.expect("done");
+        let settle =
+            async |configured: &[AccountId], before| journal.settle_orphans(configured, before).await.expect("done");
         assert_eq!(settle(&[work.clone(), AccountId::new("shop")], UnixMs::MAX).await, 0);
         assert_eq!(settle(&[AccountId::new("shop")], 1_500).await, 1, "A is old, C is not");
         let row = &journal.get_by_message_id(&MessageId::new("A")).await.expect("read")[0]["inbound"];

@@ -115,6 +115,22 @@ impl SealedFolder<'_> {
         }
     }
 
+    /// Why the folder could not be opened with these keys, in a sentence for its owner; nothing is changed.
+    pub fn trouble(&self) -> Option<String> {
+        let Some(encryption) = self.encryption else {
+            let sealed = envelope::master_of(self.dir);
+            return is_sealed(self.dir).then(|| KeyTrouble::Missing { sealed }.sentence(self.account));
+        };
+        let trouble = match master::Masters::read(encryption) {
+            Err(trouble) => trouble,
+            Ok(masters) => match envelope::open(self.dir, &masters) {
+                envelope::Opened::Wrong(trouble) if is_sealed(self.dir) => trouble,
+                _ => return None,
+            },
+        };
+        Some(trouble.sentence(self.account))
+    }
+
     /// The data keys of the folder, made when there are none; `None` when nothing is or shall be sealed. With `linking` sealed files that
     /// nothing opens any more are set aside.
     pub(super) async fn unlock(&self, linking: bool) -> Result<Option<DataKeys>, OpenError> {
