@@ -198,7 +198,8 @@ fn an_edit_that_moves_a_main_session_is_told_without_numbers() {
     let work = accounts(&[("work", "+15557000001")]);
     assert!(moved(&work, &accounts(&[("work", "+15557000001"), ("zoo", "+15557000002")])).is_empty());
     let first = moved(&work, &accounts(&[("work", "+15557000001"), ("alpha", "+15557000002")]));
-    assert!(first.len() == 1 && first[0].contains("of account alpha,"), "{first:?}");
+    assert!(first.len() == 2 && first[0].contains("of account alpha,"), "{first:?}");
+    assert_eq!(first[1], "the own chat of account work no longer uses the main session of agent main");
     assert_eq!(moved(one, "").len(), 1);
     let second = |list: &str| {
         format!("accounts: {{ default: {{ allowFrom: ['+15557000001'] }}, zoo: {{ allowFrom: [{list}] }} }}")
