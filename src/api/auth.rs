@@ -1,36 +1,30 @@
-//! Who may connect: the shared token, the device proof, where a browser may come from, what a scope allows, and failures per address.
+//! Who may connect: the shared token, the device proof, where a browser may come from, and what a scope allows.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
-use tokio::time::Instant;
 
 use super::protocol::{ConnectParams, DeviceProof, ErrorShape};
 use crate::clock::UnixMs;
 
 /// How far a device's clock may be off, in milliseconds.
 const SIGNATURE_WINDOW_MS: i64 = 10 * 60 * 1000;
-/// Failures per address and [`FAILURE_WINDOW`] before it is locked out.
-const MAX_FAILURES: u32 = 10;
-const FAILURE_WINDOW: Duration = Duration::from_secs(60);
-const LOCKOUT: Duration = Duration::from_secs(300);
-/// Addresses remembered at most.
-const MAX_ADDRESSES: usize = 4096;
+
+/// SHA-256 of a token, which may be kept and compared where the token itself should not lie about.
+pub fn token_digest(token: &str) -> [u8; 32] {
+    Sha256::digest(token.as_bytes()).into()
+}
 
 /// Compares the shared token in constant time, whatever is offered.
 ///
 /// # Errors
 /// The error frame to send before closing with 1008.
 pub fn check_token(expected: &str, offered: Option<&str>) -> Result<(), ErrorShape> {
-    let digest = |text: &str| -> [u8; 32] { Sha256::digest(text.as_bytes()).into() };
-    let equal: bool = digest(offered.unwrap_or_default()).ct_eq(&digest(expected)).into();
+    let equal: bool = token_digest(offered.unwrap_or_default()).ct_eq(&token_digest(expected)).into();
     match offered {
         Some(token) if equal && !token.is_empty() => Ok(()),
         None | Some("") => Err(unauthorized(
@@ -116,6 +110,8 @@ pub struct Provenance {
     pub host: String,
     /// The `Origin` header; native clients send none.
     pub origin: Option<String>,
+    /// A browser says that another site's page makes the request, although it sends no `Origin`.
+    pub cross_site: bool,
     /// The peer's address.
     pub peer: Option<IpAddr>,
 }
@@ -146,6 +142,9 @@ impl OriginRules {
             || host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok()
             || (!self.hostname.is_empty() && host.eq_ignore_ascii_case(&self.hostname))
             || self.allowed.iter().any(|o| origin_host(o).is_some_and(|h| host_name(&h) == host));
+        if from.origin.is_none() && from.cross_site {
+            return refuse("a page of another site".to_owned());
+        }
         let Some(origin) = from.origin.as_deref() else {
             // Native clients may use any name of a machine that listens for others.
             return if host_known || !self.loopback_only { Ok(()) } else { refuse(format!("host {host}")) };
@@ -178,56 +177,6 @@ fn port_of(host: &str) -> Option<u16> {
 
 fn is_loopback(host: &str) -> bool {
     host == "localhost" || host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok_and(|ip: IpAddr| ip.is_loopback())
-}
-
-/// Counts failed handshakes per address; loopback is exempt.
-#[derive(Debug, Default)]
-pub struct Failures {
-    seen: Mutex<HashMap<IpAddr, Seen>>,
-}
-
-#[derive(Debug)]
-struct Seen {
-    since: Instant,
-    count: u32,
-    locked_until: Option<Instant>,
-}
-
-impl Failures {
-    /// Refuses an address that is locked out.
-    ///
-    /// # Errors
-    /// The error frame to send before closing with 1008.
-    pub fn check(&self, peer: Option<IpAddr>, now: Instant) -> Result<(), ErrorShape> {
-        let Some(peer) = peer.filter(|ip| !ip.is_loopback()) else { return Ok(()) };
-        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(until) = seen.get(&peer).and_then(|s| s.locked_until) else { return Ok(()) };
-        let left = until.saturating_duration_since(now);
-        if left.is_zero() {
-            return Ok(());
-        }
-        let mut error = ErrorShape::invalid("unauthorized: too many failed attempts (wait and retry)")
-            .with(json!({"code": "AUTH_RATE_LIMITED"}));
-        error.retry_after_ms = u64::try_from(left.as_millis()).ok();
-        Err(error)
-    }
-
-    /// Notes a failure.
-    pub fn note(&self, peer: Option<IpAddr>, now: Instant) {
-        let Some(peer) = peer.filter(|ip| !ip.is_loopback()) else { return };
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if seen.len() >= MAX_ADDRESSES {
-            seen.retain(|_, s| s.locked_until.is_some_and(|t| t > now) || now - s.since < FAILURE_WINDOW);
-        }
-        let entry = seen.entry(peer).or_insert(Seen { since: now, count: 0, locked_until: None });
-        if now - entry.since >= FAILURE_WINDOW {
-            *entry = Seen { since: now, count: 0, locked_until: None };
-        }
-        entry.count += 1;
-        if entry.count >= MAX_FAILURES {
-            entry.locked_until = Some(now + LOCKOUT);
-        }
-    }
 }
 
 /// What an operator connection may do.
@@ -330,7 +279,7 @@ mod tests {
         let from = |host: &str, origin: Option<&str>| Provenance {
             host: host.into(),
             origin: origin.map(str::to_owned),
-            peer: None,
+            ..Provenance::default()
         };
         for (local, host, origin, ok) in [
             (true, "127.0.0.1:18789", None, true),
@@ -360,23 +309,5 @@ mod tests {
         assert!(Scope::Pairing.granted_by(&s(&["operator.admin"])));
         assert!(!Scope::Write.granted_by(&s(&["operator.read"])));
         assert!(!Scope::Read.granted_by(&s(&["operator.pairing"])));
-    }
-
-    #[test]
-    fn an_address_that_keeps_failing_is_locked_out_for_a_while() {
-        let failures = Failures::default();
-        let far: Option<IpAddr> = Some("192.0.2.7".parse().unwrap());
-        let now = Instant::now();
-        for _ in 0..MAX_FAILURES {
-            assert!(failures.check(far, now).is_ok());
-            failures.note(far, now);
-        }
-        assert_eq!(failures.check(far, now).unwrap_err().details.unwrap()["code"], "AUTH_RATE_LIMITED");
-        assert!(failures.check(far, now + LOCKOUT + Duration::from_secs(1)).is_ok());
-        let near = Some(IpAddr::from([127, 0, 0, 1]));
-        for _ in 0..2 * MAX_FAILURES {
-            failures.note(near, now);
-        }
-        assert!(failures.check(near, now).is_ok());
     }
 }

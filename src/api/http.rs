@@ -1,6 +1,6 @@
 //! Plain HTTP on the API's port: is it alive, ready, started? No token: the answers say nothing about accounts.
 
-use actix_web::http::StatusCode;
+use actix_web::http::{ConnectionType, StatusCode, header};
 use actix_web::{HttpResponse, web};
 use serde_json::{Value, json};
 
@@ -23,7 +23,7 @@ async fn live() -> HttpResponse {
     answer(StatusCode::OK, &json!({"ok": true, "status": "live"}))
 }
 
-/// Ready = at work and the gateway answers. Accounts that are not linked do not make it unready: it waits for the link.
+/// Ready = at work and the gateway lives; it is not asked, for whoever asks often would keep it from its work. Accounts that are not linked do not make it unready: it waits for the link.
 async fn ready(api: web::Data<Api>) -> HttpResponse {
     let phase = api.phase.borrow().clone();
     let mut failing = Vec::new();
@@ -32,7 +32,7 @@ async fn ready(api: web::Data<Api>) -> HttpResponse {
         Phase::Starting => failing.push("starting"),
         Phase::Draining(_) => failing.push("draining"),
     }
-    if api.status().await.is_none() {
+    if !api.port.status.connected() {
         failing.push("gateway");
     }
     let ready = failing.is_empty();
@@ -55,6 +55,24 @@ pub(super) async fn root() -> HttpResponse {
         StatusCode::NOT_FOUND,
         &json!({"ok": false, "error": "not found; the API is a WebSocket on this port, health pages are /healthz /readyz /startupz"}),
     )
+}
+
+/// 403, and the end of the connection.
+pub(super) fn forbidden(why: &str) -> HttpResponse {
+    closing(StatusCode::FORBIDDEN, why)
+}
+
+/// 429 with the time to wait, in seconds, and the end of the connection.
+pub(super) fn too_many(why: &str, retry_after: u64) -> HttpResponse {
+    let mut response = closing(StatusCode::TOO_MANY_REQUESTS, why);
+    response.headers_mut().insert(header::RETRY_AFTER, retry_after.into());
+    response
+}
+
+fn closing(status: StatusCode, why: &str) -> HttpResponse {
+    let mut response = answer(status, &json!({"ok": false, "error": why}));
+    response.head_mut().set_connection_type(ConnectionType::Close);
+    response
 }
 
 fn answer(status: StatusCode, body: &Value) -> HttpResponse {

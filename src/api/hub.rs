@@ -16,6 +16,8 @@ use crate::actors::messages::{GatewayEvent, Subscribe};
 
 /// How often the state of everything is pushed even when nothing happened.
 const HEALTH_EVERY: Duration = Duration::from_secs(60);
+/// How often it is looked whether token or origins were changed: the token may stand in a file that nobody reports.
+const ACCESS_EVERY: Duration = Duration::from_secs(1);
 /// Changes within this time are pushed as one `health` event.
 const HEALTH_SETTLE: Duration = Duration::from_millis(200);
 /// Events that a connection may lag behind.
@@ -138,6 +140,8 @@ pub(super) async fn run(api: Arc<Api>) {
     let mut regular = tokio::time::interval(HEALTH_EVERY);
     regular.set_missed_tick_behavior(MissedTickBehavior::Delay);
     regular.reset();
+    let mut access = tokio::time::interval(ACCESS_EVERY);
+    access.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut due: Option<Instant> = None;
     loop {
         let settled = async {
@@ -167,6 +171,7 @@ pub(super) async fn run(api: Arc<Api>) {
                 push_health(&api).await;
             }
             _ = regular.tick() => push_health(&api).await,
+            _ = access.tick() => api.look_at_access(),
         }
     }
 }

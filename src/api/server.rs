@@ -1,22 +1,27 @@
 //! Binds the port, serves until told to stop, tells every client before it goes.
 
+use std::any::Any;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
+use std::os::fd::AsFd;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use actix_web::dev::ServerHandle;
+use actix_web::dev::{Extensions, ServerHandle};
 use actix_web::{App, HttpServer, web};
 use serde_json::Value;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
-use super::auth::{Failures, OriginRules};
+use super::auth::{OriginRules, token_digest};
 use super::dedupe::Dedupe;
 use super::hub::Hub;
+use super::lockout::Lockout;
 use super::protocol::TICK_INTERVAL_MS;
+use super::seats::Seats;
 use super::settings::SettingsSource;
-use super::{http, login, ws};
+use super::{door, http, login, ws};
 use crate::actors::messages::{GatewayPort, GatewayStatus, GetStatus};
 use crate::clock::{Clock, UnixMs};
 
@@ -98,6 +103,17 @@ pub enum Phase {
     Draining(String),
 }
 
+/// How old the state in `hello-ok` may be, and how long a busy gateway is waited for.
+const RECENT: Duration = Duration::from_secs(1);
+
+/// What was seen last.
+#[derive(Default)]
+pub(super) struct Recent {
+    asked_at: Option<Instant>,
+    status: Option<Arc<GatewayStatus>>,
+    access: Option<([u8; 32], Vec<String>)>,
+}
+
 /// What all connections share.
 pub(super) struct Api {
     pub port: GatewayPort,
@@ -111,7 +127,10 @@ pub(super) struct Api {
     pub hub: Hub,
     pub sends: Dedupe,
     pub shown: login::ShownCodes,
-    pub failures: Failures,
+    pub lockout: Lockout,
+    /// Counts the changes of who is let in; every connection looks at itself then.
+    pub access: watch::Sender<u64>,
+    pub recent: Mutex<Recent>,
     pub hostname: String,
     pub loopback_only: bool,
     pub started_at: UnixMs,
@@ -121,6 +140,42 @@ impl Api {
     /// The state of the gateway, or `None` when it no longer answers.
     pub async fn status(&self) -> Option<GatewayStatus> {
         self.port.status.send(GetStatus).await.ok()
+    }
+
+    /// The state of a moment ago, for `hello-ok`: many handshakes are one question, and a gateway that is busy keeps nobody waiting for
+    /// longer than a second. `None` when there is none yet.
+    pub async fn recent_status(&self) -> Option<Arc<GatewayStatus>> {
+        {
+            let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+            if recent.asked_at.is_some_and(|at| at.elapsed() < RECENT) && recent.status.is_some() {
+                return recent.status.clone();
+            }
+        }
+        let asked = tokio::time::timeout(RECENT, self.status()).await.ok().flatten().map(Arc::new);
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        recent.asked_at = Some(Instant::now());
+        if asked.is_some() {
+            recent.status = asked;
+        }
+        recent.status.clone()
+    }
+
+    /// Has every connection look whether it would still be let in, when token or origins are others than at the last look.
+    pub fn look_at_access(&self) {
+        let settings = (self.settings)();
+        // A token file that cannot be read for a moment is no new token.
+        if settings.token.is_empty() {
+            return;
+        }
+        let now = Some((token_digest(&settings.token), settings.allowed_origins));
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        if recent.access != now {
+            let known = std::mem::replace(&mut recent.access, now).is_some();
+            drop(recent);
+            if known {
+                self.access.send_modify(|n| *n += 1);
+            }
+        }
     }
 
     pub fn origins(&self) -> OriginRules {
@@ -184,19 +239,25 @@ pub fn serve(options: ApiOptions, listeners: Listeners, port: GatewayPort) -> Re
         hub: Hub::default(),
         sends: Dedupe::default(),
         shown: login::ShownCodes::default(),
-        failures: Failures::default(),
+        lockout: Lockout::default(),
+        access: watch::channel(0).0,
+        recent: Mutex::default(),
         hostname: hostname(),
         loopback_only,
     });
+    api.look_at_access();
     let data = web::Data::from(Arc::clone(&api));
+    let seats = Seats::default();
     let mut server = HttpServer::new(move || {
         App::new()
             .app_data(data.clone())
             .app_data(web::PayloadConfig::new(super::protocol::MAX_FRAME))
+            .wrap(actix_web::middleware::from_fn(door::check))
             .route("/{any:.*}", web::route().guard(ws::is_upgrade()).to(ws::upgrade))
             .configure(http::routes)
             .default_service(web::to(http::root))
     })
+    .on_connect(move |io, data| take_seat(&seats, io, data))
     .workers(2)
     .disable_signals()
     .shutdown_timeout(2);
@@ -212,6 +273,21 @@ pub fn serve(options: ApiOptions, listeners: Listeners, port: GatewayPort) -> Re
     });
     let hub = actix_web::rt::spawn(super::hub::run(Arc::clone(&api)));
     Ok(ApiHandle { address, api, server: handle, hub })
+}
+
+/// Seats a connection as soon as it is accepted; the seat lives as long as the connection.
+fn take_seat(seats: &Seats, io: &dyn Any, data: &mut Extensions) {
+    let Some(stream) = io.downcast_ref::<actix_web::rt::net::TcpStream>() else { return };
+    let Ok(peer) = stream.peer_addr() else { return };
+    // A second handle, because the connection is hung up from elsewhere than the worker that serves it.
+    let line = stream.as_fd().try_clone_to_owned().map(std::net::TcpStream::from);
+    let hang_up = move || {
+        if let Ok(line) = &line {
+            // An error means that it is gone already.
+            drop(line.shutdown(std::net::Shutdown::Both));
+        }
+    };
+    data.insert(Arc::new(seats.take(peer.ip(), Box::new(hang_up))));
 }
 
 /// Sockets that are open, before anybody is served.

@@ -178,18 +178,111 @@ async fn refusals_have_their_words_details_and_close_codes() {
     assert_eq!(client.closed().await.0, 1008);
 }
 
+/// The status with which an upgrade is refused, or `101`.
+async fn upgrade(api: &ApiHandle, headers: &[(&'static str, &str)]) -> (u16, Value) {
+    let mut request = format!("ws://{}/", api.address()).into_client_request().unwrap();
+    for (name, value) in headers {
+        request.headers_mut().insert(*name, value.parse().unwrap());
+    }
+    match tokio_tungstenite::connect_async(request).await {
+        Ok(_) => (101, Value::Null),
+        Err(tokio_tungstenite::tungstenite::Error::Http(refused)) => {
+            let body = refused.body().as_deref().map(|b| serde_json::from_slice(b).unwrap_or_default());
+            (refused.status().as_u16(), body.unwrap_or_default())
+        }
+        Err(error) => panic!("{error}"),
+    }
+}
+
 #[actix_web::test]
-async fn a_page_from_elsewhere_is_refused_whatever_it_calls_itself() {
+async fn a_page_from_elsewhere_is_refused_before_the_upgrade() {
     let api = served(&Script::default(), options());
-    for headers in [[("origin", "https://evil.example")], [("host", "evil.example")]] {
-        let mut client = Client::open(&api, &headers).await;
-        let answer = client.connect(json!({})).await;
-        assert_eq!(answer["error"]["details"]["code"], "CONTROL_UI_ORIGIN_NOT_ALLOWED", "{headers:?}");
-        assert_eq!(client.closed().await.0, 1008);
+    for headers in [
+        [("origin", "https://evil.example")],
+        [("origin", "null")],
+        [("origin", "http://localhost:3000")],
+        [("host", "evil.example")],
+        [("sec-fetch-site", "cross-site")],
+    ] {
+        let (status, body) = upgrade(&api, &headers).await;
+        assert_eq!(status, 403, "{headers:?}");
+        assert!(body["error"].as_str().unwrap().contains("gateway.controlUi.allowedOrigins"), "{body}");
     }
     let own = format!("http://{}", api.address());
     let mut client = Client::open(&api, &[("origin", &own)]).await;
     assert_eq!(client.connect(json!({})).await["ok"], true);
+}
+
+#[actix_web::test]
+async fn who_guesses_is_slowed_down_and_the_right_token_still_passes() {
+    let api = served(&Script::default(), options());
+    let mut told = Vec::new();
+    for n in 0..12 {
+        let mut client = Client::open(&api, &[]).await;
+        let answer = client.connect(json!({"auth": {"token": format!("guess-{n}")}})).await;
+        told.push(answer["error"]["details"]["code"].as_str().unwrap().to_owned());
+    }
+    assert_eq!((told[0].as_str(), told[11].as_str()), ("AUTH_TOKEN_MISMATCH", "AUTH_RATE_LIMITED"));
+    hello(&api).await;
+    // What does not fit into the queue of attempts is refused before the upgrade.
+    let mut waiting = Vec::new();
+    let refused = loop {
+        match upgrade(&api, &[]).await {
+            (101, _) => {
+                let mut client = Client::open(&api, &[]).await;
+                let params = json!({"minProtocol": 3, "maxProtocol": 4, "auth": {"token": "guess"},
+                    "client": {"id": "cli", "version": "dev", "platform": "linux", "mode": "cli"}});
+                client.send(&json!({"type": "req", "id": "c", "method": "connect", "params": params})).await;
+                waiting.push(client);
+                assert!(waiting.len() < 40, "the queue has no end");
+            }
+            refused => break refused,
+        }
+    };
+    assert_eq!(refused.0, 429);
+}
+
+#[actix_web::test]
+async fn a_new_token_or_origin_list_ends_what_no_longer_qualifies() {
+    use std::sync::{Arc, Mutex};
+    let now = Arc::new(Mutex::new(super::testing::settings()));
+    now.lock().unwrap().allowed_origins = vec!["https://ui.example".into()];
+    let source = Arc::clone(&now);
+    let api = served(&Script::default(), super::ApiOptions::new(Arc::new(move || source.lock().unwrap().clone())));
+    let mut page = Client::open(&api, &[("origin", "https://ui.example")]).await;
+    assert_eq!(page.connect(json!({})).await["ok"], true);
+    let mut native = hello(&api).await;
+    now.lock().unwrap().allowed_origins.clear();
+    let (code, reason) = page.closed().await;
+    assert!(code == 1008 && reason.contains("origin not allowed any more"), "{reason}");
+    assert_eq!(native.call("health", json!({})).await["ok"], true);
+    now.lock().unwrap().token = "another-token-0123456789".into();
+    let (code, reason) = native.closed().await;
+    assert!(code == 1008 && reason.contains("token was changed"), "{reason}");
+}
+
+#[actix_web::test]
+async fn a_client_that_pings_and_never_reads_is_closed_and_sees_no_less_of_the_shutdown() {
+    let mut fast = options();
+    fast.tick = Duration::from_millis(300);
+    let api = served(&Script::default(), fast);
+    let mut deaf = hello(&api).await;
+    let mut idle = hello(&api).await;
+    // Its own buffers take a few megabytes; what is more stays with the gateway.
+    for n in 0..2000 {
+        api.publish("verso.account", json!({"n": n, "pad": "x".repeat(16 * 1024)}));
+        if n % 10 == 0 && deaf.socket.send(Message::Ping(vec![7; 100].into())).await.is_err() {
+            break;
+        }
+        if n % 100 == 0 {
+            idle.event("verso.account").await;
+        }
+    }
+    let mut frames = 0;
+    while let Got::Frame(_) = deaf.got().await {
+        frames += 1;
+    }
+    assert!(frames < 2000, "it was cut off: {frames}");
 }
 
 #[actix_web::test]

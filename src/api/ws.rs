@@ -1,37 +1,39 @@
 //! One WebSocket connection: challenge, `connect`, then requests side by side, pushed events, ticks, and a bounded way out.
 
+mod handshake;
+mod out;
+
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use actix_web::guard::{Guard, GuardContext};
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, web};
-use actix_ws::{AggregatedMessage, CloseReason, Item, Message, MessageStream, ProtocolError, Session};
-use bytes::{Bytes, BytesMut};
+use actix_ws::{AggregatedMessage, MessageStream, ProtocolError};
 use serde_json::json;
-use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::auth::{Provenance, check_device, check_token};
+use super::auth::{Provenance, token_digest};
 use super::hub::Push;
+use super::lockout::RETRY_AFTER;
 use super::methods::{self, Caller};
-use super::overview;
-use super::protocol::{
-    self, ConnectParams, ErrorShape, FrameError, GrantedAuth, HelloOk, MAX_BUFFERED, MAX_FRAME, MAX_HANDSHAKE_FRAME,
-    Policy, Presence, Request, ServerInfo, close,
-};
+use super::protocol::{self, ErrorShape, FrameError, MAX_FRAME, MAX_HANDSHAKE_FRAME, Request, close};
+use super::seats::Seat;
 use super::server::{Api, Phase};
+use super::{door, http};
+use handshake::handshake;
+use out::Out;
 
-/// Frames that wait for a slow client.
-const QUEUE: usize = 256;
 /// Requests of one connection that run at the same time; more wait unread.
 const MAX_RUNNING: usize = 64;
-/// Ticks without any sign of life after which a client is gone.
+/// Ticks without any sign of life, or without a frame taken, after which a client is gone.
 const SILENT_TICKS: u32 = 3;
 /// How long running requests may take when the gateway stops.
 const DRAIN: Duration = Duration::from_secs(1);
+
+/// How long a client may take for the close frame and its own.
+const FAREWELL: Duration = Duration::from_secs(2);
 
 /// Lets WebSocket upgrades through, whatever their path.
 pub(super) fn is_upgrade() -> impl Guard {
@@ -40,302 +42,109 @@ pub(super) fn is_upgrade() -> impl Guard {
     })
 }
 
-/// Accepts the upgrade; everything else is decided by `connect`.
+/// Accepts the upgrade of a request whose Host and Origin were accepted ([`door`]), unless its peer guesses tokens faster than they are
+/// looked at.
 pub(super) async fn upgrade(
     request: HttpRequest,
     body: web::Payload,
     api: web::Data<Api>,
 ) -> actix_web::Result<HttpResponse> {
-    let text = |name: header::HeaderName| {
-        request.headers().get(name).map(|v| String::from_utf8_lossy(v.as_bytes()).into_owned())
-    };
-    let from = Provenance {
-        host: text(header::HOST).unwrap_or_default(),
-        origin: text(header::ORIGIN),
-        peer: request.peer_addr().map(|a| a.ip()),
+    let from = door::provenance(request.head(), request.peer_addr());
+    if api.lockout.is_full(from.peer, Instant::now()) {
+        return Ok(http::too_many("too many wrong tokens from this address; try again in a moment", RETRY_AFTER));
+    }
+    let Some(seat) = request.conn_data::<Arc<Seat>>().cloned() else {
+        return Ok(http::too_many("the connection was given up; try again", RETRY_AFTER));
     };
     let (response, session, stream) = actix_ws::handle(&request, body)?;
+    seat.upgraded();
     let api = api.into_inner();
     actix_web::rt::spawn(async move {
         api.hub.opened();
-        let guard = OpenGuard(Arc::clone(&api));
-        serve(Arc::clone(&api), session, stream.max_frame_size(MAX_HANDSHAKE_FRAME), from).await;
+        let guard = OpenGuard(Arc::clone(&api), seat);
+        let (out, writer) = Out::new(api.tick * SILENT_TICKS);
+        let id = uuid::Uuid::new_v4().to_string();
+        let connection = Connection { api: Arc::clone(&api), out, from, seat: Arc::clone(&guard.1), id };
+        let writer = actix_web::rt::spawn(writer.run(session));
+        serve(connection, stream.max_frame_size(MAX_HANDSHAKE_FRAME)).await;
+        drop(writer.await);
         drop(guard);
     });
     Ok(response)
 }
 
-struct OpenGuard(Arc<Api>);
+/// Ends the connection below the WebSocket, too, when the other side had time to take the close frame: one that reads nothing would stay.
+struct OpenGuard(Arc<Api>, Arc<Seat>);
 
 impl Drop for OpenGuard {
     fn drop(&mut self) {
         self.0.hub.gone();
-    }
-}
-
-/// The way out of a connection: a bounded queue, and a close that overtakes it.
-#[derive(Clone)]
-struct Out {
-    queue: mpsc::Sender<Frame>,
-    bytes: Arc<AtomicUsize>,
-    closing: watch::Sender<Option<(u16, String)>>,
-}
-
-enum Frame {
-    Text(String),
-    Ping,
-    Pong(Bytes),
-    Close(u16, String),
-}
-
-impl Out {
-    /// Waits for room: answers slow the asking client down, nobody else.
-    async fn answer(&self, text: String) {
-        self.bytes.fetch_add(text.len(), Ordering::Relaxed);
-        // An error means that the connection is gone.
-        drop(self.queue.send(Frame::Text(text)).await);
-    }
-
-    /// Never waits: a client that does not read is closed, unless the event may be dropped.
-    fn push(&self, text: String, droppable: bool) {
-        let length = text.len();
-        let room = self.bytes.load(Ordering::Relaxed) + length <= MAX_BUFFERED;
-        let sent = room && {
-            self.bytes.fetch_add(length, Ordering::Relaxed);
-            let sent = self.queue.try_send(Frame::Text(text));
-            if sent.is_err() {
-                self.bytes.fetch_sub(length, Ordering::Relaxed);
+        let seat = Arc::downgrade(&self.1);
+        actix_web::rt::spawn(async move {
+            tokio::time::sleep(FAREWELL).await;
+            // Mostly the connection is gone by now, and its seat with it.
+            if let Some(seat) = seat.upgrade() {
+                seat.hang_up();
             }
-            sent.is_ok()
-        };
-        if !sent && !droppable {
-            self.close_now(close::POLICY, "slow consumer");
+        });
+    }
+}
+
+/// One connection and what belongs to it.
+struct Connection {
+    api: Arc<Api>,
+    out: Out,
+    from: Provenance,
+    seat: Arc<Seat>,
+    id: String,
+}
+
+/// What a client was let in for.
+struct Admission {
+    /// [`token_digest`] of the token that it has shown.
+    token: [u8; 32],
+}
+
+impl Connection {
+    /// Checks an admitted client against the settings of now.
+    fn still_qualifies(&self, admission: &Admission) -> Result<(), &'static str> {
+        if token_digest(&(self.api.settings)().token) != admission.token {
+            return Err("the gateway token was changed; connect again with the new one");
         }
-    }
-
-    /// Closes after what is queued.
-    async fn close(&self, code: u16, reason: &str) {
-        drop(self.queue.send(Frame::Close(code, reason.to_owned())).await);
-    }
-
-    /// Closes at once.
-    fn close_now(&self, code: u16, reason: &str) {
-        self.closing.send_if_modified(|c| c.is_none() && c.insert((code, reason.to_owned())).0 == code);
+        let origins = self.api.origins();
+        origins.check(&self.from).map_err(|_| "origin not allowed any more (gateway.controlUi.allowedOrigins)")
     }
 }
 
-async fn write(
-    mut session: Session,
-    mut queue: mpsc::Receiver<Frame>,
-    bytes: Arc<AtomicUsize>,
-    mut closing: watch::Receiver<Option<(u16, String)>>,
-) {
-    let mut last = None;
-    while let Some(frame) = queue.recv().await {
-        let sent = async {
-            match frame {
-                Frame::Text(text) => {
-                    bytes.fetch_sub(text.len(), Ordering::Relaxed);
-                    session.text(text).await.is_ok()
-                }
-                Frame::Ping => session.ping(b"").await.is_ok(),
-                Frame::Pong(body) => session.pong(&body).await.is_ok(),
-                Frame::Close(code, reason) => {
-                    last = Some((code, reason));
-                    false
-                }
-            }
-        };
-        let overtaken = async {
-            // The sender goes away with the connection's other half; what is queued is still to be written.
-            if closing.changed().await.is_err() {
-                std::future::pending::<()>().await;
-            }
-        };
-        let go_on = tokio::select! {
-            go_on = sent => go_on,
-            () = overtaken => {
-                last = closing.borrow().clone();
-                false
-            }
-        };
-        if !go_on {
-            break;
-        }
-    }
-    let reason = last.map(|(code, reason)| CloseReason { code: code.into(), description: Some(cut(&reason)) });
-    // A client that reads nothing does not take the close frame either; dropping the session ends the connection.
-    drop(tokio::time::timeout(Duration::from_secs(1), session.close(reason)).await);
-}
-
-/// A close reason has room for 123 bytes.
-fn cut(reason: &str) -> String {
-    let mut end = reason.len().min(123);
-    while !reason.is_char_boundary(end) {
-        end -= 1;
-    }
-    reason[..end].to_owned()
-}
-
-async fn serve(api: Arc<Api>, session: Session, mut stream: MessageStream, from: Provenance) {
-    let (queue, frames) = mpsc::channel(QUEUE);
-    let out = Out { queue, bytes: Arc::default(), closing: watch::channel(None).0 };
-    let writer = actix_web::rt::spawn(write(session, frames, Arc::clone(&out.bytes), out.closing.subscribe()));
-    let id = uuid::Uuid::new_v4().to_string();
-    let opened = tokio::time::timeout(api.handshake_timeout, handshake(&api, &mut stream, &out, &from, &id)).await;
+async fn serve(connection: Connection, mut stream: MessageStream) {
+    let Connection { api, out, id, .. } = &connection;
+    let opened = tokio::time::timeout(api.handshake_timeout, handshake(&connection, &mut stream)).await;
     match opened {
-        Ok(Ok(caller)) => {
+        Ok(Ok((caller, admission))) => {
             tracing::debug!(target: "api", connection = %id, protocol = caller.protocol, "client connected");
-            run(&api, stream, &out, caller, &id).await;
-            api.hub.leave(&id);
+            run(&connection, stream, caller, &admission).await;
+            api.hub.leave(id);
         }
         Ok(Err(Some(refused))) => {
             if let Some((request, error)) = refused.answer {
                 tracing::debug!(target: "api", connection = %id, reason = %error.message, "client refused");
                 out.answer(protocol::response(&request, &Err(error))).await;
             }
-            out.close(refused.code, &refused.reason).await;
+            out.close(refused.code, &refused.reason);
         }
         Ok(Err(None)) => {}
-        Err(_) => out.close(close::POLICY, "handshake timeout").await,
-    }
-    drop(out);
-    drop(writer.await);
-}
-
-/// Why a handshake ended: the error to answer, then the close.
-struct Refused {
-    answer: Option<(String, ErrorShape)>,
-    code: u16,
-    reason: String,
-}
-
-impl Refused {
-    fn silent(code: u16, reason: &str) -> Option<Self> {
-        Some(Self { answer: None, code, reason: reason.into() })
-    }
-
-    fn with(request: &str, error: ErrorShape) -> Option<Self> {
-        Some(Self { reason: error.message.clone(), answer: Some((request.into(), error)), code: close::POLICY })
-    }
-}
-
-/// Challenges, reads `connect`, checks it and sends `hello-ok`. `Err(None)` = the client left.
-async fn handshake(
-    api: &Arc<Api>,
-    stream: &mut MessageStream,
-    out: &Out,
-    from: &Provenance,
-    id: &str,
-) -> Result<Caller, Option<Refused>> {
-    let nonce = uuid::Uuid::new_v4().to_string();
-    out.answer(protocol::event("connect.challenge", &json!({"nonce": nonce, "ts": api.clock.now()}), None, None)).await;
-    let first = first_message(stream, out).await?;
-    let request = match Request::parse(&first) {
-        Ok(request) => request,
-        Err(FrameError::Invalid { id: Some(id), reason }) => {
-            return Err(Refused::with(&id, ErrorShape::invalid(format!("invalid handshake: {reason}"))));
-        }
-        Err(_) => return Err(Refused::silent(close::POLICY, "invalid handshake: not a request frame")),
-    };
-    let refuse = |error: ErrorShape| Refused::with(&request.id, error);
-    if request.method != "connect" {
-        return Err(refuse(ErrorShape::invalid("invalid handshake: first request must be connect")));
-    }
-    let params = ConnectParams::parse(request.params.clone())
-        .map_err(|why| refuse(ErrorShape::invalid(format!("invalid connect params: {why}"))))?;
-    let Some(version) = params.negotiate() else {
-        let error = ErrorShape::invalid("protocol mismatch").with(json!({
-            "code": "PROTOCOL_MISMATCH", "expectedProtocol": protocol::MAX_PROTOCOL,
-            "clientMinProtocol": params.min_protocol, "clientMaxProtocol": params.max_protocol,
-            "minimumProbeProtocol": protocol::MIN_PROTOCOL,
-        }));
-        let refused = refuse(error).map(|r| Refused { code: close::PROTOCOL, ..r });
-        return Err(refused);
-    };
-    if params.role.as_deref().is_some_and(|r| r != "operator") {
-        return Err(refuse(ErrorShape::invalid("invalid role (this gateway serves operators only)")));
-    }
-    let settings = (api.settings)();
-    let now = Instant::now();
-    let checked = api.origins().check(from).and_then(|()| api.failures.check(from.peer, now)).and_then(|()| {
-        let proof = params.device.as_ref().map_or(Ok(()), |d| check_device(&params, d, &nonce, api.clock.now()));
-        let token = proof.and_then(|()| check_token(&settings.token, params.auth.token.as_deref()));
-        if token.is_err() {
-            api.failures.note(from.peer, now);
-        }
-        token
-    });
-    checked.map_err(refuse)?;
-    let Some(status) = api.status().await else {
-        return Err(refuse(ErrorShape::unavailable("the gateway is stopping")));
-    };
-    let scopes = if params.scopes.is_empty() { vec!["operator.admin".to_owned()] } else { params.scopes.clone() };
-    // One command of a CLI is one short connection: not worth a presence entry.
-    if !matches!(params.client.mode.as_str(), "cli" | "probe") {
-        api.hub.enter(id, client_presence(api, &params));
-    }
-    let hello = HelloOk {
-        protocol: version,
-        server: ServerInfo { version: env!("CARGO_PKG_VERSION").into(), conn_id: id.into() },
-        features: methods::features(),
-        snapshot: overview::snapshot(api, &settings, &status),
-        auth: GrantedAuth { role: "operator", scopes: scopes.clone() },
-        policy: Policy::standard(u64::try_from(api.tick.as_millis()).unwrap_or(u64::MAX)),
-    };
-    out.answer(protocol::response(&request.id, &Ok(json!(hello)))).await;
-    Ok(Caller { protocol: version, scopes })
-}
-
-fn client_presence(api: &Api, params: &ConnectParams) -> Presence {
-    let name = params.client.display_name.clone().unwrap_or_else(|| params.client.id.clone());
-    Presence {
-        text: format!("{name} ({})", params.client.platform),
-        host: name,
-        mode: params.client.mode.clone(),
-        reason: "connect".into(),
-        version: params.client.version.clone(),
-        ts: api.clock.now(),
-    }
-}
-
-/// The first message, whole, of at most [`MAX_HANDSHAKE_FRAME`] bytes.
-async fn first_message(stream: &mut MessageStream, out: &Out) -> Result<Bytes, Option<Refused>> {
-    let mut parts = BytesMut::new();
-    loop {
-        match stream.recv().await {
-            Some(Ok(Message::Text(text))) => return Ok(text.into_bytes()),
-            Some(Ok(Message::Binary(bytes))) => return Ok(bytes),
-            Some(Ok(Message::Continuation(item))) => {
-                let (part, done) = match item {
-                    Item::FirstText(part) | Item::FirstBinary(part) | Item::Continue(part) => (part, false),
-                    Item::Last(part) => (part, true),
-                };
-                if parts.len() + part.len() > MAX_HANDSHAKE_FRAME {
-                    return Err(Refused::silent(close::TOO_BIG, "message too large before hello"));
-                }
-                parts.extend_from_slice(&part);
-                if done {
-                    return Ok(parts.freeze());
-                }
-            }
-            Some(Ok(Message::Ping(body))) => drop(out.queue.send(Frame::Pong(body)).await),
-            Some(Ok(Message::Pong(_) | Message::Nop)) => {}
-            Some(Ok(Message::Close(_))) | None => return Err(None),
-            Some(Err(ProtocolError::Overflow)) => {
-                return Err(Refused::silent(close::TOO_BIG, "message too large before hello"));
-            }
-            Some(Err(_)) => return Err(None),
-        }
+        Err(_) => out.close(close::POLICY, "handshake timeout"),
     }
 }
 
 /// Serves the connection until it ends.
-async fn run(api: &Arc<Api>, stream: MessageStream, out: &Out, caller: Caller, id: &str) {
+async fn run(connection: &Connection, stream: MessageStream, caller: Caller, admission: &Admission) {
+    let Connection { api, out, id, .. } = connection;
     let mut stream = stream.max_frame_size(MAX_FRAME).aggregate_continuations().max_continuation_size(MAX_FRAME);
     let mut events = api.hub.listen();
     let mut phase = api.phase.subscribe();
-    let mut closing = out.closing.subscribe();
+    let mut closing = out.closing();
+    let mut access = api.access.subscribe();
     let mut tick = tokio::time::interval(api.tick);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     tick.reset();
@@ -361,19 +170,26 @@ async fn run(api: &Arc<Api>, stream: MessageStream, out: &Out, caller: Caller, i
                 out.push(protocol::event("shutdown", &json!({"reason": reason}), next_seq(), None), false);
                 let rest = async { while running.join_next().await.is_some() {} };
                 drop(tokio::time::timeout(DRAIN, rest).await);
-                out.close(close::RESTART, "service restart").await;
+                out.close(close::RESTART, "service restart");
                 return;
             }
             _ = closing.changed() => return,
+            Ok(()) = access.changed() => {
+                if let Err(reason) = connection.still_qualifies(admission) {
+                    tracing::info!(target: "api", connection = %id, reason, "connection closed");
+                    out.close_now(close::POLICY, reason);
+                    return;
+                }
+            }
             message = stream.recv(), if running.len() < MAX_RUNNING => {
                 alive = Instant::now();
                 match message {
                     Some(Ok(AggregatedMessage::Text(text))) => take(api, out, &caller, &mut running, text.as_bytes()),
                     Some(Ok(AggregatedMessage::Binary(bytes))) => take(api, out, &caller, &mut running, &bytes),
-                    Some(Ok(AggregatedMessage::Ping(body))) => drop(out.queue.send(Frame::Pong(body)).await),
+                    Some(Ok(AggregatedMessage::Ping(body))) => out.pong(body),
                     Some(Ok(AggregatedMessage::Pong(_))) => {}
                     Some(Err(ProtocolError::Overflow)) => {
-                        out.close(close::TOO_BIG, "message too large").await;
+                        out.close(close::TOO_BIG, "message too large");
                         return;
                     }
                     Some(Ok(AggregatedMessage::Close(_))) | Some(Err(_)) | None => return,
@@ -393,8 +209,7 @@ async fn run(api: &Arc<Api>, stream: MessageStream, out: &Out, caller: Caller, i
                     return;
                 }
                 out.push(protocol::event("tick", &json!({"ts": api.clock.now()}), None, None), true);
-                // No room: the client has traffic enough.
-                drop(out.queue.try_send(Frame::Ping));
+                out.ping();
             }
         }
     }

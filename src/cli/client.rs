@@ -64,6 +64,9 @@ impl From<ClientError> for Failure {
             (_, Some("AUTH_TOKEN_MISSING" | "AUTH_TOKEN_MISMATCH")) => {
                 Some("run the command as the user of the gateway and with its VERSO_STATE_DIR, or pass --token")
             }
+            (_, Some("AUTH_RATE_LIMITED")) => Some(
+                "some program at this address keeps trying wrong tokens; stop it, check this command's token, and try again",
+            ),
             _ => None,
         };
         let message = match &error {
@@ -71,6 +74,23 @@ impl From<ClientError> for Failure {
             ClientError::Late { .. } | ClientError::Refused(_) => error.to_string(),
         };
         Self { hint: hint.map(str::to_owned), ..Self::new(message) }
+    }
+}
+
+/// Pause before another attempt at a crowded gateway.
+const RETRY: Duration = Duration::from_millis(300);
+
+/// An attempt to connect that brought nothing.
+enum Attempt {
+    /// The gateway has too much to do at its door; it may work in a moment.
+    Crowded(ClientError),
+    /// Anything else.
+    Failed(ClientError),
+}
+
+impl From<ClientError> for Attempt {
+    fn from(error: ClientError) -> Self {
+        Self::Failed(error)
     }
 }
 
@@ -84,17 +104,27 @@ pub struct Client {
 }
 
 impl Client {
-    /// Connects and shows the token.
+    /// Connects and shows the token. Where the gateway has too much to do with others at the door, it is tried again.
     ///
     /// # Errors
     /// [`ClientError`].
     pub async fn connect(reach: &Reach, limit: Duration) -> Result<Self, ClientError> {
         let deadline = Instant::now() + limit;
+        loop {
+            match Self::attempt(reach, limit, deadline).await {
+                Err(Attempt::Crowded(_)) if Instant::now() + RETRY < deadline => tokio::time::sleep(RETRY).await,
+                Err(Attempt::Crowded(error) | Attempt::Failed(error)) => return Err(error),
+                Ok(client) => return Ok(client),
+            }
+        }
+    }
+
+    async fn attempt(reach: &Reach, limit: Duration, deadline: Instant) -> Result<Self, Attempt> {
         let unreachable = |why: String| ClientError::Unreachable { url: reach.url.clone(), why };
         let opened = timeout_at(deadline, tokio_tungstenite::connect_async(&reach.url)).await;
         let (socket, _) = match opened {
-            Err(_) => return Err(unreachable(format!("no answer within {} s", limit.as_secs_f32()))),
-            Ok(Err(error)) => return Err(unreachable(plain(&error))),
+            Err(_) => return Err(unreachable(format!("no answer within {} s", limit.as_secs_f32())).into()),
+            Ok(Err(error)) => return Err(refused_upgrade(&error).unwrap_or_else(|| unreachable(plain(&error)).into())),
             Ok(Ok(opened)) => opened,
         };
         let mut client = Self { socket, url: reach.url.clone(), next: 0, hello: Value::Null };
@@ -174,6 +204,17 @@ impl Client {
     pub async fn close(mut self) {
         drop(tokio::time::timeout(Duration::from_millis(500), self.socket.close(None)).await);
     }
+}
+
+/// The sentence with which a gateway refuses the upgrade.
+fn refused_upgrade(error: &tungstenite::Error) -> Option<Attempt> {
+    let tungstenite::Error::Http(response) = error else { return None };
+    let body: Value = serde_json::from_slice(response.body().as_deref()?).ok()?;
+    let refused = ClientError::Refused(ErrorShape::invalid(body["error"].as_str()?));
+    Some(match response.status().as_u16() {
+        429 => Attempt::Crowded(refused),
+        _ => Attempt::Failed(refused),
+    })
 }
 
 fn plain(error: &tungstenite::Error) -> String {

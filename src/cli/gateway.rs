@@ -100,6 +100,8 @@ pub(super) fn run(args: &GatewayArgs, connection: &Connection, p: &mut Printer<'
     let config = place.config()?.config;
     let lock = GatewayLock::acquire(&place.paths)?;
     let logs = logs(&place, &config.logging, args.verbose.then_some("debug"))?;
+    super::open_files::raise();
+    super::open_files::check(config.accounts.len());
     let token = connection.token.clone();
     if token.is_none() && place.known_token(Some(&config)).is_none() {
         place.own_token()?;
@@ -283,6 +285,10 @@ async fn follow_reloads(port: &GatewayPort, source: ConfigSource, in_force: Arc<
             let read = tokio::task::spawn_blocking(move || file::load_or_first(&source)).await;
             // A refused edit leaves the last good configuration in force, here as there.
             if let Ok(Ok(loaded)) = read {
+                let accounts = loaded.config.accounts.len();
+                if accounts > in_force.read().unwrap_or_else(PoisonError::into_inner).accounts.len() {
+                    super::open_files::check(accounts);
+                }
                 *in_force.write().unwrap_or_else(PoisonError::into_inner) = loaded.config;
             }
         }

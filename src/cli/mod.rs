@@ -15,6 +15,7 @@ mod login;
 mod logs;
 mod message;
 mod migrate;
+mod open_files;
 pub mod output;
 mod pairing;
 pub mod place;

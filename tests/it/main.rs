@@ -4,6 +4,7 @@ mod accounts;
 mod addresses;
 mod admission;
 mod answers;
+mod api_attack;
 mod architecture;
 mod backup;
 mod bad_input;

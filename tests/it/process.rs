@@ -127,6 +127,11 @@ impl Process {
         call(self.folder(), method, params).await
     }
 
+    /// The id of the process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// The state folder.
     pub fn folder(&self) -> &Path {
         self.state.path()

@@ -25,6 +25,9 @@ use crate::store::journal::{Journal, Unconfirmed};
 
 const RESTARTING: &str = "the account is being restarted after an internal error; try again in a moment";
 
+/// How long a status waits for each thing that the router knows.
+const ROUTER_PATIENCE: std::time::Duration = std::time::Duration::from_millis(400);
+
 impl GatewayActor {
     fn resolve(&self, asked: Option<&str>) -> Result<(AccountId, Addr<SupervisorActor>), Refusal> {
         let id = match asked.map(str::trim).filter(|a| !a.is_empty()) {
@@ -120,7 +123,8 @@ impl Handler<GetStatus> for GatewayActor {
         let journal = self.cx.socket.journal.clone();
         let (router, version) = (self.router.clone(), self.cx.socket.version.clone());
         Box::pin(async move {
-            if let Ok(handovers) = router.send(GetHandovers).await {
+            // A router that is busy with a long backlog must not make the status wait for it.
+            if let Ok(Ok(handovers)) = tokio::time::timeout(ROUTER_PATIENCE, router.send(GetHandovers)).await {
                 for account in &mut status.accounts {
                     let found = handovers.iter().find(|(id, _)| *id == account.account_id);
                     account.handover = found.map(|(_, count)| *count).unwrap_or_default();
@@ -136,7 +140,7 @@ impl Handler<GetStatus> for GatewayActor {
             }
             let looked = tokio::task::spawn_blocking(move || credentials::unclaimed(&paths, &used));
             status.unclaimed = looked.await.unwrap_or_default();
-            if let Ok(mut counters) = router.send(GetCounters).await {
+            if let Ok(Ok(mut counters)) = tokio::time::timeout(ROUTER_PATIENCE, router.send(GetCounters)).await {
                 for account in &mut status.accounts {
                     account.counters = counters.remove(&account.account_id).unwrap_or_default();
                 }
