@@ -7,6 +7,7 @@ use std::time::Duration;
 use actix::dev::ToEnvelope;
 use actix::{Actor, Addr, Handler, Message, Recipient};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use crate::actors::web_version::WebVersionStatus;
 use crate::clock::UnixMs;
@@ -320,7 +321,7 @@ pub struct SendOut {
 }
 
 /// What a door or a model wants to be sent.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub enum Wanted {
     /// A text, files, or both.
     Message(Draft),
@@ -354,8 +355,16 @@ pub enum Wanted {
     },
 }
 
+impl Wanted {
+    /// Equal for the same thing to the same target: what an idempotency key stands for.
+    pub fn digest(&self, to: &str) -> String {
+        let text = serde_json::to_vec(&(to, self)).expect("plain data");
+        Sha256::digest(text).iter().map(|b| format!("{b:02x}")).collect()
+    }
+}
+
 /// A message to be written.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Draft {
     /// The text; may be empty when there are files.
     pub text: String,
@@ -371,10 +380,13 @@ pub struct Draft {
     pub file_name: Option<String>,
     /// The message that it answers natively.
     pub reply_to: Option<MessageId>,
+    /// Files come from workspaces and the media folder alone: who asks may send and no more.
+    #[serde(skip)]
+    pub confined: bool,
 }
 
 /// A message as somebody names it; what is not said is looked up in the journal.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Named {
     /// Its id.
     pub id: MessageId,

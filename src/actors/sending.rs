@@ -62,6 +62,9 @@ struct Remembered {
     to: Jid,
     ids: Vec<MessageId>,
     done: bool,
+    /// [`Wanted::digest`]; older versions kept none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    what: Option<String>,
 }
 
 impl Remembered {
@@ -82,6 +85,10 @@ pub async fn send(job: SendJob, means: Means) -> Result<Sent, Refusal> {
     let fact = format!("send:{account}:{}", job.idempotency_key);
     let earlier = journal.get(&fact).await.map_err(unavailable)?;
     let earlier: Option<Remembered> = earlier.and_then(|text| serde_json::from_str(&text).ok());
+    let digest = job.what.digest(&job.target.jid().to_string());
+    if earlier.as_ref().and_then(|e| e.what.as_ref()).is_some_and(|what| *what != digest) {
+        return Err(key_reused(&job.idempotency_key));
+    }
     if let Some(Remembered { to, ids, done: true, .. }) = &earlier {
         return Ok(Sent { account, message_id: last(ids), to_jid: to.clone() });
     }
@@ -93,16 +100,11 @@ pub async fn send(job: SendJob, means: Means) -> Result<Sent, Refusal> {
     let (contents, prepared) = contents(&job, &to, journal, loader).await?;
     let ids = match earlier {
         Some(remembered) if remembered.ids.len() == contents.len() => remembered.ids,
-        Some(_) => {
-            let key = &job.idempotency_key;
-            return Err(Refusal::Invalid(format!(
-                "the idempotency key \"{key}\" was used for another message before; use a new one"
-            )));
-        }
+        Some(_) => return Err(key_reused(&job.idempotency_key)),
         None => contents.iter().map(|_| MessageId::random(&mut rand::rng())).collect(),
     };
     let patience = patience(&contents);
-    let mut remembered = Remembered { at: job.now, to: to.clone(), ids: ids.clone(), done: false };
+    let mut remembered = Remembered { at: job.now, to: to.clone(), ids: ids.clone(), done: false, what: Some(digest) };
     let parts = ids.iter().zip(contents).enumerate().map(|(n, (id, content))| OutboxPart {
         account: account.clone(),
         id: id.clone(),
@@ -131,6 +133,13 @@ pub async fn send(job: SendJob, means: Means) -> Result<Sent, Refusal> {
         }
     });
     Ok(Sent { account, message_id: last(&ids), to_jid: to })
+}
+
+/// One key is one message: repeating the first one's success would claim that this one was sent.
+fn key_reused(key: &str) -> Refusal {
+    Refusal::Invalid(format!(
+        "the idempotency key \"{key}\" was used for another recipient or message before; use a new key for each message"
+    ))
 }
 
 /// Waits until WhatsApp has every part.
@@ -166,7 +175,7 @@ async fn arrival(journal: &Journal, account: &AccountId, ids: &[MessageId], pati
 }
 
 fn permitted(job: &SendJob) -> Result<(), Refusal> {
-    if job.by == Trust::Owner {
+    if !matches!(job.by, Trust::Model { .. }) {
         return Ok(());
     }
     let action = match &job.what {

@@ -5,7 +5,7 @@ use sha2::{Digest, Sha256};
 
 use super::protocol::ErrorShape;
 use super::server::Api;
-use crate::config::redact;
+use crate::config::redact_text;
 
 /// What stands in place of a secret; the same marker in a write means "keep".
 pub const REDACTED: &str = "__OPENCLAW_REDACTED__";
@@ -19,18 +19,13 @@ pub(super) async fn get(api: &Api) -> Result<Value, ErrorShape> {
         Err(e) => return Err(ErrorShape::unavailable(format!("cannot read {}: {e}", path.display()))),
     };
     let problems = api.status().await.map(|s| s.config_problems).unwrap_or_default();
-    let parsed = text.as_deref().map(crate::config::parse_text);
     let mut issues: Vec<Value> = problems.iter().map(|p| json!({"path": "", "message": p})).collect();
-    let (raw, parsed) = match parsed {
+    let (raw, parsed) = match text.as_deref().map(|text| (text, redact_text(text, REDACTED))) {
         None => (String::new(), json!({})),
-        Some(Ok(mut value)) => {
-            let mut secrets = Vec::new();
-            redact(&mut value, REDACTED, &mut secrets);
-            (hide_in_text(text.as_deref().unwrap_or_default(), &secrets, &value), value)
-        }
+        Some((_, Some(shown))) => shown,
         // What cannot be parsed cannot be searched for secrets either.
-        Some(Err(why)) => {
-            if issues.is_empty() {
+        Some((text, None)) => {
+            if let (true, Err(why)) = (issues.is_empty(), crate::config::parse_text(text)) {
                 issues.push(json!({"path": "", "message": why}));
             }
             (String::new(), json!({}))
@@ -42,48 +37,4 @@ pub(super) async fn get(api: &Api) -> Result<Value, ErrorShape> {
         "path": path.display().to_string(), "exists": text.is_some(), "raw": raw, "parsed": parsed,
         "valid": issues.is_empty(), "config": parsed, "hash": hash, "issues": issues, "warnings": [], "legacyIssues": [],
     }))
-}
-
-/// The text with every secret replaced; when one cannot be found as it is written, the redacted JSON instead.
-fn hide_in_text(text: &str, secrets: &[String], redacted: &Value) -> String {
-    let mut out = text.to_owned();
-    for secret in secrets {
-        if !out.contains(secret.as_str()) && !text.contains(secret.as_str()) {
-            return serde_json::to_string_pretty(redacted).expect("JSON is printable");
-        }
-        out = out.replace(secret.as_str(), REDACTED);
-    }
-    out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn secrets_leave_neither_text_nor_value() {
-        let text = r#"{ // mine
-            gateway: { port: 1, auth: { token: 'tok-123' } },
-            models: { providers: { a: { apiKey: "sk-9", headers: { "X-Key": "hh" } }, b: { apiKey: "${KEY}" } } },
-        }"#;
-        let mut value: Value = json5::from_str(text).unwrap();
-        let mut secrets = Vec::new();
-        redact(&mut value, REDACTED, &mut secrets);
-        assert_eq!(secrets, ["tok-123", "sk-9", "hh"]);
-        let shown = hide_in_text(text, &secrets, &value);
-        for gone in ["tok-123", "sk-9", "\"hh\""] {
-            assert!(!shown.contains(gone) && !value.to_string().contains(gone), "{gone}");
-        }
-        assert!(shown.contains("// mine") && shown.contains("${KEY}"));
-        assert_eq!(value["models"]["providers"]["a"]["apiKey"], REDACTED);
-    }
-
-    #[test]
-    fn a_secret_that_is_written_with_escapes_hides_the_whole_text() {
-        let text = r#"{ token: "a\x62c" }"#;
-        let mut value: Value = json5::from_str(text).unwrap();
-        let mut secrets = Vec::new();
-        redact(&mut value, REDACTED, &mut secrets);
-        assert!(!hide_in_text(text, &secrets, &value).contains("x62"));
-    }
 }

@@ -20,8 +20,8 @@ type Outcome = Result<Value, ErrorShape>;
 
 #[derive(Debug)]
 enum Entry {
-    Running(watch::Receiver<Option<Outcome>>),
-    Done { at: Instant, payload: Value },
+    Running { what: String, result: watch::Receiver<Option<Outcome>> },
+    Done { what: String, at: Instant, payload: Value },
 }
 
 /// The requests by method and key.
@@ -31,11 +31,11 @@ pub struct Dedupe {
 }
 
 impl Dedupe {
-    /// Runs `work` unless the same key already runs or has succeeded. The work goes on when the caller goes away. Failures are not kept.
+    /// Runs `work` unless the same key already runs or has succeeded; beside the key comes what it stands for. The work goes on when the caller goes away. Failures are not kept.
     ///
     /// # Errors
-    /// What the work answered.
-    pub async fn once<F>(&self, method: &'static str, key: &str, work: F) -> Outcome
+    /// What the work answered, or that the key stands for something else.
+    pub async fn once<F>(&self, method: &'static str, (key, what): (&str, String), work: F) -> Outcome
     where
         F: Future<Output = Outcome> + 'static,
     {
@@ -43,15 +43,23 @@ impl Dedupe {
         let mut result = {
             let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
             match entries.get(&slot) {
-                Some(Entry::Done { at, payload }) if at.elapsed() < KEEP => return Ok(payload.clone()),
-                Some(Entry::Running(result)) if result.has_changed().is_ok() => result.clone(),
+                Some(Entry::Done { at, what: known, .. }) if at.elapsed() < KEEP && *known != what => {
+                    return Err(reused(key));
+                }
+                Some(Entry::Done { at, payload, .. }) if at.elapsed() < KEEP => return Ok(payload.clone()),
+                Some(Entry::Running { what: known, result }) if result.has_changed().is_ok() => {
+                    if *known != what {
+                        return Err(reused(key));
+                    }
+                    result.clone()
+                }
                 _ => {
                     let (report, result) = watch::channel(None);
-                    entries.insert(slot.clone(), Entry::Running(result.clone()));
+                    entries.insert(slot.clone(), Entry::Running { what: what.clone(), result: result.clone() });
                     let this = self.clone();
                     actix_web::rt::spawn(async move {
                         let outcome = work.await;
-                        this.finished(slot, &outcome);
+                        this.finished(slot, what, &outcome);
                         report.send_replace(Some(outcome));
                     });
                     result
@@ -62,7 +70,7 @@ impl Dedupe {
         outcome.unwrap_or_else(|| Err(ErrorShape::unavailable("the request was lost; try again")))
     }
 
-    fn finished(&self, slot: (&'static str, String), outcome: &Outcome) {
+    fn finished(&self, slot: (&'static str, String), what: String, outcome: &Outcome) {
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         match outcome {
             Ok(payload) => {
@@ -78,13 +86,20 @@ impl Dedupe {
                         entries.remove(&key);
                     }
                 }
-                entries.insert(slot, Entry::Done { at: Instant::now(), payload: payload.clone() });
+                entries.insert(slot, Entry::Done { what, at: Instant::now(), payload: payload.clone() });
             }
             Err(_) => {
                 entries.remove(&slot);
             }
         }
     }
+}
+
+/// One key is one message: repeating the first one's success would claim that another one was sent.
+fn reused(key: &str) -> ErrorShape {
+    ErrorShape::invalid(format!(
+        "the idempotency key \"{key}\" was used for another recipient or message before; use a new key for each message"
+    ))
 }
 
 #[cfg(test)]
@@ -109,14 +124,19 @@ mod tests {
             }
         };
         let (open, gate) = tokio::sync::oneshot::channel();
-        let first = dedupe.once("send", "k", work(Ok(json!(1)), Some(gate)));
-        let second = dedupe.once("send", "k", work(Ok(json!(2)), None));
+        let first = dedupe.once("send", ("k", "same".into()), work(Ok(json!(1)), Some(gate)));
+        let second = dedupe.once("send", ("k", "same".into()), work(Ok(json!(2)), None));
         let (a, b, ()) = tokio::join!(first, second, async { open.send(()).unwrap() });
         assert_eq!((a, b), (Ok(json!(1)), Ok(json!(1))));
-        assert_eq!(dedupe.once("send", "k", work(Ok(json!(3)), None)).await, Ok(json!(1)));
+        assert_eq!(dedupe.once("send", ("k", "same".into()), work(Ok(json!(3)), None)).await, Ok(json!(1)));
         assert_eq!(runs.get(), 1);
-        assert!(dedupe.once("send", "bad", work(Err(ErrorShape::unavailable("x")), None)).await.is_err());
-        assert_eq!(dedupe.once("send", "bad", work(Ok(json!(4)), None)).await, Ok(json!(4)));
+        assert!(
+            dedupe.once("send", ("bad", "same".into()), work(Err(ErrorShape::unavailable("x")), None)).await.is_err()
+        );
+        assert_eq!(dedupe.once("send", ("bad", "same".into()), work(Ok(json!(4)), None)).await, Ok(json!(4)));
+        assert_eq!(runs.get(), 3);
+        let other = dedupe.once("send", ("k", "other".into()), work(Ok(json!(5)), None)).await;
+        assert!(other.unwrap_err().message.contains("another recipient or message"));
         assert_eq!(runs.get(), 3);
     }
 
@@ -124,12 +144,12 @@ mod tests {
     async fn the_work_goes_on_when_the_caller_goes_away() {
         let dedupe = Dedupe::default();
         let (open, gate) = tokio::sync::oneshot::channel::<()>();
-        let slow = dedupe.once("send", "k", async move {
+        let slow = dedupe.once("send", ("k", "same".into()), async move {
             gate.await.ok();
             Ok(json!("sent"))
         });
         assert!(tokio::time::timeout(Duration::from_millis(20), slow).await.is_err());
         open.send(()).unwrap();
-        assert_eq!(dedupe.once("send", "k", async { Ok(json!("again")) }).await, Ok(json!("sent")));
+        assert_eq!(dedupe.once("send", ("k", "same".into()), async { Ok(json!("again")) }).await, Ok(json!("sent")));
     }
 }

@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::methods::ask;
+use super::auth::Scope;
+use super::methods::{Caller, ask};
 use super::params::Params;
 use super::protocol::{CHANNEL, ErrorShape};
 use super::server::Api;
@@ -10,10 +11,13 @@ use crate::actors::messages::{Draft, Named, SendOut, Sent, Wanted};
 use crate::delivery::sending;
 use crate::ids::{Jid, MessageId};
 
+/// Longest idempotency key in bytes: it is kept on disk for days.
+const LONGEST_KEY: usize = 256;
+
 /// Sends a text, files, or both.
-pub(super) async fn send(api: &Api, params: &Params) -> Result<Value, ErrorShape> {
+pub(super) async fn send(api: &Api, caller: &Caller, params: &Params) -> Result<Value, ErrorShape> {
     let to = params.required("to")?;
-    let draft = draft(params)?;
+    let draft = draft(caller, params)?;
     if draft.text.trim().is_empty() && draft.media.is_empty() {
         return Err(params.wrong("must have required property 'message'"));
     }
@@ -34,7 +38,7 @@ pub(super) async fn poll(api: &Api, params: &Params) -> Result<Value, ErrorShape
 }
 
 /// What 2026.9.6's clients use for everything that is no plain message.
-pub(super) async fn action(api: &Api, params: &Params) -> Result<Value, ErrorShape> {
+pub(super) async fn action(api: &Api, caller: &Caller, params: &Params) -> Result<Value, ErrorShape> {
     let action = params.required("action")?;
     let inner = params.object("params")?;
     let to = match ["to", "target", "chatJid"].into_iter().find(|key| inner.has(key)) {
@@ -42,7 +46,7 @@ pub(super) async fn action(api: &Api, params: &Params) -> Result<Value, ErrorSha
         None => inner.required("to")?,
     };
     let what = match action.as_str() {
-        "send" => Wanted::Message(draft(&inner)?),
+        "send" => Wanted::Message(draft(caller, &inner)?),
         "react" => {
             let emoji = inner.text("emoji")?.unwrap_or_default();
             let emoji = sending::reaction(&emoji, inner.flag("remove")?).map_err(|e| inner.wrong(e))?;
@@ -86,6 +90,9 @@ async fn deliver(
     answer: impl FnOnce(&str, Sent) -> Value + 'static,
 ) -> Result<Value, ErrorShape> {
     let key = params.required("idempotencyKey")?;
+    if key.len() > LONGEST_KEY {
+        return Err(params.wrong(format!("at /idempotencyKey: must NOT have more than {LONGEST_KEY} characters")));
+    }
     params.channel()?;
     let account = match params.account()? {
         None => inner.account()?,
@@ -95,9 +102,10 @@ async fn deliver(
     // One method's key says nothing about another's.
     let idempotency_key = if method == "send" { key.clone() } else { format!("{method}:{key}") };
     let request = SendOut { account, to, what, idempotency_key };
+    let digest = request.what.digest(&format!("{}\n{}", request.account.as_deref().unwrap_or_default(), request.to));
     let run_id = key.clone();
     let work = async move { Ok(answer(&run_id, ask(sending.send(request).await)?)) };
-    api.sends.once(method, &key, work).await
+    api.sends.once(method, (&key, digest), work).await
 }
 
 fn told(key: &str, sent: Sent) -> Value {
@@ -106,7 +114,7 @@ fn told(key: &str, sent: Sent) -> Value {
     })
 }
 
-fn draft(params: &Params) -> Result<Draft, ErrorShape> {
+fn draft(caller: &Caller, params: &Params) -> Result<Draft, ErrorShape> {
     let mut media = params.texts("mediaUrls")?;
     if media.is_empty() {
         let one = if params.has("mediaUrl") { params.text("mediaUrl")? } else { params.text("media")? };
@@ -130,6 +138,7 @@ fn draft(params: &Params) -> Result<Draft, ErrorShape> {
         as_sticker,
         file_name: params.text("filename")?,
         reply_to: reply_to.map(MessageId::new),
+        confined: !Scope::Admin.granted_by(&caller.scopes),
     })
 }
 

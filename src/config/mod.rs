@@ -33,7 +33,7 @@ pub use include::ReadInclude;
 pub use model::*;
 pub use places::{Places, SetIn};
 pub use problem::{Finding, Findings, KeyPath, Problem, Seg, Warning};
-pub use redact::redact;
+pub use redact::{redact, redact_text};
 pub use resolve::{ResolveEnv, Resolved, duration_text, resolve};
 pub use schema::schema;
 

@@ -144,7 +144,8 @@ impl Fetcher {
         let mut ground = match (self.reach, trust) {
             (Reach::Loopback, _) => Ground::Loopback,
             (Reach::Internet, Trust::Owner) => Ground::Any,
-            (Reach::Internet, Trust::Model { .. }) => Ground::Public,
+            (Reach::Internet, Trust::Client(fence)) if !fence.confined => Ground::Any,
+            (Reach::Internet, Trust::Model { .. } | Trust::Client(_)) => Ground::Public,
         };
         for _ in 0..=REDIRECTS {
             let client = match ground {

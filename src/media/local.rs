@@ -12,7 +12,7 @@ use rustix::fs::{CWD, Mode, OFlags, openat};
 
 use super::error::{MediaError, NO_SUCH_FILE};
 use super::intake::{Cap, Copy, Intake, STEP, Stop, fill};
-use super::{OpenFiles, Trust, name};
+use super::{OpenFiles, Trust, fence, name};
 use crate::session::files;
 
 /// Never follows a link in the last part of a path and never waits for the other end of a pipe.
@@ -24,6 +24,7 @@ pub(super) fn copy(source: &str, trust: &Trust, folder: &Path, cap: Cap) -> Resu
     let path = path_of(source, trust).map_err(read)?;
     let mut file = match trust {
         Trust::Owner => open_any(&path).map_err(|e| read(reason(&e)))?,
+        Trust::Client(fence) => fence::open(source, &path, fence)?,
         Trust::Model(open) => open_below(source, &path, open)?,
     };
     let facts = file.metadata().map_err(|e| read(reason(&e)))?;
@@ -115,20 +116,25 @@ fn path_of(source: &str, trust: &Trust) -> Result<PathBuf, String> {
         return Ok(source.into());
     }
     match trust {
-        Trust::Owner => std::env::current_dir().map(|base| base.join(source)).map_err(|e| e.to_string()),
+        Trust::Client(fence) if fence.confined => {
+            fence.open.first().map(|root| root.join(source)).ok_or_else(|| "no folder is open to this client".into())
+        }
+        Trust::Owner | Trust::Client(_) => {
+            std::env::current_dir().map(|base| base.join(source)).map_err(|e| e.to_string())
+        }
         Trust::Model(open) => {
             open.roots.first().map(|root| root.join(source)).ok_or_else(|| "no folder is open to this agent".into())
         }
     }
 }
 
-fn open_any(path: &Path) -> io::Result<File> {
+pub(super) fn open_any(path: &Path) -> io::Result<File> {
     Ok(openat(CWD, path, OPEN, Mode::empty())?.into())
 }
 
 /// Opens a file that is open to a model: links are followed first, then every step of the resulting path is opened from the root on
 /// without following any, so that a link put in between meanwhile is an error and not a way out.
-fn open_below(source: &str, path: &Path, open: &OpenFiles) -> Result<File, MediaError> {
+pub(super) fn open_below(source: &str, path: &Path, open: &OpenFiles) -> Result<File, MediaError> {
     let read = |e: io::Error| MediaError::Read { name: name::source(source), why: reason(&e) };
     let refused = || MediaError::Refused {
         name: name::source(source),
@@ -190,7 +196,7 @@ impl<'a> Borders<'a> {
     }
 }
 
-fn reason(error: &io::Error) -> String {
+pub(super) fn reason(error: &io::Error) -> String {
     match error.kind() {
         ErrorKind::NotFound => NO_SUCH_FILE.into(),
         ErrorKind::PermissionDenied => "the user running Verso may not read it".into(),

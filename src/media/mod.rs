@@ -8,6 +8,7 @@
 
 mod conversions;
 mod error;
+mod fence;
 mod fetch;
 mod ffmpeg;
 mod intake;
@@ -30,6 +31,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use error::MediaError;
+pub use fence::Fence;
 pub use fetch::Patience;
 pub use unsent::Unsent;
 
@@ -69,6 +71,8 @@ pub enum Trust {
     /// The owner, by command line or API: any path this process can read, any address he can reach. Relative paths start
     /// in the working directory of the gateway, so the command line makes them absolute first.
     Owner,
+    /// A client of the API: what the owner may, without what nobody is sent.
+    Client(Fence),
     /// A model: public http(s) addresses, and the files that are open to its run.
     Model(OpenFiles),
 }

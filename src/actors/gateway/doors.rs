@@ -1,12 +1,14 @@
 //! What the doors ask: resolved to an account and passed on to its supervisor or to the router.
 
+use std::sync::Arc;
+
 use actix::prelude::*;
 
 use super::GatewayActor;
 use crate::actors::messages::{
     AccountStatus, DecidePairing, Events, ExplainMessage, GatewayStatus, GetStatus, ListPairing, LoggedOut,
     LoginCancel, LoginProgress, LoginStart, LoginStarted, LoginWait, Logout, PairingDecided, PairingRequest, Refusal,
-    Reload, SendOut, Sent, StartAccount, StopAccount, Subscribe, UnconfirmedChat,
+    Reload, SendOut, Sent, StartAccount, StopAccount, Subscribe, UnconfirmedChat, Wanted,
 };
 use crate::actors::router::{GetCounters, GetHandovers};
 use crate::actors::supervisor::{
@@ -14,9 +16,9 @@ use crate::actors::supervisor::{
 };
 use crate::actors::web_version::{ShowVersion, WebVersionStatus};
 use crate::config::SetIn;
-use crate::config::model::SessionScope;
+use crate::config::model::{AgentConfig, KeySource, SessionScope};
 use crate::ids::{AccountId, Jid, MessageId};
-use crate::media::Trust;
+use crate::media::{Fence, Trust};
 use crate::policy::decide::LISTEN_ONLY;
 use crate::routing::main_session::{self, OwnNumbers, Told};
 use crate::routing::target::Target;
@@ -69,6 +71,30 @@ impl GatewayActor {
             }
         }
         told
+    }
+
+    /// What files the clients of the API may have sent.
+    fn fence(&self, confined: bool) -> Fence {
+        let (paths, config) = (&self.cx.paths, &self.config);
+        let mut closed = vec![
+            paths.gateway_token(),
+            paths.gateway_lock(),
+            paths.state_db(),
+            paths.credentials().to_owned(),
+            paths.root().join("agents"),
+            paths.root().join("logs"),
+            paths.root().join("before-restore"),
+            self.source.path.clone(),
+        ];
+        closed.extend(config.accounts.values().filter_map(|a| a.link.auth_dir.clone()));
+        for encryption in config.accounts.values().filter_map(|a| a.link.encryption.as_deref()) {
+            let keys = [&encryption.key].into_iter().chain(&encryption.previous);
+            closed
+                .extend(keys.filter_map(|key| if let KeySource::File(path) = key { Some(path.clone()) } else { None }));
+        }
+        let workspace = |a: &Arc<AgentConfig>| a.workspace.clone().unwrap_or_else(|| paths.workspace(&a.id));
+        let open = config.agents.list.iter().map(workspace).chain([paths.media()]).collect();
+        Fence { closed, open, confined }
     }
 
     fn unknown_account(&self, asked: &str) -> Refusal {
@@ -233,7 +259,9 @@ impl Handler<SendOut> for GatewayActor {
             return Box::pin(async move { Err(refusal) });
         }
         let max_bytes = self.config.agents.media_max_bytes;
-        self.forward(account.as_deref(), SendNow { target, what, by: Trust::Owner, max_bytes, idempotency_key })
+        let confined = matches!(&what, Wanted::Message(draft) if draft.confined);
+        let by = Trust::Client(self.fence(confined));
+        self.forward(account.as_deref(), SendNow { target, what, by, max_bytes, idempotency_key })
     }
 }
 
