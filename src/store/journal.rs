@@ -16,6 +16,7 @@ mod asked;
 mod attempts;
 pub mod copy;
 mod facts;
+mod foreign;
 mod lookup;
 mod media;
 mod outbox;

@@ -1,10 +1,11 @@
 //! `state.db` in a backup: a copy of it while the gateway writes, and what may go on in a restored one.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 
+use super::foreign;
 use super::rows::{OutboxState, lossy};
 use super::schema::open_connection;
 use crate::clock::UnixMs;
@@ -13,6 +14,7 @@ use crate::policy::decision::{Decision, Gate, Verdict};
 use crate::policy::reason::IgnoreReason;
 use crate::store::StoreError;
 use crate::store::backup::manifest::JournalEntry;
+use crate::store::paths::StatePaths;
 
 /// Why a part is not sent after a restore.
 const NOT_SENT: &str =
@@ -64,12 +66,14 @@ pub fn entry(path: &Path) -> Result<JournalEntry, StoreError> {
     look(&db).map(|copied| copied.entry).map_err(broken(path))
 }
 
-/// Reads all of a copy.
+/// Compares the schema of a copy with Verso's and reads all of it.
 ///
 /// # Errors
-/// When it is damaged.
+/// When it is damaged, or holds something else than Verso's tables.
 pub fn check(path: &Path) -> Result<(), StoreError> {
-    let verdict = at_rest(path).and_then(|db| db.query_row("PRAGMA quick_check(1)", [], |r| r.get::<_, String>(0)));
+    let db = at_rest(path).map_err(broken(path))?;
+    foreign::check(&db, path)?;
+    let verdict = db.query_row("PRAGMA quick_check(1)", [], |r| r.get::<_, String>(0));
     match verdict.map_err(broken(path))?.as_str() {
         "ok" => Ok(()),
         damage => Err(StoreError::Damaged { path: path.to_path_buf(), cause: damage.to_owned() }),
@@ -103,6 +107,7 @@ pub fn is_contained(path: &Path, backup: &Path) -> Result<bool, StoreError> {
 /// # Errors
 /// When it is damaged, of a newer Verso, or cannot be written.
 pub fn settle(path: &Path, now: UnixMs, resume: bool, from: &Path, to: &Path) -> Result<Open, StoreError> {
+    check(path)?;
     let mut db = open_connection(path)?;
     let settled = (|| {
         let change = db.transaction()?;
@@ -136,11 +141,15 @@ fn broken(path: &Path) -> impl Fn(rusqlite::Error) -> StoreError {
 fn at_rest(path: &Path) -> rusqlite::Result<Connection> {
     let log = PathBuf::from(format!("{}-wal", path.display()));
     if log.metadata().is_ok_and(|m| m.len() > 0) {
-        return Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY);
+        let db = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        foreign::distrust(&db)?;
+        return Ok(db);
     }
     let escaped = path.display().to_string().replace('%', "%25").replace('?', "%3f").replace('#', "%23");
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
-    Connection::open_with_flags(format!("file:{escaped}?immutable=1"), flags)
+    let db = Connection::open_with_flags(format!("file:{escaped}?immutable=1"), flags)?;
+    foreign::distrust(&db)?;
+    Ok(db)
 }
 
 fn look(db: &Connection) -> rusqlite::Result<Copied> {
@@ -209,7 +218,11 @@ pub(super) fn dropped(before: Option<Decision>, reason: IgnoreReason, gate: &'st
     }
 }
 
-/// Prepared files of parts that wait lie elsewhere now.
+/// Why a part of a restored journal is not sent whose file may be any file of this machine.
+const FOREIGN_FILE: &str = "not sent: the restored journal names a file outside media/outbound for it";
+
+/// Prepared files of parts that wait lie elsewhere now. A part with a file in any other folder than the one of prepared files is given up: an
+/// archive from elsewhere could have any file of this machine sent.
 fn move_files(db: &Connection, from: &Path, to: &Path) -> rusqlite::Result<()> {
     let mut waiting = db.prepare("SELECT seq, content FROM outbox WHERE state IN ('queued', 'sent')")?;
     let rows = waiting.query_map([], |r| Ok((r.get::<_, i64>(0)?, lossy(r, "content")?)))?;
@@ -217,8 +230,18 @@ fn move_files(db: &Connection, from: &Path, to: &Path) -> rusqlite::Result<()> {
     for (seq, content) in rows {
         let Ok(mut content) = serde_json::from_str::<Outgoing>(&content) else { continue };
         let Outgoing::Media { media, .. } = &mut content else { continue };
-        let Ok(below) = media.path.strip_prefix(from) else { continue };
-        media.path = to.join(below);
+        if let Ok(below) = media.path.strip_prefix(from) {
+            media.path = to.join(below);
+        }
+        let inside = media.path.strip_prefix(StatePaths::new(to, None).media_outbound());
+        let plain = inside.is_ok_and(|rest| rest.components().all(|c| matches!(c, Component::Normal(_))));
+        if !plain {
+            db.execute(
+                "UPDATE outbox SET state = 'failed', rank = ?2, cause = ?3 WHERE seq = ?1",
+                params![seq, OutboxState::Failed as i64, FOREIGN_FILE],
+            )?;
+            continue;
+        }
         let content = serde_json::to_string(&content).expect("plain data");
         db.execute("UPDATE outbox SET content = ?2 WHERE seq = ?1", params![seq, content])?;
     }

@@ -158,6 +158,7 @@ fn broken(path: &Path) -> impl Fn(rusqlite::Error) -> StoreError {
 fn open_known(path: &Path) -> Result<Connection, StoreError> {
     make_private(path)?;
     let db = Connection::open(path).map_err(broken(path))?;
+    super::foreign::distrust(&db).map_err(broken(path))?;
     db.busy_timeout(Duration::from_secs(5)).map_err(broken(path))?;
     refuse_newer(&db, path)?;
     db.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;")

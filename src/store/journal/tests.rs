@@ -650,3 +650,37 @@ async fn a_message_whose_run_failed_is_shown_as_failed_and_stays_settled() {
     }
     assert!(unanswered(&journal).await.is_empty());
 }
+
+#[tokio::test]
+async fn a_restored_journal_brings_no_statements_of_its_own() {
+    for (statement, name) in [
+        ("CREATE TRIGGER evil AFTER UPDATE ON outbox BEGIN UPDATE outbox SET chat = 'other'; END", "evil"),
+        ("CREATE VIEW looks AS SELECT * FROM inbound", "looks"),
+        ("CREATE TABLE more(x)", "more"),
+        ("ALTER TABLE outbox ADD COLUMN extra TEXT AS (upper(id)) VIRTUAL", "outbox"),
+        ("DROP INDEX inbound_chat", "inbound_chat"),
+    ] {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let db = backed_up(dir.path(), Path::new("/old/media/outbound/x")).await.join("state.db");
+        rusqlite::Connection::open(&db).and_then(|db| db.execute_batch(statement)).expect("changed");
+        let refused = copy::check(&db).expect_err(name).to_string();
+        assert!(refused.contains(name), "{refused}");
+        let settled = copy::settle(&db, 5_000, true, Path::new("/old"), Path::new("/new"));
+        assert!(settled.expect_err("refused").to_string().contains(name));
+    }
+}
+
+#[tokio::test]
+async fn a_restored_part_sends_no_file_from_elsewhere() {
+    for file in ["/etc/passwd", "/old/gateway.token", "/old/media/outbound/../../gateway.token", "/new/media/inbound/x"]
+    {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let restored = backed_up(dir.path(), Path::new(file)).await;
+        copy::settle(&restored.join("state.db"), 5_000, true, Path::new("/old"), Path::new("/new")).expect("settled");
+        let journal = open(&restored);
+        assert_eq!(waiting(&journal, "work").await, ["WAITS"], "{file}");
+        let part = journal.get_by_message_id(&MessageId::new("PICTURE")).await.expect("read");
+        assert!(part[0]["outgoing"]["cause"].as_str().expect("a cause").contains("outside media/outbound"), "{part:?}");
+        journal.close().await;
+    }
+}
