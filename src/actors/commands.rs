@@ -226,6 +226,7 @@ impl Desk {
             Command::Pairing(_) | Command::Allowlist(_) if dispatch.chat == ChatKind::Group => {
                 reply::IN_DIRECT_CHAT.to_owned()
             }
+            Command::Config(_) if dispatch.chat == ChatKind::Group => reply::CONFIG_IN_DIRECT_CHAT.to_owned(),
             Command::Pairing(pairing) => self.pairing(pairing, order).await,
             Command::Allowlist(list) => self.allowlist(list, order).await,
             Command::Config(config) => self.config(config, order).await,

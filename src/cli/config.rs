@@ -8,6 +8,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::edited;
+use super::output::Failure;
 use crate::config::diff::{ConfigDiff, ReloadReceipt};
 use crate::config::file::{self, ConfigSource, Replaced};
 use crate::config::{Loaded, Rejected, edit, redact};
@@ -134,21 +135,27 @@ fn set(source: &ConfigSource, path: &str, value: &str, strict: bool, out: &mut d
     } else {
         edit::typed_value(value)
     };
-    let before = if file::exists(source) { read(source)? } else { String::new() };
-    let after = edit::set(&before, &steps, &value)?;
-    write(source, &before, &after, &format!("Updated {path}."), out)
+    write(source, &format!("Updated {path}."), out, |before| Ok(edit::set(before, &steps, &value)?))
 }
 
 fn unset(source: &ConfigSource, path: &str, out: &mut dyn Write) -> anyhow::Result<u8> {
     let steps = edit::parse_path(path)?;
-    let before = read(source)?;
-    let Some(after) = edit::unset(&before, &steps)? else { bail!("Config path not found: {path}") };
-    write(source, &before, &after, &format!("Removed {path}."), out)
+    read(source)?;
+    write(source, &format!("Removed {path}."), out, |before| {
+        edit::unset(before, &steps)?.ok_or_else(|| anyhow::anyhow!("Config path not found: {path}"))
+    })
 }
 
 /// Writes the edited text if it makes a good config.
-fn write(source: &ConfigSource, before: &str, after: &str, done: &str, out: &mut dyn Write) -> anyhow::Result<u8> {
-    let edited = edited::write(source, before, after)?;
+fn write(
+    source: &ConfigSource,
+    done: &str,
+    out: &mut dyn Write,
+    mut change: impl FnMut(&str) -> anyhow::Result<String>,
+) -> anyhow::Result<u8> {
+    let edited =
+        edited::write(source, |before| change(before).map(Some).map_err(|why| Failure::new(format!("{why:#}"))))?
+            .expect("an edit always gives a text");
     let refused = edited.refused();
     if !refused.is_empty() {
         writeln!(out, "{done} Restart the gateway to apply {}.", refused.join(", "))?;

@@ -6,9 +6,9 @@ use serde_json::{Value, json};
 
 use super::client::Client;
 use super::output::{Failure, Printer};
-use super::place::{Place, Reach};
+use super::place::Reach;
 use crate::config::diff::ConfigDiff;
-use crate::config::file::{self, ConfigSource, Replaced};
+use crate::config::file::{self, ConfigSource, Replaced, UpdateError};
 use crate::config::model::{Config, KeySource};
 use crate::config::{Loaded, ReloadMode, edit_notes};
 use crate::store::credentials::auth_dir;
@@ -47,11 +47,32 @@ impl Edited {
     }
 }
 
-/// Writes the edited text if it makes a good config.
+/// Edits the file if that makes a good config. `change` gets its text, empty where there is none yet, and gives the new one, or `None` to
+/// leave it alone; it is called again when somebody else saved the file meanwhile.
 ///
 /// # Errors
-/// The text would not load, would stop an account whose files are sealed, or cannot be written; nothing is changed then.
-pub(super) fn write(source: &ConfigSource, before: &str, after: &str) -> Result<Edited, Failure> {
+/// What `change` refuses; the text would not load, would stop an account whose files are sealed, or cannot be written. Nothing is changed
+/// then.
+pub(super) fn write(
+    source: &ConfigSource,
+    mut change: impl FnMut(&str) -> Result<Option<String>, Failure>,
+) -> Result<Option<Edited>, Failure> {
+    let mut loaded = None;
+    let updated = file::update(&source.path, |before| {
+        let Some(after) = change(before)? else { return Ok(None) };
+        loaded = Some(check(source, before, &after)?);
+        Ok(Some(after))
+    });
+    let updated = updated.map_err(|error| match error {
+        UpdateError::Refused(why) => why,
+        UpdateError::Unwritable(error) => Failure::new(format!("cannot write {}: {error}", source.path.display())),
+        other => Failure::new(other.to_string()),
+    })?;
+    Ok(updated.zip(loaded).map(|(updated, (before, after))| Edited { before, after, replaced: updated.replaced }))
+}
+
+/// What the texts before and after an edit mean, if the edit may be made.
+fn check(source: &ConfigSource, before: &str, after: &str) -> Result<(Option<Loaded>, Loaded), Failure> {
     let new = file::load_edited(source, after).map_err(|rejected| {
         Failure::new(format!("the file would be invalid after this, so nothing was written:\n{rejected}"))
     })?;
@@ -62,9 +83,7 @@ pub(super) fn write(source: &ConfigSource, before: &str, after: &str) -> Result<
     if let Some(why) = locked_out(source, old.as_ref().map(|old| &*old.config), &new.config).into_iter().next() {
         return Err(Failure::new(format!("nothing was written, because an account would stop: {why}")));
     }
-    let replaced = file::replace(&source.path, after)
-        .map_err(|e| Failure::new(format!("cannot write {}: {e}", source.path.display())))?;
-    Ok(Edited { before: old, after: new, replaced })
+    Ok((old, new))
 }
 
 /// Why accounts could not be opened any more under `new`; those that could not be before are left out, and so is what only the gateway
@@ -137,11 +156,7 @@ pub(super) async fn await_applied(
     Ok(())
 }
 
-/// The text of the file; empty when there is none yet.
-pub(super) fn text(place: &Place) -> Result<String, Failure> {
-    if !file::exists(&place.location) {
-        return Ok(crate::config::FIRST_CONFIG.to_owned());
-    }
-    file::read_text(&place.location.path)
-        .map_err(|why| Failure::new(format!("cannot read {}: {why}", place.location.path.display())))
+/// The text to edit: what a first configuration holds where there is none yet.
+pub(super) fn or_first(text: &str) -> &str {
+    if text.trim().is_empty() { crate::config::FIRST_CONFIG } else { text }
 }

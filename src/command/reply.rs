@@ -34,6 +34,9 @@ pub const SEND_USAGE: &str = "⚙️ Usage: /send on|off|inherit";
 pub const PAIRING_USAGE: &str = "⚙️ Usage: /pairing [list] | approve <code> | deny <code>";
 /// `/pairing` and `/allowlist` in a group, where every member would read the numbers.
 pub const IN_DIRECT_CHAT: &str = "⚠️ This shows people's numbers. Use it in a direct chat with me.";
+/// `/config` in a group, where every member would read the configuration.
+pub const CONFIG_IN_DIRECT_CHAT: &str =
+    "⚠️ This shows the configuration, with people's numbers. Use it in a direct chat with me.";
 /// Nobody waits.
 pub const PAIRING_NONE: &str = "No pending whatsapp pairing requests.";
 /// `/allowlist add|remove` while `commands.config` is off.

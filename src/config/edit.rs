@@ -167,7 +167,7 @@ pub fn unset(text: &str, path: &[String]) -> Result<Option<String>, EditError> {
         remove_value(&mut want, &path[..depth]);
         let parent = &path[..depth - 1];
         let emptied = matches!(get(&want, parent), Some(Value::Object(m)) if m.is_empty());
-        if depth == 1 || !emptied || lists_groups(parent) {
+        if depth == 1 || !emptied || lists_groups(parent) || is_account(parent) {
             break;
         }
         depth -= 1;
@@ -215,6 +215,11 @@ pub fn shown_path(steps: &[&str]) -> String {
         }
     }
     out
+}
+
+/// The path of an account: it stays one when its last key goes, for without its entry it would be stopped.
+fn is_account(path: &[String]) -> bool {
+    matches!(path, [channels, whatsapp, accounts, _] if channels == "channels" && whatsapp == "whatsapp" && accounts == "accounts")
 }
 
 fn split_bom(text: &str) -> (&str, &str) {
@@ -553,6 +558,16 @@ mod tests {
         for text in ["", "a..b", "a.", ".a", "a[", "a[]", "a[0", "a[0]b", "a[\"x]"] {
             assert_eq!(parse_path(text), Err(EditError::InvalidPath), "{text}");
         }
+    }
+
+    #[test]
+    fn an_account_stays_one_without_its_last_key() {
+        let file = "{ channels: { whatsapp: { accounts: { work: { historyLimit: 3 } } } } }";
+        let path = parse_path("channels.whatsapp.accounts.work.historyLimit").unwrap();
+        let after = unset(file, &path).unwrap().unwrap();
+        assert_eq!(json5_value(&after), Ok(json!({"channels": {"whatsapp": {"accounts": {"work": {}}}}})));
+        let whole = unset(&after, &path[..4]).unwrap().unwrap();
+        assert_eq!(json5_value(&whole), Ok(json!({})));
     }
 
     #[test]

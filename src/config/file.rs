@@ -5,11 +5,13 @@ mod linked;
 
 use std::collections::hash_map::DefaultHasher;
 use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions};
+use std::fmt;
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::hash::{Hash, Hasher};
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 pub use keys::missing_key;
 
@@ -277,6 +279,101 @@ pub fn replace(path: &Path, text: &str) -> io::Result<Replaced> {
     }
 }
 
+/// How long an edit waits for the ones before it.
+const PATIENCE: Duration = Duration::from_secs(10);
+const LOOK: Duration = Duration::from_millis(20);
+/// How often an edit is made anew because somebody else saved the file meanwhile.
+const TRIES: u32 = 5;
+
+/// What an edit has written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Updated {
+    /// The text that it was made on; empty when there was no file.
+    pub before: String,
+    /// The text that stands there now.
+    pub after: String,
+    /// How it was written.
+    pub replaced: Replaced,
+}
+
+/// Why a file was not edited; it is as it was.
+#[derive(Debug)]
+pub enum UpdateError<E> {
+    /// The edit itself was refused.
+    Refused(E),
+    /// Somebody else holds the lock, or saves faster than the edit can be made.
+    Busy(String),
+    /// The file cannot be read, or is no text.
+    Unreadable(String),
+    /// The file cannot be written.
+    Unwritable(io::Error),
+}
+
+impl<E: fmt::Display> fmt::Display for UpdateError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused(why) => write!(f, "{why}"),
+            Self::Busy(why) => write!(f, "the config file is being edited by somebody else ({why}); try again"),
+            Self::Unreadable(why) => write!(f, "the config file cannot be read: {why}"),
+            Self::Unwritable(error) => write!(f, "the config file cannot be written: {error}"),
+        }
+    }
+}
+
+/// Edits the config file; edits go one after another, each on the text that it replaces. Everybody who edits through Verso holds the lock beside
+/// the file from reading to writing; an editor that knows nothing of it is noticed by its text. `edit` gets its text (empty where there is none) and gives the new one, or `None` to leave it alone. It is called
+/// again when somebody else saved the file meanwhile.
+///
+/// # Errors
+/// [`UpdateError`].
+pub fn update<E>(
+    path: &Path,
+    mut edit: impl FnMut(&str) -> Result<Option<String>, E>,
+) -> Result<Option<Updated>, UpdateError<E>> {
+    let _lock = lock(path)?;
+    for _ in 0..TRIES {
+        let before = text(path)?;
+        let Some(after) = edit(&before).map_err(UpdateError::Refused)? else { return Ok(None) };
+        if text(path)? != before {
+            continue;
+        }
+        let replaced = replace(path, &after).map_err(UpdateError::Unwritable)?;
+        return Ok(Some(Updated { before, after, replaced }));
+    }
+    Err(UpdateError::Busy("it is saved again and again".to_owned()))
+}
+
+fn text<E>(path: &Path) -> Result<String, UpdateError<E>> {
+    match fs::symlink_metadata(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+        _ if !path.exists() => Ok(String::new()),
+        _ => read_text(path).map_err(UpdateError::Unreadable),
+    }
+}
+
+/// The lock beside the file that a chain of symlinks ends in. `None` in a folder where no file can be made: a file that is mounted by itself
+/// is still edited.
+fn lock<E>(path: &Path) -> Result<Option<File>, UpdateError<E>> {
+    let target = resolve_link(path).map_err(UpdateError::Unwritable)?;
+    if let Some(folder) = target.parent().filter(|p| !p.as_os_str().is_empty()) {
+        fs::create_dir_all(folder).map_err(UpdateError::Unwritable)?;
+    }
+    let beside = suffixed(&target, ".lock");
+    let Ok(file) = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(beside) else {
+        return Ok(None);
+    };
+    let began = Instant::now();
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(Some(file)),
+            Err(TryLockError::WouldBlock) if began.elapsed() < PATIENCE => std::thread::sleep(LOOK),
+            Err(TryLockError::WouldBlock) => return Err(UpdateError::Busy("its lock is held".to_owned())),
+            // A file system without locks.
+            Err(TryLockError::Error(_)) => return Ok(None),
+        }
+    }
+}
+
 /// Where a chain of symlinks ends; a dangling one names the file to be made.
 fn resolve_link(path: &Path) -> io::Result<PathBuf> {
     let mut current = path.to_owned();
@@ -316,6 +413,9 @@ fn sync_folder(folder: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::edit;
+    use serde_json::json;
+    use std::convert::Infallible;
 
     #[test]
     fn places_follow_the_environment() {
@@ -376,5 +476,60 @@ mod tests {
         assert!(text.contains("lies outside the config folder"), "{text}");
         assert!(text.contains("a/ch.json:2:16: channels.whatsapp.historyLimit: Too small"), "{text}");
         assert_eq!(rejected.files, [path, dir.path().join("a/ch.json")]);
+    }
+
+    fn set(path: &Path, key: &str, value: i64) {
+        let steps = edit::parse_path(key).unwrap();
+        let done = update::<edit::EditError>(path, |before| edit::set(before, &steps, &json!(value)).map(Some));
+        assert!(done.unwrap().is_some());
+    }
+
+    #[test]
+    fn writers_side_by_side_lose_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("verso.json");
+        std::thread::scope(|threads| {
+            for writer in 0..4 {
+                let path = &path;
+                threads.spawn(move || (0..15).for_each(|n| set(path, &format!("w{writer}.k{n}"), n)));
+            }
+        });
+        let value = edit::json5_value(&fs::read_to_string(&path).unwrap()).unwrap();
+        for writer in 0..4 {
+            assert_eq!(value[format!("w{writer}")].as_object().unwrap().len(), 15);
+        }
+    }
+
+    #[test]
+    fn an_editor_without_the_lock_is_noticed_and_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("verso.json");
+        fs::write(&path, "{ a: 1 }").unwrap();
+        let mut seen = Vec::new();
+        let updated = update::<edit::EditError>(&path, |before| {
+            seen.push(before.to_owned());
+            if seen.len() == 1 {
+                fs::write(&path, "{ a: 2 }").unwrap();
+            }
+            edit::set(before, &["b".to_owned()], &json!(3)).map(Some)
+        });
+        assert_eq!(seen, ["{ a: 1 }", "{ a: 2 }"]);
+        assert_eq!(updated.unwrap().unwrap().before, "{ a: 2 }");
+        let value = edit::json5_value(&fs::read_to_string(&path).unwrap()).unwrap();
+        assert_eq!(value, json!({"a": 2, "b": 3}));
+        let restless = update::<Infallible>(&path, |before| {
+            fs::write(&path, format!("{before} ")).unwrap();
+            Ok(Some("{}".to_owned()))
+        });
+        assert!(matches!(restless, Err(UpdateError::Busy(_))));
+    }
+
+    #[test]
+    fn what_is_refused_or_left_alone_writes_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("verso.json");
+        assert!(matches!(update(&path, |_| Err("no")), Err(UpdateError::Refused("no"))));
+        assert_eq!(update::<Infallible>(&path, |_| Ok(None)).unwrap(), None);
+        assert!(!path.exists());
     }
 }

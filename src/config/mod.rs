@@ -6,6 +6,7 @@
 //!
 //! Everything here is pure but [`mod@file`], the one place that touches the disk.
 
+pub mod chat_edits;
 mod check;
 pub mod diff;
 pub mod edit;

@@ -145,7 +145,7 @@ impl Fetcher {
             (Reach::Loopback, _) => Ground::Loopback,
             (Reach::Internet, Trust::Owner) => Ground::Any,
             (Reach::Internet, Trust::Client(fence)) if !fence.confined => Ground::Any,
-            (Reach::Internet, Trust::Model { .. } | Trust::Client(_)) => Ground::Public,
+            (Reach::Internet, Trust::Model(_) | Trust::Client(_)) => Ground::Public,
         };
         for _ in 0..=REDIRECTS {
             let client = match ground {

@@ -293,7 +293,10 @@ async fn the_owner_edits_the_allowlists_by_chat() {
     bob.says(&work, "and now?");
     gateway.wait_count("work", "dm-not-allowlisted", 2).await;
 
-    told("/config set channels.whatsapp.configWrites=false", "⚙️ Config updated").await;
+    told("/config set channels.whatsapp.configWrites=false", "⚠️ Config not changed: channels.whatsapp.configWrites")
+        .await;
+    let file = std::fs::read_to_string(gateway.config_path()).expect("config");
+    gateway.edit(&file.replacen("dmPolicy: 'allowlist',", "dmPolicy: 'allowlist', configWrites: false,", 1)).await;
     told("/allowlist add dm +15557000002", "⚠️ Config writes are disabled for whatsapp.").await;
 }
 

@@ -10,6 +10,7 @@ mod backup;
 mod bad_input;
 mod baileys_folder;
 mod catch_up;
+mod chat_edits;
 mod cli;
 mod commands;
 mod corruption;

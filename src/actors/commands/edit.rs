@@ -7,14 +7,14 @@ use serde_json::{Value, json};
 use crate::actors::agent::RunAgents;
 use crate::command::allowlist::Scope;
 use crate::command::{ConfigCommand, reply};
+use crate::config::chat_edits::{self, Commander, Edit};
 use crate::config::edit::{self, EditError};
 use crate::config::edit_notes;
-use crate::config::file::{self, ConfigSource};
+use crate::config::file::{self, ConfigSource, UpdateError};
 use crate::config::model::{AllowList, Config};
 use crate::config::redact;
-use crate::ids::AccountId;
-use crate::ids::Entry;
-use crate::policy::allowlist::parse_approved;
+use crate::ids::{AccountId, Entry, Jid};
+use crate::policy::allowlist::{Person, named, parse_approved};
 use crate::policy::decide::{View, decide};
 use crate::policy::decision::Verdict;
 use crate::policy::mention::MentionTable;
@@ -36,6 +36,38 @@ pub(super) struct Author {
 }
 
 impl Author {
+    /// The author as lists name people.
+    fn person(&self) -> Person {
+        let me = &self.run.identity;
+        match self.run.message.from_me {
+            true => Person { number: me.number(), lid: me.lid.as_ref().map(Jid::without_device) },
+            false => Person::sender(&self.run.message),
+        }
+    }
+
+    /// What the author commands: the account of this chat, for the rules have let the command in, and every other one that names them.
+    fn commander(&self, config: &Config) -> Commander<'_> {
+        let (account, person) = (&self.run.message.account, self.person());
+        let named_in = |list: &AllowList| named(list, &person).is_some();
+        let every = match &config.commands.owner_allow_from {
+            Some(owners) => named_in(owners),
+            None => config.accounts.values().all(|a| a.id == *account || named_in(&a.rules.allow_from)),
+        };
+        Commander { account, every }
+    }
+
+    /// The edit of the file stays within the borders of chat edits.
+    fn within_borders(&self, source: &ConfigSource, texts: (&str, &str), after: &Config) -> Result<(), String> {
+        let before = meaning(source, texts.0)?;
+        let tree = |text: &str| edit::json5_value(if text.trim().is_empty() { "{}" } else { text }).unwrap_or_default();
+        let (file_before, file_after) = (tree(texts.0), tree(texts.1));
+        let change = Edit { file_before: &file_before, file_after: &file_after, before: &before, after };
+        let person = self.person();
+        chat_edits::check(change, self.commander(&before))
+            .and_then(|()| chat_edits::check_seniority(&before, after, |list| named(list, &person).is_some()))
+            .map_err(|border| border.to_string())
+    }
+
     /// Under `config` the same message would be the same command.
     fn stays_in(&self, config: &Config) -> bool {
         let message = &self.run.message;
@@ -63,38 +95,38 @@ impl Author {
 /// Shows or edits the file. Both sides are the reply; an error changed nothing.
 pub(super) fn edit_config(command: &ConfigCommand, source: &ConfigSource, author: &Author) -> Result<String, String> {
     let refused = |e: EditError| format!("⚠️ {e}");
-    let (path, steps) = match command {
+    let (path, value) = match command {
         ConfigCommand::Error(why) => return Err(format!("⚠️ {why}")),
-        ConfigCommand::Show { path: None } => (String::new(), Vec::new()),
-        ConfigCommand::Show { path: Some(path) } | ConfigCommand::Set { path, .. } | ConfigCommand::Unset { path } => {
-            (path.clone(), edit::parse_path(path).map_err(refused)?)
-        }
+        ConfigCommand::Show { path } => return show(path.as_deref(), source, author),
+        ConfigCommand::Set { path, value } => (path, Some(value)),
+        ConfigCommand::Unset { path } => (path, None),
     };
-    let before = read(source)?;
-    let after = match command {
-        ConfigCommand::Show { path } => {
-            return Ok(reply::config_shown(path.as_deref(), &shown(&before, &steps)));
+    let steps = edit::parse_path(path).map_err(refused)?;
+    chat_edits::check_typed(&steps, value).map_err(|border| border.to_string())?;
+    let verb = if value.is_some() { "set" } else { "unset" };
+    let mut notes = Vec::new();
+    let updated = update(source, path, |before| {
+        let after = match value {
+            Some(value) => Some(edit::set(before, &steps, value).map_err(refused)?),
+            None => edit::unset(before, &steps).map_err(refused)?,
+        };
+        let Some(after) = after else { return Ok(None) };
+        let config = loads(source, &after, verb)?;
+        author.within_borders(source, (before, &after), &config)?;
+        if !author.stays_in(&config) {
+            return Err(reply::CONFIG_LOCKOUT.to_owned());
         }
-        ConfigCommand::Set { value, .. } => edit::set(&before, &steps, value).map_err(refused)?,
-        _ => match edit::unset(&before, &steps).map_err(refused)? {
-            Some(after) => after,
-            None => return Ok(format!("⚙️ No config value found for {path}.")),
-        },
-    };
-    let verb = if matches!(command, ConfigCommand::Set { .. }) { "set" } else { "unset" };
-    let config = loads(source, &after, verb)?;
-    if !author.stays_in(&config) {
-        return Err(reply::CONFIG_LOCKOUT.to_owned());
-    }
-    let current = loads(source, if before.is_empty() { "{}" } else { &before }, "read")?;
-    let notes = edit_notes::of(&current, &config);
-    if let Some(note) = notes.iter().find(|note| note.is_refused_by_chat()) {
-        return Err(reply::config_groups(note));
-    }
-    write(source, &path, &after)?;
-    let mut said = match verb {
-        "set" => reply::config_set(&path, &shown(&after, &steps)),
-        _ => format!("⚙️ Config updated: {path} removed."),
+        let current = meaning(source, before)?;
+        notes = edit_notes::of(&current, &config);
+        if let Some(note) = notes.iter().find(|note| note.is_refused_by_chat()) {
+            return Err(reply::config_groups(note));
+        }
+        Ok(Some(after))
+    })?;
+    let mut said = match (updated, value) {
+        (None, _) => return Ok(format!("⚙️ No config value found for {path}.")),
+        (Some(after), Some(_)) => reply::config_set(path, &shown(&after, &steps, None)),
+        (Some(_), None) => format!("⚙️ Config updated: {path} removed."),
     };
     for note in notes {
         said.push_str(&format!("\n⚠️ {note}"));
@@ -102,16 +134,21 @@ pub(super) fn edit_config(command: &ConfigCommand, source: &ConfigSource, author
     Ok(said)
 }
 
-/// The text of the file, which is valid; empty when there is none yet.
-fn read(source: &ConfigSource) -> Result<String, String> {
-    if !file::exists(source) {
-        return Ok(String::new());
-    }
-    let text = file::read_text(&source.path).map_err(|why| format!("⚠️ The config file cannot be read: {why}"))?;
-    if file::load_edited(source, &text).is_err() {
-        return Err(reply::CONFIG_INVALID.to_owned());
-    }
-    Ok(text)
+fn show(path: Option<&str>, source: &ConfigSource, author: &Author) -> Result<String, String> {
+    let steps = path.map_or(Ok(Vec::new()), edit::parse_path).map_err(|e| format!("⚠️ {e}"))?;
+    let text = if file::exists(source) {
+        file::read_text(&source.path).map_err(|why| format!("⚠️ The config file cannot be read: {why}"))?
+    } else {
+        String::new()
+    };
+    let config = meaning(source, &text)?;
+    Ok(reply::config_shown(path, &shown(&text, &steps, Some(author.commander(&config)))))
+}
+
+/// What the text of the file means before an edit; without a file, what no keys mean.
+fn meaning(source: &ConfigSource, text: &str) -> Result<Arc<Config>, String> {
+    let text = if text.trim().is_empty() { "{}" } else { text };
+    file::load_edited(source, text).map(|loaded| loaded.config).map_err(|_| reply::CONFIG_INVALID.to_owned())
 }
 
 /// What the edited text means.
@@ -123,10 +160,24 @@ fn loads(source: &ConfigSource, after: &str, verb: &str) -> Result<Arc<Config>, 
     })
 }
 
-fn write(source: &ConfigSource, path: &str, after: &str) -> Result<(), String> {
-    file::replace(&source.path, after).map_err(|e| format!("⚠️ The config file cannot be written: {e}"))?;
-    tracing::info!(target: "config", %path, "the config was edited by chat");
-    Ok(())
+/// Edits the file on the text that stands there, which must be valid; the new text, if there is one.
+fn update(
+    source: &ConfigSource,
+    path: &str,
+    mut change: impl FnMut(&str) -> Result<Option<String>, String>,
+) -> Result<Option<String>, String> {
+    let updated = file::update(&source.path, |before| {
+        meaning(source, before)?;
+        change(before)
+    });
+    let updated = updated.map_err(|error| match error {
+        UpdateError::Refused(reply) => reply,
+        other => format!("⚠️ Nothing was edited: {other}"),
+    })?;
+    if updated.is_some() {
+        tracing::info!(target: "config", %path, "the config was edited by chat");
+    }
+    Ok(updated.map(|updated| updated.after))
 }
 
 /// An edit of an allowlist.
@@ -169,41 +220,52 @@ pub(super) fn edit_allowlist(
     files: &PairingFiles,
     author: &Author,
 ) -> Result<String, String> {
-    let account = &author.run.message.account;
-    let before = read(source)?;
-    let current = if before.is_empty() { None } else { Some(loads(source, &before, "read")?) };
-    let list = current.as_deref().and_then(|c| change.list_of(c, account)).cloned().unwrap_or_default();
-    let listed = change.listed_in(&list);
-    let paired = change.scope == Scope::Dm && change.listed_in(&author.approved);
-    match (change.add, listed, paired) {
-        (true, true, _) => return Ok(reply::ALLOWLIST_HAS.to_owned()),
-        (false, false, false) => return Ok(reply::ALLOWLIST_LACKS.to_owned()),
-        _ => {}
-    }
+    let account = author.run.message.account.clone();
+    let mut told = None;
     let mut places = Vec::new();
-    let mut after = None;
-    if change.add || listed {
-        let (path, text) = edited_list(change, &before, account, &list)?;
-        let config = loads(source, &text, "the edit")?;
-        if change.list_of(&config, account).is_none_or(|l| change.listed_in(l) != change.add) {
-            return Err(reply::ALLOWLIST_ELSEWHERE.to_owned());
+    let mut paired = false;
+    update(source, "allowlist", |before| {
+        (told, paired) = (None, false);
+        places.clear();
+        let current = meaning(source, before)?;
+        let list = change.list_of(&current, &account).cloned().unwrap_or_default();
+        let listed = change.listed_in(&list);
+        paired = !change.add && change.scope == Scope::Dm && change.listed_in(&author.approved);
+        match (change.add, listed, paired) {
+            (true, true, _) => told = Some(reply::ALLOWLIST_HAS),
+            (false, false, false) => told = Some(reply::ALLOWLIST_LACKS),
+            _ => {}
         }
-        places.push(path);
-        after = Some((text, config));
+        if told.is_some() {
+            return Ok(None);
+        }
+        let edited = if change.add || listed {
+            Some(edited_list(change, before, (&account, !author.commander(&current).every), &list)?)
+        } else {
+            None
+        };
+        let mut after = current;
+        if let Some((path, text)) = &edited {
+            after = loads(source, text, "the edit")?;
+            if change.list_of(&after, &account).is_none_or(|l| change.listed_in(l) != change.add) {
+                return Err(reply::ALLOWLIST_ELSEWHERE.to_owned());
+            }
+            author.within_borders(source, (before, text), &after)?;
+            places.push(path.clone());
+        }
+        // Who is taken from the approvals too must not be the author.
+        let left: Vec<String> = author.approved.entries().into_iter().filter(|e| !paired || !change.names(e)).collect();
+        let judge = Author { approved: parse_approved(left.iter().map(String::as_str)), ..author.clone() };
+        if !judge.stays_in(&after) {
+            return Err(reply::ALLOWLIST_LOCKOUT.to_owned());
+        }
+        Ok(edited.map(|(_, text)| text))
+    })?;
+    if let Some(told) = told {
+        return Ok(told.to_owned());
     }
-    // Who is taken from the approvals too must not be the author.
-    let left: Vec<String> =
-        author.approved.entries().into_iter().filter(|e| change.add || !paired || !change.names(e)).collect();
-    let judge = Author { approved: parse_approved(left.iter().map(String::as_str)), ..author.clone() };
-    let config = after.as_ref().map(|(_, config)| config).or(current.as_ref());
-    if config.is_some_and(|config| !judge.stays_in(config)) {
-        return Err(reply::ALLOWLIST_LOCKOUT.to_owned());
-    }
-    if let Some((text, _)) = &after {
-        write(source, &places[0], text)?;
-    }
-    if !change.add && paired {
-        let gone = files.disallow(account, |entry| change.names(entry));
+    if paired {
+        let gone = files.disallow(&account, |entry| change.names(entry));
         if gone.map_err(|e| format!("⚠️ The pairing store was not changed: {e}"))? {
             places.push("pairing store".to_owned());
         }
@@ -211,11 +273,12 @@ pub(super) fn edit_allowlist(
     Ok(reply::allowlist_edited(change.scope.label(), change.add, &places))
 }
 
-/// The edited text, and the path of the list in it: the account's own, else the channel's, else a new one of the account.
+/// The edited text, and the path of the list in it: the account's own, else the channel's, else a new one of the account. The channel's is left
+/// alone for somebody who edits their own account only.
 fn edited_list(
     change: &ListEdit,
     before: &str,
-    account: &AccountId,
+    (account, own_only): (&AccountId, bool),
     in_force: &AllowList,
 ) -> Result<(String, String), String> {
     let refused = |e: EditError| format!("⚠️ {e}");
@@ -235,7 +298,8 @@ fn edited_list(
     let entries = |path: &[String]| edit::get(&tree, path).and_then(Value::as_array).cloned();
     let own = own.map(with_key);
     let channel = with_key(channel);
-    let set = own.iter().chain([&channel]).find_map(|path| Some((path.clone(), entries(path)?)));
+    let shared = [&channel].into_iter().filter(|_| !own_only || own.is_none());
+    let set = own.iter().chain(shared).find_map(|path| Some((path.clone(), entries(path)?)));
     let path = set.as_ref().map_or_else(|| own.unwrap_or(channel), |(path, _)| path.clone());
     let shown = path.join(".");
     let text = match (set, change.add) {
@@ -273,10 +337,14 @@ fn entry_text(entry: &Entry) -> String {
     }
 }
 
-/// The value of the file at a path, without secrets.
-fn shown(text: &str, steps: &[String]) -> Value {
+/// The value of the file at a path, without secrets, and without what belongs to accounts that somebody does not command.
+fn shown(text: &str, steps: &[String], to: Option<Commander<'_>>) -> Value {
     let mut tree = edit::json5_value(text).unwrap_or_default();
     redact(&mut tree, HIDDEN, &mut Vec::new());
+    let tree = match to {
+        Some(to) => chat_edits::visible(tree, to),
+        None => tree,
+    };
     edit::get(&tree, steps).cloned().unwrap_or_default()
 }
 
@@ -286,9 +354,21 @@ mod tests {
     use crate::policy::allowlist::parse_list;
 
     fn edited(before: &str, scope: Scope, entry: &str, add: bool, in_force: &[&str]) -> (String, Value) {
+        edited_by(before, scope, entry, add, in_force, false)
+    }
+
+    fn edited_by(
+        before: &str,
+        scope: Scope,
+        entry: &str,
+        add: bool,
+        in_force: &[&str],
+        own_only: bool,
+    ) -> (String, Value) {
         let change = ListEdit { scope, entry: entry.parse().expect("an entry"), add };
         let in_force = parse_list(in_force.iter().copied());
-        let (path, text) = edited_list(&change, before, &AccountId::new("work"), &in_force).expect("edited");
+        let (path, text) =
+            edited_list(&change, before, (&AccountId::new("work"), own_only), &in_force).expect("edited");
         let steps = edit::parse_path(&path).expect("a path");
         let tree = edit::json5_value(&text).expect("JSON5");
         (path, edit::get(&tree, &steps).cloned().expect("the list"))
@@ -308,6 +388,14 @@ mod tests {
             ("channels.whatsapp.allowFrom", json!(["+15550000001"])),
             "in every spelling"
         );
+    }
+
+    #[test]
+    fn who_edits_one_account_leaves_the_shared_list_alone() {
+        let shared = "{ channels: { whatsapp: { allowFrom: ['+15550000001'], accounts: { work: {}, b: {} } } } }";
+        let (path, list) = edited_by(shared, Scope::Dm, "+15550000003", true, &["+15550000001"], true);
+        assert_eq!(path, "channels.whatsapp.accounts.work.allowFrom");
+        assert_eq!(list, json!(["+15550000001", "+15550000003"]));
     }
 
     #[test]

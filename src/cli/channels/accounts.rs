@@ -161,12 +161,16 @@ pub(in crate::cli) async fn ensure(
     more: &Map<String, Value>,
     p: &mut Printer<'_>,
 ) -> Result<bool, Failure> {
-    let before = edited::text(place)?;
-    let Some((after, verb)) = added(&before, id, more)? else {
+    let mut verb = "";
+    let edited = edited::write(&place.location, |before| {
+        let Some((after, done)) = added(edited::or_first(before), id, more)? else { return Ok(None) };
+        verb = done;
+        Ok(Some(after))
+    })?;
+    let Some(edited) = edited else {
         p.line(format!("{CHANNEL_LABEL} account \"{id}\" is there already."));
         return Ok(false);
     };
-    let edited = edited::write(&place.location, &before, &after)?;
     p.line(format!("{verb} {CHANNEL_LABEL} account \"{id}\"."));
     for note in edited.notes() {
         p.note(format!("warning: {note}"));
@@ -218,9 +222,9 @@ pub(super) fn remove_account(args: &RemoveArgs, connection: &Connection, p: &mut
         (true, true) if linked || config.accounts.len() == 1 => Removal::DisableDefault,
         (true, _) => Removal::Delete,
     };
-    let before = edited::text(&place)?;
-    let after = removed(&before, &id, &removal, &place)?;
-    let edited = edited::write(&place.location, &before, &after)?;
+    let edited =
+        edited::write(&place.location, |before| removed(edited::or_first(before), &id, &removal, &place).map(Some))?
+            .expect("a removal always gives a text");
     let verb = if removal == Removal::Delete { "Deleted" } else { "Disabled" };
     p.line(format!("{verb} {CHANNEL_LABEL} account \"{id}\"."));
     match removal {
