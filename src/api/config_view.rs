@@ -31,10 +31,14 @@ pub(super) async fn get(api: &Api) -> Result<Value, ErrorShape> {
             (String::new(), json!({}))
         }
     };
-    let hash: String =
-        text.as_deref().map(|t| Sha256::digest(t).iter().map(|b| format!("{b:02x}")).collect()).unwrap_or_default();
+    let hash = text.as_deref().map(hash).unwrap_or_default();
     Ok(json!({
         "path": path.display().to_string(), "exists": text.is_some(), "raw": raw, "parsed": parsed,
         "valid": issues.is_empty(), "config": parsed, "hash": hash, "issues": issues, "warnings": [], "legacyIssues": [],
     }))
+}
+
+/// SHA-256 of the file's text, in hexadecimal: what an edit says it was made on.
+pub(super) fn hash(text: &str) -> String {
+    Sha256::digest(text).iter().map(|b| format!("{b:02x}")).collect()
 }

@@ -6,7 +6,7 @@ use super::auth::Scope;
 use super::params::Params;
 use super::protocol::{ErrorShape, Features};
 use super::server::Api;
-use super::{channels, config_view, explain, login, logs, overview, pairing, send};
+use super::{channels, config_edit, config_view, explain, login, logs, overview, pairing, send};
 use crate::actors::messages::{ExplainMessage, Refusal, Reload};
 use crate::ids::MessageId;
 
@@ -39,6 +39,9 @@ const METHODS: &[(&str, Scope)] = &[
     ("channels.logout", Scope::Admin),
     ("web.login.start", Scope::Admin),
     ("web.login.wait", Scope::Admin),
+    ("config.set", Scope::Admin),
+    ("config.apply", Scope::Admin),
+    ("config.patch", Scope::Admin),
     ("verso.reload", Scope::Admin),
     ("verso.login.cancel", Scope::Admin),
 ];
@@ -95,6 +98,8 @@ pub(super) async fn call(
         "cron.list" => Ok(json!({"jobs": []})),
         "cron.status" => Ok(json!({"enabled": false, "storePath": "", "jobs": 0, "nextWakeAtMs": null})),
         "config.get" => config_view::get(api).await,
+        "config.set" | "config.apply" => config_edit::set(api, &params).await,
+        "config.patch" => config_edit::patch(api, &params).await,
         "logs.tail" => logs::tail(api, &params).await,
         "send" => send::send(api, caller, &params).await,
         "poll" => send::poll(api, &params).await,

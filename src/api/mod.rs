@@ -6,6 +6,7 @@
 
 pub mod auth;
 mod channels;
+mod config_edit;
 mod config_view;
 mod dedupe;
 mod door;

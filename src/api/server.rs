@@ -24,6 +24,7 @@ use super::settings::SettingsSource;
 use super::{door, http, login, ws};
 use crate::actors::messages::{GatewayPort, GatewayStatus, GetStatus};
 use crate::clock::{Clock, UnixMs};
+use crate::config::file::ConfigSource;
 
 /// Where the API listens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +45,8 @@ pub struct ApiOptions {
     pub settings: SettingsSource,
     /// The configuration file that `config.get` shows.
     pub config_path: PathBuf,
+    /// The same with its surroundings, for `config.set` and its like; `None` takes no edits.
+    pub source: Option<ConfigSource>,
     /// The log file that `logs.tail` reads; asked at every call because it changes at midnight.
     pub log_file: Arc<dyn Fn() -> Option<PathBuf> + Send + Sync>,
     /// The time of day.
@@ -60,6 +63,7 @@ impl ApiOptions {
         Self {
             settings,
             config_path: PathBuf::new(),
+            source: None,
             log_file: Arc::new(|| None),
             clock: Clock::System,
             tick: Duration::from_millis(TICK_INTERVAL_MS),
@@ -119,6 +123,7 @@ pub(super) struct Api {
     pub port: GatewayPort,
     pub settings: SettingsSource,
     pub config_path: PathBuf,
+    pub source: Option<ConfigSource>,
     pub log_file: Arc<dyn Fn() -> Option<PathBuf> + Send + Sync>,
     pub clock: Clock,
     pub tick: Duration,
@@ -230,6 +235,7 @@ pub fn serve(options: ApiOptions, listeners: Listeners, port: GatewayPort) -> Re
         port,
         settings: options.settings,
         config_path: options.config_path,
+        source: options.source,
         log_file: options.log_file,
         started_at: options.clock.now(),
         clock: options.clock,

@@ -201,6 +201,8 @@ async fn start(
     logs: Option<&Telemetry>,
 ) -> Result<Served, Failure> {
     let listeners = crate::api::listen(bind, port).map_err(|e| Failure::new(e.to_string()))?;
+    // A gateway that only links an account edits nothing.
+    let takes_edits = only.is_none();
     // An error means that somebody installed it already.
     drop(rustls::crypto::ring::default_provider().install_default());
     let boot = Boot {
@@ -223,6 +225,7 @@ async fn start(
     follow_reloads(&gateway.port, place.location.clone(), Arc::clone(&in_force)).await;
     let mut options = ApiOptions::new(settings(place.clone(), in_force, token));
     options.config_path = place.location.path.clone();
+    options.source = takes_edits.then(|| place.location.clone());
     if let Some(logs) = logs {
         options.log_file = logs.file_source();
     }
