@@ -87,11 +87,14 @@ async fn health_and_status() {
     let health = verso(&url, &["health"]).await;
     assert_eq!(health.out, "WhatsApp home: linked (auth age 12m)\nWhatsApp work: linked (auth age 12m)\n");
     let status = verso(&url, &["channels", "status"]).await;
+    let version = regex::Regex::new(r"(?m)^WhatsApp Web 2\.3000\.\d+ \(built in, \d+d old\)$").expect("a pattern");
+    assert!(version.is_match(&status.out), "{}", status.out);
     assert_eq!(
-        status.out,
+        version.replace(&status.out, "WhatsApp Web (built in)"),
         "Gateway reachable.\n\
          - WhatsApp home: enabled, configured, linked, running, connected, dm:pairing, allow:+15551230000\n  outbox: 2 waiting, 1 failed\n\
-         - WhatsApp work: enabled, configured, linked, running, connected, dm:pairing, allow:+15551230000\n  outbox: 2 waiting, 1 failed\n"
+         - WhatsApp work: enabled, configured, linked, running, connected, dm:pairing, allow:+15551230000\n  outbox: 2 waiting, 1 failed\n\
+         WhatsApp Web (built in)\n"
     );
     *script.linked.lock().unwrap() = false;
     let status = verso(&url, &["channels", "status"]).await.out;

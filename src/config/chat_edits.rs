@@ -362,7 +362,7 @@ fn compare(
     let keys = |v: Option<&'_ Value>| v.and_then(Value::as_object).unwrap_or(&none).clone();
     let (old, new) = (keys(before), keys(after));
     let comes_or_goes = before.is_none() || after.is_none();
-    let replaced = !comes_or_goes && !(object(before) && object(after));
+    let replaced = !comes_or_goes && (!object(before) || !object(after));
     // An object without anything in it says something, too: an empty `groups` serves no group.
     let empty = comes_or_goes && old.is_empty() && new.is_empty();
     let named = entries && comes_or_goes && pattern(path).is_some_and(|p| p.ends_with(".*"));

@@ -34,19 +34,22 @@ fn own_chat(whatsapp: &str) -> Case {
     Case::dm(whatsapp).own().with(|c| c.message.chat = jid(SELF))
 }
 
+/// Into the main session, which is of the first number in `allowFrom` or the account's own.
 const ROUTE: &str = "route default=main in agent:main:main";
+/// Into the session of one contact alone.
+const APART: &str = "route default=main in agent:main:whatsapp:default:direct:+15551234567";
 
 #[test]
 fn every_gate_of_a_direct_chat_names_its_key_and_value() {
-    check(&Case::dm("dmPolicy: 'open', allowFrom: ['*']"), &["dm open dmPolicy=open", ROUTE]);
+    check(&Case::dm("dmPolicy: 'open', allowFrom: ['*']"), &["dm open dmPolicy=open", APART]);
     check(
         &Case::dm("dmPolicy: 'allowlist', allowFrom: ['+15551234567']"),
         &["dm allowlisted allowFrom=+15551234567", ROUTE],
     );
-    check(&Case::dm("dmPolicy: 'allowlist', allowFrom: ['*']"), &["dm allowlisted allowFrom=*", ROUTE]);
+    check(&Case::dm("dmPolicy: 'allowlist', allowFrom: ['*']"), &["dm allowlisted allowFrom=*", APART]);
     check(
         &Case::dm("").with(|c| c.approved = vec!["+15551234567"]),
-        &["dm approved pairing store=+15551234567", ROUTE],
+        &["dm approved pairing store=+15551234567", APART],
     );
     check(&own_chat(""), &["dm own-number", ROUTE]);
     check(
@@ -399,7 +402,7 @@ fn commands_are_authorised_by_list_and_by_rank() {
     check(&Case::dm(listed).text("/status"), &["dm open dmPolicy=open", ROUTE, "command authorized"]);
     check(
         &Case::dm("dmPolicy: 'open', allowFrom: ['*', '+1999000']").text("/send off"),
-        &["dm open dmPolicy=open", ROUTE, "command command-not-authorized allowFrom=*, +1999000"],
+        &["dm open dmPolicy=open", APART, "command command-not-authorized allowFrom=*, +1999000"],
     );
     let named = |text: &str| {
         beside(
@@ -442,8 +445,10 @@ fn routes_and_broadcasts_are_told() {
         )
     };
     let route = |case: &Case| gates(case)[1].clone();
-    assert_eq!(route(&bound("")), "route binding.account bindings[0]=fam in agent:fam:main");
-    assert_eq!(route(&bound(", accountId: '*'")), "route binding.channel bindings[0]=fam in agent:fam:main");
+    let apart = |agent: &str| format!("agent:{agent}:whatsapp:default:direct:+15551234567");
+    let told = |by: &str| format!("route binding.{by} bindings[0]=fam in {}", apart("fam"));
+    assert_eq!(route(&bound("")), told("account"));
+    assert_eq!(route(&bound(", accountId: '*'")), told("channel"));
     assert_eq!(
         route(&bound(", peer: { kind: 'dm', id: '+15551234567' }")),
         "route binding.peer bindings[0]=fam in agent:fam:main"
@@ -458,10 +463,10 @@ fn routes_and_broadcasts_are_told() {
         let dispatch = case.dispatched();
         (dispatch.runs.iter().map(|run| run.session.to_string()).collect::<Vec<_>>(), dispatch.sequential)
     };
-    let pair = vec!["agent:main:main".to_owned(), "agent:fam:main".to_owned()];
+    let pair = vec![apart("main"), apart("fam")];
     assert_eq!(runs(&both("", "'main', 'fam'")), (pair.clone(), false));
     assert_eq!(runs(&both("strategy: 'sequential',", "'main', 'fam'")), (pair, true));
-    assert_eq!(runs(&both("strategy: 'sequential',", "")), (vec!["agent:main:main".to_owned()], false));
+    assert_eq!(runs(&both("strategy: 'sequential',", "")), (vec![apart("main")], false));
     assert_eq!(gates(&both("", "'main', 'fam'"))[2], "broadcast every-agent broadcast=+15551234567");
 }
 

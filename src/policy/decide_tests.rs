@@ -93,6 +93,9 @@ impl Case {
         let (mentions, _) = MentionTable::compile(&config);
         let approved = parse_approved(self.approved.iter().copied());
         let activation = |_: &SessionKey| self.activation;
+        let own_number = self.me.as_ref().and_then(Identity::number);
+        let own_numbers: OwnNumbers =
+            own_number.map(|number| (self.message.account.clone(), number)).into_iter().collect();
         decide(
             &self.message,
             &View {
@@ -100,7 +103,7 @@ impl Case {
                 account: config.account(&self.message.account).expect("the account"),
                 revision: 3,
                 me: self.me.as_ref(),
-                own_numbers: &OwnNumbers::new(),
+                own_numbers: &own_numbers,
                 approved: &approved,
                 connected_at: self.connected_at,
                 now: T0 + 1000,

@@ -131,7 +131,8 @@ async fn a_direct_chat_and_a_group_go_on_with_what_was_said_before() {
     let accounts = json!({"Work": {"authDir": elsewhere, "name": "${OWNER_NAME}"}, "spare": {"enabled": false}});
     write(
         old.join("rules.json"),
-        json!({"dmPolicy": "pairing", "groupPolicy": "open", "accounts": accounts}).to_string(),
+        json!({"dmPolicy": "pairing", "allowFrom": [ann.number()], "groupPolicy": "open", "accounts": accounts})
+            .to_string(),
     );
     write(
         old.join("credentials/whatsapp-allowFrom.json"),

@@ -83,7 +83,7 @@ async fn another_account_a_missing_emoji_and_unknown_actions_are_refused() {
         (json!({"action": "react", "emoji": "👍", "accountId": "personal"}), "belongs to the account \"work\""),
         (json!({"action": "react", "remove": true}), "Emoji is required to remove a WhatsApp reaction."),
         (json!({"action": "send", "emoji": "👍"}), "only \"react\""),
-        (json!({"action": "react", "emoji": "👍", "chatJid": "abc"}), "\"abc\" is neither"),
+        (json!({"action": "react", "emoji": "👍", "chatJid": "abc"}), "\"abc\" is no phone number"),
         (json!({"action": 5}), "cannot be read"),
     ];
     let script = cases.iter().map(|(arguments, _)| call(arguments.clone())).chain([text("Sorry.")]);

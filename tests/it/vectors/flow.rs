@@ -112,8 +112,8 @@ fn deviation(input: &Value, expected: &Value) -> Option<&'static str> {
     } else if shares_main(input, expected) {
         Some("24.1 people are kept apart unless the config says main")
     } else {
-        let messages = input["messages"].as_array().into_iter().flatten();
-        messages.filter(|msg| tags_others_only(msg)).find_map(|_| Some(TAG_OF_OTHERS))
+        let mut messages = input["messages"].as_array().into_iter().flatten();
+        messages.any(tags_others_only).then_some(TAG_OF_OTHERS)
     }
 }
 
