@@ -305,17 +305,17 @@ impl AgentActor {
     }
 }
 
-/// Runs an agent when it is on disk that this process is at work on its messages.
+/// Runs an agent; its messages are marked whenever its code runs.
 async fn begin(run: AgentRun) -> Ended {
     let (journal, keys) = (run.tools.journal.clone(), run.work.keys());
-    if let Err(error) = journal.begin(&keys).await {
-        tracing::warn!(target: "agent", %error, "that a run begins was not noted");
-    }
-    #[cfg(feature = "demo")]
-    if let crate::event::Content::Body(body) = &run.work.last().order.message.content {
-        crate::fault::text("run", body.text.as_deref());
-    }
-    run.go().await
+    let work = async move {
+        #[cfg(feature = "demo")]
+        if let crate::event::Content::Body(body) = &run.work.last().order.message.content {
+            crate::fault::text("run", body.text.as_deref());
+        }
+        run.go().await
+    };
+    journal.working(&keys, work).await
 }
 
 impl Actor for AgentActor {
@@ -327,6 +327,7 @@ impl Handler<RunAgents> for AgentActor {
 
     fn handle(&mut self, order: RunAgents, ctx: &mut Self::Context) {
         let keys = order.keys();
+        let _at_work = self.tools.journal.at_work(&keys);
         if shielded(|| self.take(order)).is_err() {
             self.tools.journal.set_aside(&keys, IgnoreReason::Internal, "a panic of the agent actor");
         }

@@ -154,15 +154,13 @@ impl Desk {
     /// Carries a command out, or gives it up. A panic in one ends no other.
     async fn serve(self: &Arc<Self>, command: Command, order: Order) {
         let (id, keys) = (order.run.message.id.clone(), order.run.keys());
-        if let Err(error) = self.journal.begin(&keys).await {
-            tracing::error!(target: "whatsapp/inbound", %id, %error, "a command is not begun; it is taken up after a restart");
-            return;
-        }
         let mut cause = String::new();
         for _ in 0..TRIES {
-            let work = self.clone().carry_out(command.clone(), order.clone());
+            let (desk, command, order, keys) = (self.clone(), command.clone(), order.clone(), keys.clone());
+            let journal = self.journal.clone();
+            let work = async move { journal.working(&keys, desk.carry_out(command, order)).await };
             match tokio::spawn(quietly(work)).await {
-                Ok(Ok(())) => return self.journal.survived(&keys),
+                Ok(Ok(())) => return,
                 // The gateway stops, and the next process takes it up.
                 Ok(Err(StoreError::Closed)) => return,
                 Ok(Err(error)) => cause = error.to_string(),

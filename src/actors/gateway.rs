@@ -422,10 +422,6 @@ impl Handler<Shutdown> for GatewayActor {
         let (router, agents) = (self.router.clone(), self.agents.clone());
         let (journal, linking_only) = (self.cx.socket.journal.clone(), self.only.is_some());
         Box::pin(async move {
-            // However it ends from here on, it was asked to.
-            if let Err(error) = journal.stops_gracefully().await {
-                tracing::warn!(target: "gateway", %error, "what is at work counts as cut off");
-            }
             if !linking_only {
                 starts::forget(&journal).await;
             }

@@ -366,6 +366,7 @@ impl RouterActor {
     /// Does the work on messages. A panic drops them and leaves everything else as it is: all that the router keeps are maps, whose
     /// entries do not depend on one another.
     fn guard(&mut self, keys: &[MessageKey], work: impl FnOnce(&mut Self)) {
+        let _at_work = self.journal.at_work(keys);
         if shielded(|| work(self)).is_err() {
             self.set_aside(keys, IgnoreReason::Internal, "a panic of the router");
         }
@@ -512,7 +513,7 @@ impl Handler<AccountOnline> for RouterActor {
             Ok(left) => {
                 // The owner's words come behind what they keep from being answered.
                 left.iter().filter_map(Left::own_words).for_each(|message| me.note_handover(message));
-                me.take_up(left.into(), ctx);
+                me.take_up(left, ctx);
             }
             Err(error) => {
                 tracing::error!(target: "whatsapp/inbound", %account, %error, "what an earlier process left cannot be read; the next connection tries again");

@@ -45,7 +45,7 @@ use crate::store::StoreError;
 pub use account::AccountOutbox;
 pub use address::{Silent, Unconfirmed};
 pub use aside::{AsideMessage, SetAside, Unreadable};
-pub use attempts::MOST_TRIES;
+pub use attempts::{AtWork, MOST_TRIES};
 pub use lookup::{facts_at, look_up};
 pub use outbox::OutboxCounts;
 pub use owner::{Claim, GaveUp, OTHER_NUMBER, Owner};
@@ -92,11 +92,13 @@ impl Journal {
         let prepared = path.parent().unwrap_or(Path::new("")).join("media").join("outbound");
         let tally = Tally::open(&connection, prepared)
             .map_err(|e| StoreError::Damaged { path: path.to_path_buf(), cause: e.to_string() })?;
-        let asides = Asides::default();
+        let (asides, requests) = (Asides::default(), Requests::default());
         asides
             .load(&connection)
             .and_then(|()| asides.clear_facts(&connection))
+            .and_then(|()| requests.load(&connection))
             .map_err(|e| StoreError::Damaged { path: path.to_path_buf(), cause: e.to_string() })?;
+        let attempts = Attempts::open(&connection, path)?;
         let (orders, inbox) = mpsc::channel();
         let commits = Arc::new(AtomicU64::new(0));
         let counter = commits.clone();
@@ -109,7 +111,7 @@ impl Journal {
                 writer.run(&inbox);
             })
             .map_err(StoreError::io("start the writer of", path))?;
-        let (attempts, under_way, requests) = (Attempts::new(), UnderWay::default(), Requests::default());
+        let under_way = UnderWay::default();
         Ok(Self { orders, commits, clock, inherited, tally, asides, attempts, under_way, requests })
     }
 
@@ -190,12 +192,11 @@ impl Journal {
     /// # Errors
     /// When they are not on disk; none of them must be acknowledged then.
     pub async fn commit(&self, messages: Vec<InboundMessage>) -> Result<Vec<bool>, StoreError> {
-        let (now, process) = (self.clock.now(), self.attempts.process);
+        let now = self.clock.now();
         self.run(move |db| {
-            // With this begins the work on it.
             let mut insert = db.prepare_cached(
-                "INSERT INTO inbound(account, chat, sender, id, sent_at, received_at, message, state, tries, tried_in)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 'new', 1, ?8) ON CONFLICT DO NOTHING",
+                "INSERT INTO inbound(account, chat, sender, id, sent_at, received_at, message, state)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 'new') ON CONFLICT DO NOTHING",
             )?;
             messages
                 .iter()
@@ -209,8 +210,7 @@ impl Journal {
                         key.id.as_str(),
                         m.timestamp,
                         now,
-                        json,
-                        process
+                        json
                     ])?;
                     Ok(rows == 1)
                 })
@@ -357,8 +357,7 @@ fn note_decision(
     let (key, decision) = (key.clone(), decision.to_string());
     move |db| {
         db.prepare_cached(
-            "UPDATE inbound SET state = ?5, decision = ?6, decided_at = ?7, tries = iif(?5 IN ('held', 'dropped'), 0, tries),
-                 tried_in = iif(?5 IN ('held', 'dropped'), NULL, tried_in)
+            "UPDATE inbound SET state = ?5, decision = ?6, decided_at = ?7
              WHERE account = ?1 AND chat = ?2 AND sender = ?3 AND id = ?4 AND state NOT IN ('answered', 'expired') AND aside IS NULL",
         )?
         .execute(params![

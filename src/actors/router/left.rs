@@ -1,64 +1,26 @@
 //! The router takes up what an earlier process left, in the order of the messages, so that context goes with the question after it.
 //!
-//! Before a message is handed on, it is on disk that this process begins with it. One that [`MOST_TRIES`] processes ended with is left
-//! alone. Those that no process ended with yet go in groups, which cost one commit each; the others go alone, so that none of them pays
-//! for its neighbour.
-
-use std::collections::VecDeque;
+//! One that [`MOST_TRIES`] processes ended with is left alone.
 
 use actix::prelude::*;
 
 use super::{InboundReceived, RouterActor, Seen};
-use crate::event::MessageKey;
 use crate::policy::decision::{Decision, Verdict};
 use crate::policy::reason::IgnoreReason;
 use crate::store::journal::{InboundState, Left, MOST_TRIES};
 
-/// Messages that begin with one commit.
-const GROUP: usize = 50;
-
-/// The first messages of `left` that go together.
-fn next_group(left: &mut VecDeque<Left>) -> Vec<Left> {
-    let mut group = Vec::new();
-    while let Some(next) = left.front() {
-        let suspect = next.tries > 0;
-        if suspect && !group.is_empty() || group.len() == GROUP {
-            break;
-        }
-        group.extend(left.pop_front());
-        if suspect {
-            break;
-        }
-    }
-    group
-}
-
 impl RouterActor {
     /// Takes up everything that is left, before any later message is judged.
-    pub(super) fn take_up(&mut self, mut left: VecDeque<Left>, ctx: &mut Context<Self>) {
-        while let Some(poison) = left.pop_front_if(|next| next.tries >= MOST_TRIES) {
-            let cause = format!("the gateway ended {} times while it was at work on it", poison.tries);
-            self.set_aside(&[poison.row.message.key()], IgnoreReason::Poison, &cause);
-        }
-        let group = next_group(&mut left);
-        if group.is_empty() {
-            return;
-        }
-        let keys: Vec<MessageKey> = group.iter().map(|left| left.row.message.key()).collect();
-        let journal = self.journal.clone();
-        let begin = async move { (journal.begin(&keys).await, keys) };
-        ctx.wait(actix::fut::wrap_future(begin).map(|(begun, keys), me: &mut Self, ctx| {
-            if let Err(error) = begun {
-                tracing::error!(target: "whatsapp/inbound", %error, "what an earlier process left cannot be taken up");
-                return;
+    pub(super) fn take_up(&mut self, left: Vec<Left>, ctx: &mut Context<Self>) {
+        for one in left {
+            let key = one.row.message.key();
+            if one.tries >= MOST_TRIES {
+                let cause = format!("the gateway ended {} times while it was at work on it", one.tries);
+                self.set_aside(&[key], IgnoreReason::Poison, &cause);
+            } else {
+                self.guard(std::slice::from_ref(&key), |me| me.recover(one, ctx));
             }
-            for one in group {
-                let key = one.row.message.key();
-                me.guard(std::slice::from_ref(&key), |me| me.recover(one, ctx));
-            }
-            me.journal.survived(&keys);
-            me.take_up(left, ctx);
-        }));
+        }
     }
 
     /// Takes up what an earlier process left. Called in the order of the messages, so that context goes with the question after it.

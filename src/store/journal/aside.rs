@@ -162,7 +162,7 @@ impl Journal {
                 move |db: &Connection| {
                     let seq: Option<i64> = db
                         .prepare_cached(
-                            "SELECT seq FROM inbound WHERE account = ?1 AND chat = ?2 AND sender = ?3 AND id = ?4 AND state <> 'answered'",
+                            "SELECT seq FROM inbound WHERE account = ?1 AND chat = ?2 AND sender = ?3 AND id = ?4 AND state NOT IN ('answered', 'expired')",
                         )?
                         .query_row(
                             params![key.account.as_str(), key.chat.to_string(), key.sender.to_string(), key.id.as_str()],
@@ -220,8 +220,8 @@ fn drop_row(db: &Connection, seq: i64, reason: IgnoreReason, cause: &str, now: U
     let decision = serde_json::to_string(&dropped(before.as_deref(), reason, cause)).expect("plain data");
     let changed = db
         .prepare_cached(
-            "UPDATE inbound SET state = 'dropped', aside = ?2, decision = ?3, decided_at = ?4, tried_in = NULL
-             WHERE seq = ?1 AND state <> 'answered' AND aside IS NULL",
+            "UPDATE inbound SET state = 'dropped', aside = ?2, decision = ?3, decided_at = ?4
+             WHERE seq = ?1 AND state NOT IN ('answered', 'expired') AND aside IS NULL",
         )?
         .execute(params![seq, reason.code(), decision, now])?;
     Ok(changed == 1)

@@ -8,6 +8,7 @@ use std::time::Duration;
 use rusqlite::{Connection, params};
 
 use super::outbox::log_unnoted;
+use super::rows::lossy;
 use super::{Journal, facts};
 use crate::clock::UnixMs;
 use crate::ids::{AccountId, MessageId};
@@ -16,7 +17,7 @@ use crate::ids::{AccountId, MessageId};
 const LONGEST_ID: usize = 128;
 /// Requests for one message that count, in [`HOUR`]: each device of a large group has one or two.
 const MOST_PER_ID: u32 = 200;
-/// Requests for what this process did not send that are looked up, an account and [`HOUR`].
+/// Requests for what is not remembered as sent that are looked up, an account and [`HOUR`].
 const MOST_LOOKED_UP: u32 = 2_000;
 const HOUR: UnixMs = 3_600_000;
 /// Sent messages that are remembered, and messages whose requests are counted.
@@ -65,6 +66,19 @@ impl Requests {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Reads what earlier processes sent last: it is asked for as well, and its client dies as easily.
+    pub(super) fn load(&self, db: &Connection) -> rusqlite::Result<()> {
+        let mut sent = db.prepare(
+            "SELECT * FROM (SELECT seq, account, id FROM outbox WHERE state IN ('sent', 'acked', 'delivered')
+             ORDER BY seq DESC LIMIT ?1) ORDER BY seq",
+        )?;
+        let mut rows = sent.query(params![REMEMBERED as i64])?;
+        while let Some(row) = rows.next()? {
+            self.sent(&AccountId::new(&lossy(row, "account")?), &MessageId::new(lossy(row, "id")?));
+        }
+        Ok(())
+    }
+
     /// A message is on its way.
     pub(super) fn sent(&self, account: &AccountId, id: &MessageId) {
         let mut known = self.known();
@@ -106,7 +120,7 @@ impl Journal {
     /// A device asks for a message again. The client answers that itself, once, and only while it lives: until that has happened the
     /// question is noted, and `then` is called. What the account did not send is left alone.
     ///
-    /// WhatsApp forgets the question as soon as this returns. So for what this process sent it waits for the disk, but not for long and
+    /// WhatsApp forgets the question as soon as this returns. So for what is remembered as sent it waits for the disk, but not for long and
     /// not on a thread that others need; it must be called on a multi-threaded runtime, or on none.
     pub fn asked_again(&self, account: &AccountId, id: &MessageId, then: impl FnOnce() + Send + 'static) {
         let now = self.clock.now();

@@ -1,111 +1,155 @@
 //! Which messages this process is at work on, so that one that ends every process is found out and left alone.
 //!
-//! A message counts one try when it comes in, and one in every later process that begins with it; the count is on disk before the work
-//! begins. Work that ends, in whatever way, takes its try back, and so does a process that is asked to stop: what remains are the
-//! processes that ended while they were at work on it.
+//! While code runs for a message, its mark stands in the file `at-work` beside the database: written without a commit, which is quick, and
+//! kept by the system when the process dies. The next process counts one try for every message that it finds marked. A kill from outside
+//! hits a message at work so rarely that three in a row are no accident, and what merely waits, for a model or the disk, is not marked.
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::fs::{File, OpenOptions};
+use std::future::{Future, poll_fn};
+use std::io::Read;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rusqlite::{Connection, params};
+use sha2::{Digest, Sha256};
 
-use super::{Journal, StoreError};
+use super::Journal;
+use super::rows::lossy;
 use crate::event::MessageKey;
+use crate::store::StoreError;
 
 /// A message that so many processes ended with is not begun again.
 pub const MOST_TRIES: u32 = 3;
+/// Marks that fit into the file; what comes on top is not marked.
+const MARKS: usize = 64;
+/// Bytes of a mark.
+const SIZE: usize = 32;
+/// The place of no mark.
+const NONE: [u8; SIZE] = [0; SIZE];
 
-/// This process, as rows name it.
+type Mark = [u8; SIZE];
+
+fn mark_of(account: &str, chat: &str, sender: &str, id: &str) -> Mark {
+    Sha256::digest([account, chat, sender, id].join("\0")).into()
+}
+
+/// The marks of this process.
 #[derive(Clone)]
-pub(super) struct Attempts {
-    pub(super) process: i64,
-    /// Messages of earlier processes; the others have counted their try already.
-    inherited: Arc<Mutex<HashSet<MessageKey>>>,
-    /// The process was asked to stop: nothing counts any more.
-    stopping: Arc<AtomicBool>,
+pub(super) struct Attempts(Arc<Marks>);
+
+struct Marks {
+    file: File,
+    taken: Mutex<[bool; MARKS]>,
 }
 
 impl Attempts {
-    pub(super) fn new() -> Self {
-        let process = rand::random::<i64>();
-        Self { process, inherited: Arc::default(), stopping: Arc::default() }
+    /// Counts a try for the messages that the process before was at work on when it ended, and begins without marks.
+    ///
+    /// # Errors
+    /// When the file or the database cannot be read or written.
+    pub(super) fn open(db: &Connection, database: &Path) -> Result<Self, StoreError> {
+        let path = database.with_file_name("at-work");
+        let failed = |e: std::io::Error| StoreError::io("open", &path)(e);
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path)
+            .map_err(failed)?;
+        let mut left = Vec::new();
+        file.by_ref().take((MARKS * SIZE) as u64).read_to_end(&mut left).map_err(failed)?;
+        let left: HashSet<Mark> = left.chunks_exact(SIZE).filter_map(|mark| mark.try_into().ok()).collect();
+        count(db, &left).map_err(|e| StoreError::Damaged { path: PathBuf::from(database), cause: e.to_string() })?;
+        file.write_all_at(&[0; MARKS * SIZE], 0).map_err(failed)?;
+        Ok(Self(Arc::new(Marks { file, taken: Mutex::new([false; MARKS]) })))
     }
 
-    pub(super) fn inherit(&self, key: MessageKey) {
-        self.inherited.lock().unwrap_or_else(PoisonError::into_inner).insert(key);
+    fn taken(&self) -> MutexGuard<'_, [bool; MARKS]> {
+        self.0.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn is_inherited(&self, key: &MessageKey) -> bool {
-        self.inherited.lock().unwrap_or_else(PoisonError::into_inner).contains(key)
+    /// What cannot be written is not marked: it costs no more than a try.
+    fn write(&self, place: usize, mark: &Mark) {
+        if let Err(error) = self.0.file.write_all_at(mark, (place * SIZE) as u64) {
+            tracing::debug!(target: "whatsapp/inbound", %error, "the mark of a message was not written");
+        }
     }
+
+    fn mark(&self, marks: &[Mark]) -> AtWork {
+        let places = {
+            let mut taken = self.taken();
+            let free: Vec<usize> = (0..MARKS).filter(|place| !taken[*place]).take(marks.len()).collect();
+            free.iter().for_each(|place| taken[*place] = true);
+            free
+        };
+        for (place, mark) in places.iter().zip(marks) {
+            self.write(*place, mark);
+        }
+        AtWork { attempts: self.clone(), places }
+    }
+}
+
+/// Adds a try to open messages with one of these marks.
+fn count(db: &Connection, left: &HashSet<Mark>) -> rusqlite::Result<()> {
+    if left.iter().all(|mark| *mark == NONE) {
+        return Ok(());
+    }
+    let mut open = db.prepare("SELECT * FROM inbound WHERE state IN ('new', 'admitted')")?;
+    let mut rows = open.query([])?;
+    let mut hit: Vec<i64> = Vec::new();
+    while let Some(row) = rows.next()? {
+        let mark = mark_of(&lossy(row, "account")?, &lossy(row, "chat")?, &lossy(row, "sender")?, &lossy(row, "id")?);
+        if left.contains(&mark) {
+            hit.push(row.get("seq")?);
+        }
+    }
+    for seq in hit {
+        db.execute("UPDATE inbound SET tries = tries + 1 WHERE seq = ?1", params![seq])?;
+    }
+    Ok(())
+}
+
+/// Code runs for messages as long as this lives.
+pub struct AtWork {
+    attempts: Attempts,
+    places: Vec<usize>,
+}
+
+impl Drop for AtWork {
+    fn drop(&mut self) {
+        for place in &self.places {
+            self.attempts.write(*place, &NONE);
+        }
+        let mut taken = self.attempts.taken();
+        self.places.iter().for_each(|place| taken[*place] = false);
+    }
+}
+
+fn marks_of(keys: &[MessageKey]) -> Vec<Mark> {
+    let mark = |key: &MessageKey| {
+        mark_of(key.account.as_str(), &key.chat.to_string(), &key.sender.to_string(), key.id.as_str())
+    };
+    keys.iter().map(mark).collect()
 }
 
 impl Journal {
-    /// Notes that the work on messages begins, on disk when this returns. For messages of this process that is noted already.
-    ///
-    /// # Errors
-    /// When it is not on disk and will not be.
-    pub async fn begin(&self, keys: &[MessageKey]) -> Result<(), StoreError> {
-        let process = self.attempts.process;
-        let keys: Vec<MessageKey> = keys.iter().filter(|key| self.attempts.is_inherited(key)).cloned().collect();
-        if keys.is_empty() || self.attempts.stopping.load(Ordering::Acquire) {
-            return Ok(());
-        }
-        let work = move |db: &Connection| {
-            let mut begin = db.prepare_cached(
-                "UPDATE inbound SET tries = tries + 1, tried_in = ?5
-                 WHERE account = ?1 AND chat = ?2 AND sender = ?3 AND id = ?4 AND tried_in IS NOT ?5",
-            )?;
-            keys.iter().try_for_each(|key| execute(&mut begin, key, process))
-        };
-        self.run_surely(work, |()| {}).await
+    /// Marks messages as being worked on until the result is dropped.
+    pub fn at_work(&self, keys: &[MessageKey]) -> AtWork {
+        self.attempts.mark(&marks_of(keys))
     }
 
-    /// Notes that the work on messages is over and the process lives. Does not wait for the disk.
-    pub fn survived(&self, keys: &[MessageKey]) {
-        let process = self.attempts.process;
-        let keys: Vec<MessageKey> = keys.iter().filter(|key| self.attempts.is_inherited(key)).cloned().collect();
-        if keys.is_empty() {
-            return;
-        }
-        let work = move |db: &Connection| {
-            let mut end = db.prepare_cached(
-                "UPDATE inbound SET tries = tries - 1, tried_in = NULL
-                 WHERE account = ?1 AND chat = ?2 AND sender = ?3 AND id = ?4 AND tried_in = ?5 AND tries > 0",
-            )?;
-            keys.iter().try_for_each(|key| execute(&mut end, key, process))
-        };
-        let noted = self.submit(true, work, |result| {
-            if let Err(error) = result {
-                tracing::error!(target: "whatsapp/inbound", %error, "the end of the work on a message was not noted");
-            }
-        });
-        if let Err(error) = noted {
-            tracing::debug!(target: "whatsapp/inbound", %error, "the end of the work on a message was not noted");
-        }
+    /// Does the work on messages, marked whenever its code runs and not while it waits.
+    pub async fn working<T>(&self, keys: &[MessageKey], work: impl Future<Output = T>) -> T {
+        let marks = marks_of(keys);
+        let mut work = std::pin::pin!(work);
+        poll_fn(|context| {
+            let _at_work = self.attempts.mark(&marks);
+            work.as_mut().poll(context)
+        })
+        .await
     }
-
-    /// The process was asked to stop: what it is at work on now counts no try, however it ends.
-    ///
-    /// # Errors
-    /// When that is not on disk.
-    pub async fn stops_gracefully(&self) -> Result<(), StoreError> {
-        self.attempts.stopping.store(true, Ordering::Release);
-        let process = self.attempts.process;
-        let work = move |db: &Connection| {
-            db.prepare_cached(
-                "UPDATE inbound SET tries = tries - 1, tried_in = NULL
-                 WHERE state IN ('new', 'admitted') AND tried_in = ?1 AND tries > 0",
-            )?
-            .execute([process])
-            .map(|_| ())
-        };
-        self.run(work).await
-    }
-}
-
-fn execute(statement: &mut rusqlite::CachedStatement<'_>, key: &MessageKey, process: i64) -> rusqlite::Result<()> {
-    let (chat, sender) = (key.chat.to_string(), key.sender.to_string());
-    statement.execute(params![key.account.as_str(), chat, sender, key.id.as_str(), process]).map(|_| ())
 }

@@ -56,7 +56,6 @@ impl Journal {
         for (parsed, Found { row, ours }) in parsed.await.map_err(|_| StoreError::Closed)? {
             match parsed {
                 Ok(parsed) => {
-                    self.attempts.inherit(parsed.message.key());
                     left.push(Left { row: parsed, ours, tries: row.tries });
                 }
                 Err(cause) => self.drop_unreadable(account.clone(), MessageId::new(row.id), row.seq, cause).await,
@@ -94,7 +93,7 @@ impl Journal {
         let read = move |db: &Connection| {
             db.prepare_cached(&format!(
                 "SELECT *, {OURS} FROM inbound INDEXED BY inbound_odd
-                 WHERE account = ?1 AND state NOT IN ('new', 'admitted', 'answered', 'held', 'dropped') ORDER BY seq"
+                 WHERE account = ?1 AND state NOT IN ('new', 'admitted', 'answered', 'held', 'dropped') AND state <> 'expired' ORDER BY seq"
             ))?
             .query_map([account.as_str()], Found::read)?
             .collect()

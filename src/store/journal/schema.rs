@@ -43,11 +43,10 @@ pub(super) const MIGRATIONS: &[&str] = &[
     ALTER TABLE outbox ADD COLUMN attempts INTEGER NOT NULL DEFAULT 0;
     ALTER TABLE outbox ADD COLUMN resent_at INTEGER;
 ",
-    // tries: processes that began with the message and did not come to its end; tried_in: the one that is at work on it; aside: the code
-    // of the reason for which it was set aside. failures: attempts that came to nothing through Verso itself.
+    // tries: processes that ended while they were at work on the message; aside: the code of the reason for which it was set aside.
+    // failures: attempts that came to nothing through Verso itself.
     "
     ALTER TABLE inbound ADD COLUMN tries INTEGER NOT NULL DEFAULT 0;
-    ALTER TABLE inbound ADD COLUMN tried_in INTEGER;
     ALTER TABLE inbound ADD COLUMN aside TEXT;
     CREATE INDEX inbound_odd ON inbound(account, seq) WHERE state NOT IN ('new', 'admitted', 'answered', 'held', 'dropped');
     CREATE INDEX outbox_odd ON outbox(account, seq)

@@ -130,41 +130,42 @@ async fn a_fact_that_cannot_be_read_is_counted_and_as_good_as_unknown() {
 }
 
 #[tokio::test]
-async fn processes_that_end_at_a_message_are_counted_and_those_that_were_asked_to_are_not() {
+async fn processes_that_end_at_work_on_a_message_are_counted_and_no_others() {
     let dir = tempfile::tempdir().expect("temp dir");
     let tries = async |journal: &Journal| {
         let left = journal.left(&AccountId::new("work")).await.expect("read");
         left.iter().map(|left| left.tries).collect::<Vec<_>>()
     };
     let keys = [message("A").key()];
+    let dies_at_work = async |journal: Journal| {
+        std::mem::forget(journal.at_work(&keys));
+        journal.close().await;
+    };
     let journal = open(dir.path());
     journal.commit(vec![message("A"), message("B")]).await.expect("stored");
-    // It dies, and so does the next one, which had begun with A.
+    // It dies while both wait.
     journal.close().await;
     let journal = open(dir.path());
-    assert_eq!(tries(&journal).await, [1, 1]);
-    journal.begin(&keys).await.expect("noted");
-    journal.begin(&keys).await.expect("noted once");
-    journal.close().await;
-    // One comes to its end.
+    assert_eq!(tries(&journal).await, [0, 0]);
+    dies_at_work(journal).await;
+    // One comes to the end of its work, and another one dies while its work waits.
     let journal = open(dir.path());
-    assert_eq!(tries(&journal).await, [2, 1]);
-    journal.begin(&keys).await.expect("noted");
-    journal.survived(&keys);
-    journal.close().await;
-    // One is asked to stop in the middle of it.
-    let journal = open(dir.path());
-    assert_eq!(tries(&journal).await, [2, 1]);
-    journal.begin(&keys).await.expect("noted");
-    journal.stops_gracefully().await.expect("noted");
-    journal.begin(&[message("B").key()]).await.expect("nothing counts any more");
+    assert_eq!(tries(&journal).await, [1, 0]);
+    drop(journal.at_work(&keys));
+    let waits = journal.working(&keys, std::future::pending::<()>());
+    assert!(futures::poll!(std::pin::pin!(waits)).is_pending());
     journal.close().await;
     let journal = open(dir.path());
-    assert_eq!(tries(&journal).await, [2, 1]);
-    journal.begin(&keys).await.expect("noted");
-    journal.close().await;
+    assert_eq!(tries(&journal).await, [1, 0]);
+    dies_at_work(journal).await;
     let journal = open(dir.path());
-    assert_eq!(tries(&journal).await, [MOST_TRIES, 1]);
+    assert_eq!(tries(&journal).await, [2, 0]);
+    dies_at_work(journal).await;
+    let journal = open(dir.path());
+    assert_eq!(tries(&journal).await, [MOST_TRIES, 0]);
+    // More are at work than the file has room for.
+    let many: Vec<_> = (0..100).map(|n| message(&format!("M{n}")).key()).collect();
+    drop(journal.at_work(&many));
     journal.set_aside(&keys, IgnoreReason::Poison, "it ended three processes");
     assert_eq!(unanswered(&journal).await, ["B"]);
     assert_eq!(reason(&journal, "A").await, ("poison".to_owned(), "it ended three processes".to_owned()));
