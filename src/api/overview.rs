@@ -222,7 +222,7 @@ fn stuck(status: &GatewayStatus) -> Option<StatusIssue> {
     })
 }
 
-/// As [`issue_among`] where `default` is meant when no account is named.
+/// As `issue_among` where `default` is meant when no account is named.
 pub fn issue(account: &ChannelAccount) -> Option<StatusIssue> {
     issue_among(account, AccountId::DEFAULT)
 }

@@ -124,7 +124,7 @@ pub fn load_or_first(source: &ConfigSource) -> Result<Loaded, Rejected> {
 }
 
 /// Like [`load`], with this text in the place of the main file's: what an edit would give. From here on nothing says the secrets of
-/// the text, also not when it is refused: [`disclosure`](crate::disclosure) knows them.
+/// the text, also not when it is refused: [`disclosure`] knows them.
 ///
 /// # Errors
 /// Every problem at once.

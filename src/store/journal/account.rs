@@ -311,7 +311,7 @@ impl AccountOutbox {
         self.journal.under_way.begin(&self.account, id)
     }
 
-    /// Notes that an attempt came to nothing through Verso itself. After [`MOST_FAILURES`] of them the part fails with the last cause,
+    /// Notes that an attempt came to nothing through Verso itself. After `MOST_FAILURES` of them the part fails with the last cause,
     /// and what waits behind it in its chat goes on; answers whether it did.
     pub async fn failed_inside(&self, id: &MessageId, cause: String) -> bool {
         let (account, id, now) = (self.account.clone(), id.clone(), self.journal.clock.now());
