@@ -1,6 +1,6 @@
 //! Which messages this process is at work on, so that one that ends every process is found out and left alone.
 //!
-//! While code runs for a message, its mark stands in the file `at-work` beside the database: written without a commit, which is quick, and
+//! While code runs for a message, its mark stands in the file `state.db.at-work` beside the database: written without a commit, which is quick, and
 //! kept by the system when the process dies. The next process counts one try for every message that it finds marked. A kill from outside
 //! hits a message at work so rarely that three in a row are no accident, and what merely waits, for a model or the disk, is not marked.
 
@@ -50,7 +50,7 @@ impl Attempts {
     /// # Errors
     /// When the file or the database cannot be read or written.
     pub(super) fn open(db: &Connection, database: &Path) -> Result<Self, StoreError> {
-        let path = database.with_file_name("at-work");
+        let path = PathBuf::from(format!("{}.at-work", database.display()));
         let failed = |e: std::io::Error| StoreError::io("open", &path)(e);
         let mut file = OpenOptions::new()
             .read(true)
