@@ -528,6 +528,7 @@ impl Handler<NumberChanged> for RouterActor {
 
     fn handle(&mut self, NumberChanged(account): NumberChanged, _: &mut Self::Context) {
         self.pending.forget(&session_key::history_key(&account, ""));
+        self.pending.forget(&session_key::direct_history_key(&account, ""));
         self.withdraw_requests(account);
     }
 }

@@ -170,7 +170,9 @@ impl<'a> Judge<'a> {
         if own_chat && rules.self_chat_mode == Some(false) && !is_command {
             return self.drop("selfChat", IgnoreReason::SelfChatOff, Some(SELF_CHAT_MODE), Some("false".to_owned()));
         }
-        if let Some(emoji) = receipts::ack(rules.ack_reaction.as_ref(), PeerKind::Direct, true, Activation::Always) {
+        if silence.is_none()
+            && let Some(emoji) = receipts::ack(rules.ack_reaction.as_ref(), PeerKind::Direct, true, Activation::Always)
+        {
             self.effects.push(Effect::AckReact { emoji: emoji.to_owned() });
         }
         let sender = if message.from_me { self.sender() } else { peer };
@@ -182,7 +184,6 @@ impl<'a> Judge<'a> {
         let command = self.command(text, &route, &sender, owner, direct_list)?;
         if let Some(until) = silence {
             // The owner reads and answers: neither a tick nor an emoji by the agent.
-            self.effects.clear();
             if command.is_none() {
                 self.handover_gate(IgnoreReason::Handover.code());
                 return Ok(self.hold_direct(IgnoreReason::Handover, &id, Some(until)));

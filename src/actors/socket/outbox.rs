@@ -329,13 +329,14 @@ impl Shared {
     /// What was sent before and goes out once more holds up nobody: it is looked for again.
     async fn lane(self: Arc<Self>, letters: Vec<Letter>) -> Ended {
         let mut ended = Ended { chat: letters[0].chat().clone(), handed_over: Vec::new(), failed: false };
-        for letter in letters {
+        for (place, letter) in letters.into_iter().enumerate() {
             let uploads = letter.content().file().is_some();
             let slot = if uploads { self.uploads.acquire().await } else { self.slots.acquire().await };
             let id = letter.id().clone();
             let (account, again) = (letter.account(), letter.handling().again);
-            // Whoever asked for it may have been told meanwhile that it failed.
-            if !letter.handling().answer && !again && !self.outbox.waits(&id).await {
+            // Whoever asked for it may have been told meanwhile that it failed, and an answer may have been withheld while the part before
+            // it was on its way.
+            if (!letter.handling().answer || place > 0) && !again && !self.outbox.waits(&id).await {
                 continue;
             }
             // Kept until WhatsApp had its time to answer, so that nothing is reported as expired that is delivered.

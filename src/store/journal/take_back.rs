@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::Journal;
 use super::outbox::{Settled, file_of};
-use super::rows::{InboundState, OutboxState};
+use super::rows::{InboundState, OutboxState, lossy};
 use crate::clock::UnixMs;
 use crate::event::MessageKey;
 use crate::ids::{AccountId, Jid};
@@ -69,13 +69,13 @@ impl Journal {
                 "UPDATE outbox SET state = 'expired', rank = ?5, cause = ?4, updated_at = ?6
                  WHERE account = ?1 AND state = 'queued' AND attempts = 0 AND (?2 IS NULL OR chat = ?2 AND EXISTS (
                      SELECT 1 FROM inbound WHERE seq = outbox.answers AND sent_at < ?3
-                     AND json_extract(decision, '$.verdict.command') IS NULL))
+                     AND CASE WHEN json_valid(decision) THEN json_extract(decision, '$.verdict.command') END IS NULL))
                  RETURNING content",
             )?;
             let given_up = params![account.as_str(), chat, before, cause, OutboxState::Expired as i64, now];
             give_up
                 .query_map(given_up, |row| {
-                    let content: String = row.get(0)?;
+                    let content = lossy(row, "content")?;
                     // Nothing has gone wrong: it is not counted among what expired.
                     Ok(Settled { account: account.clone(), state: OutboxState::Acked, file: file_of(&content) })
                 })?
