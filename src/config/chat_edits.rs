@@ -9,7 +9,7 @@ use std::fmt;
 use serde_json::{Map, Value};
 
 use super::schema::schema;
-use super::{AllowList, Config};
+use super::{AllowList, Binding, Config};
 use crate::ids::AccountId;
 
 /// Keys of an account and of `channels.whatsapp` that are open: in the own account to whoever commands it, in the channel to whoever commands
@@ -313,11 +313,26 @@ fn bindings(edit: &Edit<'_>, who: Commander<'_>, path: String) -> Result<bool, B
         list.into_iter().filter(|b| !who.every && !binds(b, who.account)).collect()
     };
     let file = foreign(edit.file_before) == foreign(edit.file_after);
-    if file && foreign(&edit.before.written) == foreign(&edit.after.written) {
+    if file
+        && foreign(&edit.before.written) == foreign(&edit.after.written)
+        && (who.every || keeps_to_own_agents(edit, who.account))
+    {
         // Whoever commands every account changes what concerns all of them.
         return Ok(who.every);
     }
     Err(Border::OtherAccount { path, own: who.account.to_string() })
+}
+
+/// New bindings of the account send its chats to agents that it reaches already, or that no other account reaches: an agent's files and its
+/// main session may be somebody else's.
+fn keeps_to_own_agents(edit: &Edit<'_>, own: &AccountId) -> bool {
+    let (old, new) = (&edit.before.bindings, &edit.after.bindings);
+    let same = |a: &Binding, b: &Binding| a.agent == b.agent && a.account == b.account && a.peer == b.peer;
+    new.iter().filter(|binding| !old.iter().any(|known| same(known, binding))).all(|binding| {
+        let Some(reach) = edit.before.reach.get(&binding.agent) else { return true };
+        let mut by = reach.accounts.iter().chain(&reach.in_part).peekable();
+        by.peek().is_none() || by.any(|account| account == own)
+    })
 }
 
 fn binds(binding: &Value, account: &AccountId) -> bool {

@@ -26,7 +26,7 @@ pub(super) fn open(source: &str, path: &Path, fence: &Fence) -> Result<File, Med
     if !fence.confined {
         return open_outside(source, path, fence);
     }
-    open_below(source, path, &OpenFiles { roots: fence.open.clone(), ..OpenFiles::default() }).map_err(|error| match error {
+    open_below(source, path, &OpenFiles { roots: fence.open.clone(), closed: fence.closed.clone(), received: None }).map_err(|error| match error {
         MediaError::Refused { name, .. } => MediaError::Refused {
             name,
             why: "it lies outside the workspaces and the media folder; a connection without the scope operator.admin sends no other file of this machine".into(),
@@ -42,7 +42,11 @@ fn open_outside(source: &str, path: &Path, fence: &Fence) -> Result<File, MediaE
     let real = std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).map_err(read)?;
     let below = |folder: &PathBuf| folder.canonicalize().is_ok_and(|folder| real.starts_with(folder));
     let system = ["/proc", "/sys"].iter().any(|folder| real.starts_with(folder));
-    if system || (fence.closed.iter().any(|closed| belongs_to(&real, closed)) && !fence.open.iter().any(below)) {
+    // Of an open folder and a closed place that both hold it the inner one decides.
+    let depth = |path: &PathBuf| path.components().count();
+    let open = fence.open.iter().filter(|folder| below(folder)).map(depth).max();
+    let closed = fence.closed.iter().filter(|closed| belongs_to(&real, closed)).map(depth).max();
+    if system || closed > open {
         return Err(MediaError::Read {
             name: name::source(source),
             why: "it is a file of the gateway itself or of the system, and those are sent to nobody".into(),

@@ -86,6 +86,9 @@ impl GatewayActor {
             paths.root().join("before-restore"),
             self.source.path.clone(),
         ];
+        if confined {
+            closed.push(paths.root().to_owned());
+        }
         closed.extend(config.accounts.values().filter_map(|a| a.link.auth_dir.clone()));
         for encryption in config.accounts.values().filter_map(|a| a.link.encryption.as_deref()) {
             let keys = [&encryption.key].into_iter().chain(&encryption.previous);
