@@ -40,7 +40,8 @@ fn mark_of(account: &str, chat: &str, sender: &str, id: &str) -> Mark {
 pub(super) struct Attempts(Arc<Marks>);
 
 struct Marks {
-    file: File,
+    /// `None` where it cannot be had: then nothing counts, and everything else works.
+    file: Option<File>,
     taken: Mutex<[bool; MARKS]>,
 }
 
@@ -48,23 +49,17 @@ impl Attempts {
     /// Counts a try for the messages that the process before was at work on when it ended, and begins without marks.
     ///
     /// # Errors
-    /// When the file or the database cannot be read or written.
+    /// When the database cannot be read or written.
     pub(super) fn open(db: &Connection, database: &Path) -> Result<Self, StoreError> {
         let path = PathBuf::from(format!("{}.at-work", database.display()));
-        let failed = |e: std::io::Error| StoreError::io("open", &path)(e);
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(&path)
-            .map_err(failed)?;
-        let mut left = Vec::new();
-        file.by_ref().take((MARKS * SIZE) as u64).read_to_end(&mut left).map_err(failed)?;
-        let left: HashSet<Mark> = left.chunks_exact(SIZE).filter_map(|mark| mark.try_into().ok()).collect();
+        let (file, left) = match take_marks(&path) {
+            Ok((file, left)) => (Some(file), left),
+            Err(error) => {
+                tracing::warn!(target: "gateway", path = %path.display(), %error, "it is not noted which messages are worked on");
+                (None, HashSet::new())
+            }
+        };
         count(db, &left).map_err(|e| StoreError::Damaged { path: PathBuf::from(database), cause: e.to_string() })?;
-        file.write_all_at(&[0; MARKS * SIZE], 0).map_err(failed)?;
         Ok(Self(Arc::new(Marks { file, taken: Mutex::new([false; MARKS]) })))
     }
 
@@ -74,7 +69,9 @@ impl Attempts {
 
     /// What cannot be written is not marked: it costs no more than a try.
     fn write(&self, place: usize, mark: &Mark) {
-        if let Err(error) = self.0.file.write_all_at(mark, (place * SIZE) as u64) {
+        if let Some(file) = &self.0.file
+            && let Err(error) = file.write_all_at(mark, (place * SIZE) as u64)
+        {
             tracing::debug!(target: "whatsapp/inbound", %error, "the mark of a message was not written");
         }
     }
@@ -91,6 +88,15 @@ impl Attempts {
         }
         AtWork { attempts: self.clone(), places }
     }
+}
+
+/// Reads the marks of the process before and takes them away.
+fn take_marks(path: &Path) -> std::io::Result<(File, HashSet<Mark>)> {
+    let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+    let mut left = Vec::new();
+    file.by_ref().take((MARKS * SIZE) as u64).read_to_end(&mut left)?;
+    file.write_all_at(&[0; MARKS * SIZE], 0)?;
+    Ok((file, left.chunks_exact(SIZE).filter_map(|mark| mark.try_into().ok()).collect()))
 }
 
 /// Adds a try to open messages with one of these marks.

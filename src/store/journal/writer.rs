@@ -159,7 +159,13 @@ impl Writer<'_> {
                     done.push(job);
                 }
                 // Its caller sees the answer channel closed; the others of the batch go on.
-                Err(_) => tracing::error!(target: "gateway", "a job of the journal failed unexpectedly"),
+                Err(_) => {
+                    tracing::error!(target: "gateway", "a job of the journal failed unexpectedly");
+                    // What it had done by then must not be committed with the others.
+                    if !self.db.is_autocommit() && self.db.execute_batch("ROLLBACK TO job; RELEASE job").is_err() {
+                        failed = Some(rusqlite::Error::InvalidQuery);
+                    }
+                }
             }
             // A full disk makes SQLite end the whole transaction by itself.
             if failed.is_none() && self.db.is_autocommit() {
