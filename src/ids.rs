@@ -121,6 +121,14 @@ impl MessageId {
 }
 
 impl SessionKey {
+    /// Returns the key as a log may show it: the number or LID of the person that a direct chat is with is cut short.
+    pub fn in_short(&self) -> String {
+        match self.as_str().rsplit_once(":direct:") {
+            Some((chat, person)) => format!("{chat}:direct:{}", Redacted(person)),
+            None => self.to_string(),
+        }
+    }
+
     /// Lowercases the key (behaviour.md 9.2).
     pub fn new(raw: &str) -> Self {
         Self(raw.to_lowercase().into())
@@ -300,6 +308,13 @@ impl<T: AsRef<str>> fmt::Display for Redacted<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_log_shows_no_number_of_a_session() {
+        let shown = |key: &str| SessionKey::new(key).in_short();
+        assert_eq!(shown("agent:main:whatsapp:work:direct:+15557654321"), "agent:main:whatsapp:work:direct:+1…21");
+        assert_eq!(shown("agent:main:main"), "agent:main:main");
+    }
 
     #[test]
     fn account_ids_are_normalised() {

@@ -282,12 +282,12 @@ impl AgentActor {
                 me.running.remove(&session);
                 let panicked = ended.as_ref().err().is_some_and(tokio::task::JoinError::is_panic);
                 if panicked && !failed_before && !me.stopped {
-                    tracing::error!(target: "agent", session = %session, "a run failed unexpectedly; it is tried once more");
+                    tracing::error!(target: "agent", session = %session.in_short(), "a run failed unexpectedly; it is tried once more");
                     me.start(session, Work::again(items, dropped));
                     return me.pump(ctx);
                 }
                 if panicked && failed_before {
-                    tracing::error!(target: "agent", session = %session, "a run failed unexpectedly; its messages are given up");
+                    tracing::error!(target: "agent", session = %session.in_short(), "a run failed unexpectedly; its messages are given up");
                     tokio::spawn(give_up(me.tools.journal.clone(), items.into_iter().chain(dropped).collect()));
                 }
                 if !matches!(ended, Ok(Ended::Aborted)) {

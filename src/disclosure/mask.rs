@@ -105,6 +105,7 @@ fn add_forms(secret: &str, forms: &mut BTreeSet<String>) {
         let twice = serde_json::Value::from(json.as_str()).to_string();
         forms.insert(twice[1..twice.len() - 1].to_owned());
         forms.insert(html(&json));
+        forms.extend(escaped(text));
         forms.insert(json);
         let debug = format!("{text:?}");
         forms.insert(debug[1..debug.len() - 1].to_owned());
@@ -115,6 +116,30 @@ fn add_forms(secret: &str, forms: &mut BTreeSet<String>) {
         forms.insert(html(text));
         forms.extend(inside_base64(text.as_bytes()).into_iter().filter(|form| form.len() >= SHORTEST));
     }
+}
+
+/// Punctuation that some JSON writers escape as `\u00..` although they need not: Gson's, .NET's, Go's, and all of it.
+const ESCAPED: [&str; 4] = ["<>&='", "<>&'+\"`", "<>&", "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~"];
+
+/// The inside of a JSON text as such writers put it, also with `\/`, and each of them once more inside another JSON text.
+fn escaped(text: &str) -> Vec<String> {
+    let mut out = Vec::new();
+    for set in ESCAPED {
+        for slash in ["/", "\\/"] {
+            let mut json = String::with_capacity(text.len() * 2);
+            for c in text.chars() {
+                match c {
+                    c if set.contains(c) => json.push_str(&format!("\\u{:04x}", u32::from(c))),
+                    '/' => json.push_str(slash),
+                    '"' | '\\' => json.extend(['\\', c]),
+                    c => json.push(c),
+                }
+            }
+            out.push(json.replace('\\', "\\\\"));
+            out.push(json);
+        }
+    }
+    out
 }
 
 /// JSON as some programs write it, with every other character escaped.
@@ -196,6 +221,20 @@ mod tests {
         check(&[secret], "?key=p%22%C3%A4%2Fs%20s%2Bw%3Drd%26&x", "?key=***&x");
         check(&[secret], "?key=p%22%c3%a4%2fs+s%2bw%3drd%26&x", "?key=***&x");
         check(&["a&b<c>d'e"], "<p>a&amp;b&lt;c&gt;d&#39;e</p>", "<p>***</p>");
+    }
+
+    #[test]
+    fn punctuation_that_need_not_be_escaped_hides_nothing() {
+        let secret = "sk-Zx/Ab+12=='&";
+        for form in [
+            r"sk-Zx\/Ab+12\u003d\u003d\u0027\u0026",
+            r"sk-Zx/Ab\u002B12==\u0027\u0026",
+            r"sk\u002dZx\u002fAb\u002b12\u003d\u003d\u0027\u0026",
+            r"sk-Zx\\/Ab+12\\u003d\\u003d\\u0027\\u0026",
+            r"sk-Zx/Ab+12=='\u0026",
+        ] {
+            check(&[secret], &format!("key {form} end"), "key *** end");
+        }
     }
 
     #[test]

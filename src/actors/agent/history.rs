@@ -184,7 +184,7 @@ impl AgentRun {
             (entry, ())
         });
         if let Err(error) = noted.await {
-            tracing::error!(target: "agent", session = %run.session, %error, "the end of a turn could not be noted");
+            tracing::error!(target: "agent", session = %run.session.in_short(), %error, "the end of a turn could not be noted");
         }
     }
 }

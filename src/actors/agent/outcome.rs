@@ -69,7 +69,7 @@ impl AgentRun {
             Err(error) => self.failure(&error),
         };
         let (kind, cause) = (failure.kind.code(), &failure.cause);
-        tracing::warn!(target: "agent", agent = %run.agent, session = %run.session, id = %order.message.id, kind, %cause, "no answer");
+        tracing::warn!(target: "agent", agent = %run.agent, session = %run.session.in_short(), id = %order.message.id, kind, %cause, "no answer");
         self.failed(failure).await
     }
 
@@ -80,7 +80,7 @@ impl AgentRun {
             return Ok(Conclusion::wordless(Outcome::Silent));
         }
         if !self.may_send().await {
-            tracing::info!(target: "agent", session = %run.session, id = %order.message.id, "session.sendPolicy keeps the answer back");
+            tracing::info!(target: "agent", session = %run.session.in_short(), id = %order.message.id, "session.sendPolicy keeps the answer back");
             return Ok(Conclusion::wordless(Outcome::SendOff));
         }
         let agent = self.config.agent(&run.agent).unwrap_or(self.config.agents.default_agent());

@@ -217,14 +217,14 @@ impl AgentRun {
             (Some(opened.entry.clone()), opened)
         });
         let opened = opened.await.unwrap_or_else(|error| {
-            tracing::error!(target: "agent", session = %run.session, %error, "the session could not be noted");
+            tracing::error!(target: "agent", session = %run.session.in_short(), %error, "the session could not be noted");
             fallback
         });
         // What another person switched off there does not silence this one.
         if opened.taken_over
             && let Err(error) = self.tools.journal.forget(&send_policy::fact(&run.session)).await
         {
-            tracing::error!(target: "agent", session = %run.session, %error, "what /send set for another person stays");
+            tracing::error!(target: "agent", session = %run.session.in_short(), %error, "what /send set for another person stays");
         }
         opened
     }
@@ -287,7 +287,7 @@ impl AgentRun {
                 _ => None,
             }),
             Err(error) => {
-                tracing::error!(target: "agent", session = %run.session, %error, "what /send set cannot be read");
+                tracing::error!(target: "agent", session = %run.session.in_short(), %error, "what /send set cannot be read");
                 None
             }
         };
