@@ -10,7 +10,7 @@ use super::place::Reach;
 use crate::config::diff::ConfigDiff;
 use crate::config::file::{self, ConfigSource, Replaced, UpdateError};
 use crate::config::model::{Config, KeySource};
-use crate::config::{Loaded, ReloadMode, edit_notes};
+use crate::config::{Loaded, ReloadMode, Warning, edit_notes};
 use crate::store::credentials::auth_dir;
 use crate::store::paths::StatePaths;
 use crate::whatsapp::seal::SealedFolder;
@@ -40,8 +40,9 @@ impl Edited {
     /// What the edit brings that somebody should know: new warnings, and what it means for others than it names.
     pub fn notes(&self) -> Vec<String> {
         let Some(before) = &self.before else { return Vec::new() };
-        let news =
-            self.after.warnings.iter().filter(|w| !before.warnings.iter().any(|known| known.message == w.message));
+        // Two accounts may have the same words said of them.
+        let known = |w: &Warning| before.warnings.iter().any(|k| k.message == w.message && k.key_path == w.key_path);
+        let news = self.after.warnings.iter().filter(|w| !known(w));
         let notes = edit_notes::of(&before.config, &self.after.config);
         news.map(ToString::to_string).chain(notes.iter().map(ToString::to_string)).collect()
     }

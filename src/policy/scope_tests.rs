@@ -194,7 +194,9 @@ fn in_scope(before: &Value, added: &Added, sent: &Sent) -> bool {
 fn named_by_receipt(old: &Loaded, new: &Loaded, added: &Added, sent: &Sent) -> Option<&'static str> {
     let account = AccountId::new(sent.account);
     let warned = |word: &str| {
-        let known = |w: &crate::config::Warning| old.warnings.iter().any(|o| o.message == w.message);
+        let known = |w: &crate::config::Warning| {
+            old.warnings.iter().any(|o| o.message == w.message && o.key_path == w.key_path)
+        };
         new.warnings
             .iter()
             .any(|w| !known(w) && w.message.contains("served as \"allowlist\"") && w.message.starts_with(word))
