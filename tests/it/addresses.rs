@@ -83,11 +83,8 @@ async fn survives(lid_addressing: bool, dead: Addressing, works: &str) {
     ann.expect_text("three").await.expect("shown after a restart");
     assert_eq!(answer(&gateway, &third, "delivered").await["wentTo"], works);
     assert_eq!(texts(&ann), ["one", "two", "three"]);
-    assert_eq!(
-        work.inbox().iter().filter(|r| r.text == "two").count(),
-        2,
-        "the owner's phone shows question and answer"
-    );
+    let both = || work.inbox().iter().filter(|r| r.text == "two").count() == 2;
+    gateway.wait("the owner's phone to show question and answer", |_| both()).await;
     gateway.wait("nothing unconfirmed", |s| unconfirmed(s) == 0).await;
 }
 
