@@ -29,6 +29,8 @@ struct State {
     unusual: HashMap<MessageId, (Jid, Address)>,
     /// Messages that are on their way for the second time.
     again: HashSet<MessageId>,
+    /// Messages that are to go out once more to the other address, until they have: their chat may be busy now.
+    due: HashSet<MessageId>,
 }
 
 impl Addresses {
@@ -78,6 +80,11 @@ impl Addresses {
             self.note(letter, &known, None);
         }
         if letter.handling().again {
+            let mut state = self.state();
+            if state.due.remove(letter.id()) {
+                state.again.insert(letter.id().clone());
+            }
+            drop(state);
             self.0.journal.unconfirmed_soon(&self.0.account, letter.chat(), letter.id());
         }
         Ok(())
@@ -109,6 +116,7 @@ impl Addresses {
             ids.iter().for_each(|id| {
                 state.unusual.remove(id);
                 state.again.remove(id);
+                state.due.remove(id);
             });
         }
         let me = self.clone();
@@ -179,7 +187,7 @@ impl Addresses {
         match outbox.unconfirmed(after, now).await {
             Ok(letters) => {
                 let letters: Vec<Letter> = letters.into_iter().filter(|letter| due.contains(letter.id())).collect();
-                self.state().again.extend(letters.iter().map(|letter| letter.id().clone()));
+                self.state().due.extend(letters.iter().map(|letter| letter.id().clone()));
                 letters
             }
             Err(error) => {
