@@ -27,7 +27,7 @@ impl Contents {
 /// Prepares the files of answers.
 pub(super) struct Files<'a> {
     pub loader: &'a Loader,
-    /// Where a model may take files from.
+    /// The files that are open to a model's run.
     pub open: OpenFiles,
     pub max_bytes: u64,
     /// The chat is told of files that cannot be sent.

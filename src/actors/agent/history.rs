@@ -1,4 +1,4 @@
-//! What a run reads of its session before the model is asked, how it asks, and what it writes down afterwards.
+//! The session of a run: what is read of it before the model is asked, the asking, and what is written down afterwards.
 //!
 //! The model is shown what fits its window: the newest turns first, long ones cut. A provider that finds it too long all the same is
 //! asked again with half of it, so a session cannot be filled until nothing is answered any more.
@@ -20,14 +20,14 @@ use crate::store::transcripts;
 
 /// Turns of a session that the model is shown when nothing limits them.
 const HISTORY_TURNS: usize = 40;
-/// How often a model is asked with half of what it found too long.
+/// Most times that a model is asked again with half of what it found too long.
 const MOST_HALVINGS: usize = 8;
 /// Less than this of the conversation is not worth asking for.
 const LEAST: usize = 24;
 /// Tokens of one turn in a transcript: a longer one is written down shortened, as no model would be shown more.
 const MOST_NOTED: usize = 40_000;
 
-/// What models turned out to take, by `provider/name`, until the process ends.
+/// Sizes that models turned out to take, by `provider/name`, until the process ends.
 #[derive(Clone, Default)]
 pub(super) struct Learned(Arc<Mutex<HashMap<String, usize>>>);
 

@@ -67,7 +67,7 @@ pub(super) struct Brought {
 /// Why a file is not there, in words for the model.
 struct NotSaved(String);
 
-/// Why a file is not there.
+/// The reason for which a file is not there.
 #[derive(Debug, thiserror::Error)]
 enum Missing {
     #[error("{0}")]

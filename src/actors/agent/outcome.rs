@@ -1,4 +1,4 @@
-//! What a run came to (behaviour.md 24.2, 24.4): the parts of its answer, or what is said instead of one, and the outcome that is
+//! The end of a run (behaviour.md 24.2, 24.4): the parts of its answer, or what is said instead of one, and the outcome that is
 //! written down with them. Who is told what of a failure, [`crate::disclosure`] decides.
 
 use std::collections::BTreeMap;
@@ -22,9 +22,9 @@ use crate::session::files;
 use crate::store::journal::{Once, OutboxPart};
 use crate::text::chunk;
 
-/// How a run ends, not written down yet.
+/// The end of a run, not written down yet.
 pub(super) struct Conclusion {
-    /// What answers the message.
+    /// The parts that answer the message.
     pub contents: Contents,
     /// What it came to.
     pub outcome: Outcome,
